@@ -1,0 +1,3 @@
+//! Ork's wire types, worker protocol and typed client.
+
+pub mod worker;

@@ -1,0 +1,14 @@
+//! The pure part of Ork.
+//!
+//! Nothing here reads a clock, opens a file or a socket, starts a process or draws a random
+//! number: time, file contents and ids are arguments. That is what makes the workflow language
+//! checkable offline and the run machine simulable from a seed.
+
+pub mod ids;
+pub mod lang;
+pub mod plan;
+pub mod rows;
+pub mod run;
+pub mod time;
+pub mod types;
+pub mod value;

@@ -1,0 +1,306 @@
+//! What a store keeps: rows, made by the run machine, kept and given back as they are.
+//!
+//! A store computes nothing from a row beyond its keys. Columns exist for what is queried; the
+//! rest of a row is its JSON.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstancePath, ProjectId, RunId, Token, WorkerId};
+use crate::plan::{Metadata, Plan};
+use crate::run::{AttemptState, EventKind, Failure, RunState, TaskState};
+use crate::time::Wall;
+use crate::value::{Data, Digest, Value};
+
+/// One durable change. A commit is a list of them, applied in order, all or none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Inserts or replaces a run.
+    Run(Box<RunRow>),
+    /// Inserts or replaces an instance.
+    Task(Box<TaskRow>),
+    /// Inserts or replaces an attempt.
+    Attempt(Box<AttemptRow>),
+    /// Appends an event.
+    Event(Box<EventRow>),
+    /// Inserts or replaces a workflow.
+    Workflow(Box<WorkflowRow>),
+    /// Inserts a version; one that is there stays as it is.
+    Version(Box<VersionRow>),
+    /// Keeps the answer of a request with an idempotency key.
+    Answer(Box<AnswerRow>),
+}
+
+impl Change {
+    /// The run that the change belongs to, if to one.
+    pub fn run(&self) -> Option<(ProjectId, RunId)> {
+        match self {
+            Self::Run(row) => Some((row.project, row.id)),
+            Self::Task(row) => Some((row.project, row.run)),
+            Self::Attempt(row) => Some((row.project, row.run)),
+            Self::Event(row) => Some((row.project, row.run)),
+            Self::Answer(row) => row.run.map(|run| (row.project, run)),
+            Self::Workflow(_) | Self::Version(_) => None,
+        }
+    }
+}
+
+/// Who asked, why, and under which request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The user or service; `system` for what the engine does by itself.
+    pub name: String,
+    /// What they gave as `--reason`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The request's id, as in the answer's `X-Request-Id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// A run. Key: `(project, id)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The run.
+    pub id: RunId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The version of the workflow that the run stays on.
+    pub version: VersionId,
+    /// Where it stands.
+    pub state: RunState,
+    /// Counts from 1; `retry` opens the next.
+    pub run_attempt: u32,
+    /// The params, checked, defaults filled in.
+    pub params: Value,
+    /// What the run is for: ISO 8601 with an offset.
+    pub logical_time: String,
+    /// For people and filters.
+    pub labels: IndexMap<String, String>,
+    /// How it came to be: `manual`, later `schedule:NAME` and others.
+    pub trigger: String,
+    /// Who made it.
+    pub created_by: Actor,
+    /// When.
+    pub created_at: Wall,
+    /// When its first task could start.
+    pub started_at: Option<Wall>,
+    /// When it ended.
+    pub finished_at: Option<Wall>,
+    /// Why it did not succeed.
+    pub failure: Option<Failure>,
+    /// Its result.
+    pub output: Option<Data>,
+    /// What else the run machine needs to go on after a restart; its own affair.
+    pub detail: Value,
+}
+
+/// An instance. Key: `(project, run, path)`; listed by `(project, run, ordinal)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The run.
+    pub run: RunId,
+    /// Where the instance stands in the run.
+    pub path: InstancePath,
+    /// Its place in lists: the order of the file, then of items.
+    pub ordinal: u32,
+    /// Counts from 1 the times it was meant to be done.
+    pub generation: u32,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Attempts begun in this generation.
+    pub attempt: u32,
+    /// For `upstream_failed` and `skipped`: the instance that decided it.
+    pub cause: Option<InstancePath>,
+    /// Why it did not succeed, or why its last attempt did not.
+    pub failure: Option<Failure>,
+    /// The inputs of this generation, once resolved.
+    pub inputs: Option<IndexMap<String, Data>>,
+    /// Its output.
+    pub output: Option<Data>,
+    /// When it could first start in this generation.
+    pub queued_at: Option<Wall>,
+    /// When its first attempt of this generation began.
+    pub started_at: Option<Wall>,
+    /// When it ended.
+    pub finished_at: Option<Wall>,
+    /// What else the run machine needs to go on after a restart; its own affair.
+    pub detail: Value,
+}
+
+/// An attempt. Key: `(project, run, path, generation, attempt)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The run.
+    pub run: RunId,
+    /// The instance.
+    pub path: InstancePath,
+    /// The generation.
+    pub generation: u32,
+    /// Counts from 1 within the generation.
+    pub attempt: u32,
+    /// The token of its last offer.
+    pub token: Token,
+    /// The worker of its last offer.
+    pub worker: WorkerId,
+    /// Where it stands.
+    pub state: AttemptState,
+    /// When it was last offered.
+    pub offered_at: Wall,
+    /// When the worker began it.
+    pub started_at: Option<Wall>,
+    /// When it ended.
+    pub finished_at: Option<Wall>,
+    /// Why it did not succeed.
+    pub failure: Option<Failure>,
+    /// What it wrote.
+    pub logs: LogSummary,
+}
+
+/// What an attempt wrote to its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSummary {
+    /// Lines kept.
+    pub lines: u64,
+    /// Bytes written by the task.
+    pub bytes: u64,
+    /// Bytes not kept, since the attempt wrote more than its cap.
+    pub dropped_bytes: u64,
+}
+
+/// An event. Key: `(project, run, seq)`; a store adds the commit's number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The run.
+    pub run: RunId,
+    /// Counts from 1, without gaps, in the run.
+    pub seq: u64,
+    /// When.
+    pub at: Wall,
+    /// The instance, for events of one.
+    pub path: Option<InstancePath>,
+    /// Its generation.
+    pub generation: Option<u32>,
+    /// Its attempt.
+    pub attempt: Option<u32>,
+    /// Who caused it.
+    pub actor: Actor,
+    /// The form of `kind`; 1.
+    pub schema_version: u32,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// A version: counts from 1 in its workflow; drafts count apart, below zero.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct VersionId(pub i64);
+
+impl VersionId {
+    /// Whether the version is a draft, made by `ork run FILE`: never current.
+    pub fn is_draft(self) -> bool {
+        self.0 < 0
+    }
+}
+
+/// A workflow. Key: `(project, name)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowRow {
+    /// The project.
+    pub project: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// The version that new runs get; none while there are only drafts.
+    pub current: Option<VersionId>,
+    /// What people read and filter by.
+    pub metadata: Metadata,
+    /// When it was first seen.
+    pub created_at: Wall,
+    /// When it last changed.
+    pub updated_at: Wall,
+}
+
+/// A version of a workflow. Key: `(project, workflow, version)`; unique by `(project, workflow,
+/// draft or not, digest)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// Its number.
+    pub version: VersionId,
+    /// The digest of the YAML and the code that make it.
+    pub digest: Digest,
+    /// The YAML as deployed.
+    pub source: String,
+    /// The checked plan.
+    pub plan: Arc<Plan>,
+    /// Where its code is.
+    pub code: CodeRef,
+    /// Who deployed it.
+    pub created_by: Actor,
+    /// When.
+    pub created_at: Wall,
+}
+
+/// Where the code of a version is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CodeRef {
+    /// In a folder of this machine; for drafts.
+    InPlace {
+        /// The code root, absolute.
+        root: String,
+    },
+    /// In the blob store, as a tar archive.
+    Bundle {
+        /// The archive's digest.
+        digest: Digest,
+    },
+}
+
+/// The answer that was given to a request with an idempotency key. Key: `(project, key)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnswerRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The key, as the client sent it.
+    pub key: String,
+    /// The digest of what the client sent with it.
+    pub request: Digest,
+    /// The run that the request made or concerned.
+    pub run: Option<RunId>,
+    /// The answer.
+    pub answer: Value,
+    /// When the answer may be forgotten; none: with its run.
+    pub expires_at: Option<Wall>,
+}
+
+/// All that the run machine needs to go on with a run after a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActiveRun {
+    /// The run.
+    pub run: RunRow,
+    /// The version that it stays on.
+    pub version: VersionRow,
+    /// All its instances, by ordinal.
+    pub tasks: Vec<TaskRow>,
+    /// Its attempts that have not ended.
+    pub attempts: Vec<AttemptRow>,
+    /// The number of its last event.
+    pub last_seq: u64,
+}

@@ -1,0 +1,259 @@
+//! What is asked of the machine, and what it asks for.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AttemptRef, InstancePath, ProjectId, RunId, WorkerId};
+use crate::rows::{Actor, CodeRef, LogSummary, VersionId};
+use crate::run::{Failure, StopReason};
+use crate::plan::Plan;
+use crate::time::Span;
+use crate::types::Type;
+use crate::value::{Data, Digest, Value};
+
+/// One thing that is asked of the machine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Makes a run.
+    Create(Box<NewRun>),
+    /// Ends a run's body, or one instance. A second one, or a forced one, ends `finally` too.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// The instance; none: the run.
+        path: Option<InstancePath>,
+        /// Whether `finally` is ended at once.
+        force: bool,
+        /// Who asked.
+        by: Actor,
+    },
+    /// Opens a terminal run again.
+    Retry {
+        /// The run.
+        run: RunId,
+        /// What is done again.
+        selection: RetrySelection,
+        /// Who asked.
+        by: Actor,
+    },
+    /// A worker is ready to take attempts.
+    WorkerJoined {
+        /// The worker.
+        worker: WorkerId,
+        /// How many attempts it does at a time.
+        slots: u32,
+        /// The queues it serves.
+        queues: Vec<String>,
+    },
+    /// A worker is alive and has these attempts under way.
+    WorkerBeat {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker is gone and its process trees are stopped: what it had is lost at once.
+    WorkerGone {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker takes no new attempts and ends those it has.
+    WorkerLeaving {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker reports on an attempt.
+    Report {
+        /// The attempt.
+        attempt: AttemptRef,
+        /// What it says.
+        report: Report,
+    },
+    /// A value that the machine asked for with [`Effect::Fetch`].
+    Fetched {
+        /// The blob.
+        digest: Digest,
+        /// Its value, or why it cannot be had.
+        value: Result<Arc<Value>, String>,
+    },
+    /// Sets a run aside: its changes cannot be kept, or it made the machine panic.
+    Quarantine {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A run to be made. Its params are checked by [`crate::lang`] before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewRun {
+    /// The project.
+    pub project: ProjectId,
+    /// The project's name.
+    pub project_name: Arc<str>,
+    /// The run.
+    pub id: RunId,
+    /// The version.
+    pub version: VersionId,
+    /// Its plan.
+    pub plan: Arc<Plan>,
+    /// Its code.
+    pub code: CodeRef,
+    /// The params, checked, defaults filled in.
+    pub params: Value,
+    /// ISO 8601 with an offset.
+    pub logical_time: String,
+    /// For people and filters.
+    pub labels: IndexMap<String, String>,
+    /// How it came to be.
+    pub trigger: String,
+    /// Where a person finds it.
+    pub url: String,
+    /// Who asked.
+    pub by: Actor,
+}
+
+/// What a retry does again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetrySelection {
+    /// What failed or was cancelled, and what was not done because of it.
+    Failed,
+    /// These instances and everything downstream of them.
+    Tasks(Vec<InstancePath>),
+}
+
+/// A worker's word on an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// It has the offer.
+    Confirmed,
+    /// User code runs.
+    Started,
+    /// User code and all its processes are gone.
+    Finished(Box<Finished>),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// How.
+    pub outcome: Outcome,
+    /// What it wrote.
+    pub logs: LogSummary,
+    /// How long user code ran.
+    pub took: Span,
+}
+
+/// How user code ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Well; the output has been checked against its type.
+    Success {
+        /// What it returned.
+        output: Option<Data>,
+    },
+    /// Badly.
+    Failed(Failure),
+    /// It was stopped as asked.
+    Stopped,
+}
+
+/// What is to be done once the changes are durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Offer an attempt to a worker.
+    Dispatch {
+        /// The worker.
+        worker: WorkerId,
+        /// The attempt.
+        assignment: Box<Assignment>,
+    },
+    /// Tell a worker to stop an attempt; repeated until it reports.
+    Stop {
+        /// The worker.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptRef,
+        /// Why.
+        reason: StopReason,
+        /// How long between the polite stop and the kill.
+        grace: Span,
+    },
+    /// Load a blob and bring its value with [`Command::Fetched`].
+    Fetch {
+        /// The blob.
+        digest: Digest,
+    },
+}
+
+/// All that a worker needs for an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The attempt, with its token.
+    pub attempt: AttemptRef,
+    /// The project's name.
+    pub project: Arc<str>,
+    /// The workflow's name.
+    pub workflow: Arc<str>,
+    /// The generation.
+    pub generation: u32,
+    /// Counts from 1 within the generation.
+    pub number: u32,
+    /// The executor.
+    pub executor: Arc<str>,
+    /// Its block of the file, resolved.
+    pub spec: Value,
+    /// The inputs; those by reference are loaded by the worker.
+    pub inputs: IndexMap<String, Data>,
+    /// What the inputs must be, checked by the worker before it starts user code.
+    pub input_type: Option<Type>,
+    /// What the output must be, checked by the worker before it reports success.
+    pub output_type: Option<Type>,
+    /// Environment: the workflow's and the task's, resolved.
+    pub env: IndexMap<String, String>,
+    /// How long the attempt may take; the machine enforces it.
+    pub timeout: Option<Span>,
+    /// How long between the polite stop and the kill.
+    pub grace: Span,
+    /// Its code.
+    pub code: CodeRef,
+    /// The run's logical time.
+    pub logical_time: Arc<str>,
+    /// The request that made the run.
+    pub request_id: Option<String>,
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, or was so already.
+    Done,
+}
+
+/// Why a command was refused. A refused command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For people: names the thing, the place and the next step.
+    pub message: String,
+}
+
+/// The kinds of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// There is no such run, instance or worker among the active ones.
+    NotFound,
+    /// The token is not the instance's current one; the worker stops what it runs under it.
+    StaleLease,
+    /// The state does not allow it.
+    Conflict,
+    /// A limit is reached.
+    LimitReached,
+}

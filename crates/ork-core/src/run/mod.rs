@@ -1,0 +1,18 @@
+//! The run machine: `(state, command, now) → changes + effects`.
+//!
+//! A caller applies commands with [`Machine::apply`], then calls [`Machine::settle`] once, commits
+//! the changes, and only then performs the effects and gives the answers. When a commit's outcome
+//! is unknown it drops the machine and loads another.
+
+mod command;
+mod machine;
+mod state;
+
+pub use command::{
+    Answer, Assignment, Command, Effect, Finished, NewRun, Outcome, Refusal, RefusalCode, Report,
+    RetrySelection,
+};
+pub use machine::{Blocker, Config, Machine, Out, Violation};
+pub use state::{
+    AttemptState, EventKind, Failure, FailureKind, RunState, StopReason, TaskState,
+};

@@ -1,0 +1,264 @@
+//! The names of states, failures and events, as rows and clients know them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstancePath, Token, WorkerId};
+use crate::rows::{LogSummary, VersionId};
+use crate::time::Wall;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Accepted; waits for admission.
+    Pending,
+    /// Under way.
+    Running,
+    /// Ended well.
+    Success,
+    /// Ended badly.
+    Failed,
+    /// Ended by command.
+    Cancelled,
+    /// Never started, by a limit's policy.
+    Skipped,
+}
+
+impl RunState {
+    /// Whether the run attempt is over.
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// Where an instance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// Upstreams are open.
+    Pending,
+    /// May start; waits for a slot, a limit or its retry time.
+    Queued,
+    /// Offered to a worker.
+    Dispatched,
+    /// A worker does it.
+    Running,
+    /// Waits for something outside without a slot.
+    Deferred,
+    /// The verdict is fixed; its processes are being stopped.
+    Stopping,
+    /// Done.
+    Success,
+    /// Given up.
+    Failed,
+    /// Not wanted: `when` was false, or its rule can no longer hold and nothing failed.
+    Skipped,
+    /// Its rule can no longer hold because of a failure.
+    UpstreamFailed,
+    /// Ended by command.
+    Cancelled,
+}
+
+impl TaskState {
+    /// Whether the generation is over.
+    pub fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Success
+                | Self::Failed
+                | Self::Skipped
+                | Self::UpstreamFailed
+                | Self::Cancelled
+        )
+    }
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptState {
+    /// Offered to a worker.
+    Dispatched,
+    /// A worker does it.
+    Running,
+    /// Its processes are being stopped.
+    Stopping,
+    /// Succeeded.
+    Success,
+    /// Failed.
+    Failed,
+    /// Stopped by command.
+    Cancelled,
+    /// Lost with its worker.
+    Lost,
+}
+
+/// Why an attempt is stopped before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// Its own timeout, or the run's.
+    TimedOut,
+    /// A command.
+    Cancelled,
+    /// Another generation took its place.
+    Superseded,
+}
+
+/// Why something did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its kind.
+    pub kind: FailureKind,
+    /// One sentence for a person.
+    pub message: String,
+    /// The exit code of a process that ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// More lines, such as a traceback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
+}
+
+impl Failure {
+    /// A failure with a message alone.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), exit_code: None, signal: None, details: None }
+    }
+}
+
+/// The kinds of failure; `error.kind` in a retry condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The program exited with another code than 0, or the function raised.
+    Failure,
+    /// Ended by a signal that Ork did not send.
+    Signal,
+    /// Killed for want of memory.
+    OutOfMemory,
+    /// Took longer than `timeout`.
+    Timeout,
+    /// Could not be started: program, interpreter, file or function missing.
+    NotStarted,
+    /// The inputs are not of their type.
+    InputInvalid,
+    /// The output is not of its type, or not JSON, or too large.
+    OutputInvalid,
+    /// An expression could not be evaluated.
+    Expression,
+    /// Its worker was lost.
+    Lost,
+    /// Stopped by command.
+    Cancelled,
+    /// A task failed; for runs.
+    TaskFailed,
+    /// The run could not be kept or decided, and was set aside.
+    Quarantined,
+}
+
+/// What happened. Each is one transition, or a report that changed nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    /// The run was accepted.
+    RunCreated {
+        /// Its workflow.
+        workflow: String,
+        /// Its version.
+        version: VersionId,
+        /// The instances it has from the start, in order.
+        tasks: Vec<InstancePath>,
+    },
+    /// `pending → running`.
+    RunStarted {
+        /// The run attempt.
+        run_attempt: u32,
+    },
+    /// The body is being ended before its time, `finally` too if `forced`.
+    RunStopping {
+        /// Why.
+        reason: StopReason,
+        /// Whether `finally` is ended too.
+        forced: bool,
+    },
+    /// The run attempt ended.
+    RunFinished {
+        /// How.
+        state: RunState,
+        /// Why it did not succeed.
+        failure: Option<Failure>,
+    },
+    /// A terminal run was opened again: `→ pending`.
+    RunReopened {
+        /// The run attempt that this opens.
+        run_attempt: u32,
+    },
+    /// The instance got a new generation: `→ pending`.
+    TaskReset,
+    /// `pending → queued`.
+    TaskQueued,
+    /// `queued → dispatched`.
+    TaskDispatched {
+        /// The token of this offer.
+        token: Token,
+        /// The worker it was offered to.
+        worker: WorkerId,
+    },
+    /// `dispatched → queued`: nobody confirmed the offer. Same attempt number.
+    TaskUnclaimed {
+        /// The token that is void now.
+        token: Token,
+    },
+    /// `dispatched → running`.
+    TaskStarted {
+        /// The token.
+        token: Token,
+    },
+    /// `dispatched | running → stopping`.
+    TaskStopping {
+        /// The token.
+        token: Token,
+        /// Why.
+        reason: StopReason,
+    },
+    /// `dispatched | running | stopping → queued`: the attempt is over, another will follow.
+    TaskRetrying {
+        /// The token of the attempt that is over.
+        token: Token,
+        /// Why it is over.
+        failure: Failure,
+        /// Not before.
+        not_before: Wall,
+        /// What it wrote.
+        logs: LogSummary,
+    },
+    /// The generation is over.
+    TaskFinished {
+        /// How.
+        state: TaskState,
+        /// The token of its last attempt, if it had one that was under way.
+        token: Option<Token>,
+        /// Why it did not succeed.
+        failure: Option<Failure>,
+        /// The instance that decided it, for `upstream_failed` and `skipped`.
+        cause: Option<InstancePath>,
+        /// What the last attempt wrote.
+        logs: LogSummary,
+    },
+    /// A worker's report that came after the verdict, and changed nothing.
+    ReportIgnored {
+        /// The token of the attempt.
+        token: Token,
+        /// What it said.
+        outcome: String,
+    },
+    /// The run was set aside.
+    RunQuarantined {
+        /// Why.
+        reason: String,
+    },
+}

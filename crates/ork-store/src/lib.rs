@@ -1,0 +1,219 @@
+//! Where Ork keeps its state: one contract, its members, one conformance suite that all pass.
+//!
+//! A store keeps what it is given and gives it back; it knows no rule about states.
+
+use async_trait::async_trait;
+use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
+use ork_core::rows::{
+    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, TaskRow, VersionId, VersionRow,
+    WorkflowRow,
+};
+use ork_core::run::{RunState, TaskState};
+use ork_core::time::Wall;
+use serde::{Deserialize, Serialize};
+
+/// Counts commits of a store from 1, without gaps.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct CommitSeq(pub u64);
+
+/// The most changes that one commit takes.
+pub const MAX_CHANGES: usize = 1_000;
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was done; the same call may work later.
+    #[error("the store is busy: {0}")]
+    Retryable(String),
+    /// It may or may not have been done. The caller drops what it holds and loads again.
+    #[error("the store did not say whether it committed: {0}")]
+    Unknown(String),
+    /// Nothing was done, and the same call never will be: a constraint, a size, a newer schema.
+    #[error("the store refused: {0}")]
+    Rejected(String),
+    /// Nothing was done: another epoch leads.
+    #[error("epoch {ours:?} does not lead any more")]
+    Fenced {
+        /// The epoch that was given.
+        ours: Epoch,
+    },
+}
+
+/// The result of a store's call.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many items at most.
+    pub limit: usize,
+    /// Where the part before ended, as that part's `next` said; opaque to callers.
+    pub cursor: Option<String>,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Items<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// Where the next part begins; none when this was the last.
+    pub next: Option<String>,
+}
+
+/// Which runs are listed; newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Of this workflow.
+    pub workflow: Option<String>,
+    /// In one of these states; empty: all.
+    pub states: Vec<RunState>,
+    /// With this trigger.
+    pub trigger: Option<String>,
+    /// With all these labels.
+    pub labels: Vec<(String, String)>,
+    /// Made at or after.
+    pub created_after: Option<Wall>,
+    /// Made before.
+    pub created_before: Option<Wall>,
+}
+
+/// What is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Terminal runs that ended before this.
+    pub finished_before: Option<Wall>,
+    /// Of each workflow only this many terminal runs, the newest.
+    pub keep_per_workflow: Option<u64>,
+    /// At most this many runs in one call.
+    pub batch: usize,
+    /// The time, for answers that have expired.
+    pub now: Wall,
+}
+
+/// An event with the commit that made it durable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed {
+    /// The commit.
+    pub commit: CommitSeq,
+    /// Its place among the commit's events, from 0.
+    pub position: u32,
+    /// The event.
+    pub event: EventRow,
+}
+
+/// Keeps rows. Every list is in keyset order: page 1,000 costs what page 1 costs.
+///
+/// Writes go through one leader, which holds an [`Epoch`]. Reads may be answered by anyone at any
+/// time and see whole commits only.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Takes the lead: makes a new epoch durable and returns it. From then on commits of earlier
+    /// epochs are [`StoreError::Fenced`]. After a crash an epoch may be skipped, never given twice.
+    async fn lead(&self) -> Result<Epoch>;
+
+    /// Everything that is not terminal, for the run machine. Runs by id, instances by ordinal.
+    async fn load_active(&self) -> Result<Vec<ActiveRun>>;
+
+    /// One active or terminal run, in the same form.
+    async fn load_run(&self, project: ProjectId, run: RunId) -> Result<Option<ActiveRun>>;
+
+    /// Makes the changes durable, in order, all or none. After a crash all of them are there or
+    /// none is; once this has returned `Ok` all are.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] for more than [`MAX_CHANGES`], or where a row breaks a constraint.
+    async fn commit(&self, epoch: Epoch, changes: &[Change]) -> Result<CommitSeq>;
+
+    /// The last commit.
+    async fn last_commit(&self) -> Result<CommitSeq>;
+
+    /// A run.
+    async fn run(&self, project: ProjectId, run: RunId) -> Result<Option<RunRow>>;
+
+    /// Runs, newest first.
+    async fn runs(&self, project: ProjectId, filter: &RunFilter, page: &Page)
+    -> Result<Items<RunRow>>;
+
+    /// An instance.
+    async fn task(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        path: &InstancePath,
+    ) -> Result<Option<TaskRow>>;
+
+    /// A run's instances by ordinal; in one of these states, or all when there is none.
+    async fn tasks(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        states: &[TaskState],
+        page: &Page,
+    ) -> Result<Items<TaskRow>>;
+
+    /// An instance's attempts, oldest first.
+    async fn attempts(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        path: &InstancePath,
+        page: &Page,
+    ) -> Result<Items<AttemptRow>>;
+
+    /// A run's events after `seq`, at most `limit`.
+    async fn events(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Committed>>;
+
+    /// All events after a place in the order of commits, at most `limit`.
+    async fn feed(&self, after: (CommitSeq, u32), limit: usize) -> Result<Vec<Committed>>;
+
+    /// A workflow.
+    async fn workflow(&self, project: ProjectId, name: &str) -> Result<Option<WorkflowRow>>;
+
+    /// Workflows by name.
+    async fn workflows(&self, project: ProjectId, page: &Page) -> Result<Items<WorkflowRow>>;
+
+    /// A version.
+    async fn version(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        version: VersionId,
+    ) -> Result<Option<VersionRow>>;
+
+    /// A workflow's versions without its drafts, newest first.
+    async fn versions(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        page: &Page,
+    ) -> Result<Items<VersionRow>>;
+
+    /// The version with this content, among drafts or among the others.
+    async fn version_by_digest(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        digest: &ork_core::value::Digest,
+        draft: bool,
+    ) -> Result<Option<VersionRow>>;
+
+    /// The highest version number, and the lowest draft number (0 where there is none).
+    async fn version_numbers(&self, project: ProjectId, workflow: &str)
+    -> Result<(VersionId, VersionId)>;
+
+    /// The answer that is kept for an idempotency key.
+    async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>>;
+
+    /// Removes old terminal runs with all that belongs to them, and expired answers, in one small
+    /// transaction, and returns the runs removed; fewer than `batch`: all is done.
+    async fn prune(&self, epoch: Epoch, retention: &Retention) -> Result<Vec<(ProjectId, RunId)>>;
+}
