@@ -134,8 +134,12 @@ pub trait Store: Send + Sync + 'static {
     async fn run(&self, project: ProjectId, run: RunId) -> Result<Option<RunRow>>;
 
     /// Runs, newest first.
-    async fn runs(&self, project: ProjectId, filter: &RunFilter, page: &Page)
-    -> Result<Items<RunRow>>;
+    async fn runs(
+        &self,
+        project: ProjectId,
+        filter: &RunFilter,
+        page: &Page,
+    ) -> Result<Items<RunRow>>;
 
     /// An instance.
     async fn task(
@@ -207,8 +211,11 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<VersionRow>>;
 
     /// The highest version number, and the lowest draft number (0 where there is none).
-    async fn version_numbers(&self, project: ProjectId, workflow: &str)
-    -> Result<(VersionId, VersionId)>;
+    async fn version_numbers(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+    ) -> Result<(VersionId, VersionId)>;
 
     /// The answer that is kept for an idempotency key.
     async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>>;

@@ -6,9 +6,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AttemptRef, InstancePath, ProjectId, RunId, WorkerId};
+use crate::plan::Plan;
 use crate::rows::{Actor, CodeRef, LogSummary, VersionId};
 use crate::run::{Failure, StopReason};
-use crate::plan::Plan;
 use crate::time::Span;
 use crate::types::Type;
 use crate::value::{Data, Digest, Value};

@@ -67,7 +67,12 @@ impl Machine {
     ///
     /// # Errors
     /// A refused command changed nothing.
-    pub fn apply(&mut self, _command: Command, _now: Now, _out: &mut Out) -> Result<Answer, Refusal> {
+    pub fn apply(
+        &mut self,
+        _command: Command,
+        _now: Now,
+        _out: &mut Out,
+    ) -> Result<Answer, Refusal> {
         Ok(Answer::Done)
     }
 

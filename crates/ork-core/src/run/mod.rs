@@ -13,6 +13,4 @@ pub use command::{
     RetrySelection,
 };
 pub use machine::{Blocker, Config, Machine, Out, Violation};
-pub use state::{
-    AttemptState, EventKind, Failure, FailureKind, RunState, StopReason, TaskState,
-};
+pub use state::{AttemptState, EventKind, Failure, FailureKind, RunState, StopReason, TaskState};

@@ -64,11 +64,7 @@ impl TaskState {
     pub fn is_terminal(self) -> bool {
         matches!(
             self,
-            Self::Success
-                | Self::Failed
-                | Self::Skipped
-                | Self::UpstreamFailed
-                | Self::Cancelled
+            Self::Success | Self::Failed | Self::Skipped | Self::UpstreamFailed | Self::Cancelled
         )
     }
 }
