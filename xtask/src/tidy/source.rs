@@ -1,0 +1,141 @@
+//! Rules over the syntax tree: long functions, empty names, executors named outside their places,
+//! sleeps in tests.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use syn::spanned::Spanned as _;
+use syn::visit::{self, Visit};
+
+use super::{File, Tree};
+
+/// The most lines of a function, from its signature to its closing brace.
+const MAX_LINES: usize = 70;
+
+const EMPTY_ENDINGS: &[&str] = &["Manager", "Helper", "Util", "Utils", "Service", "Impl"];
+
+/// Where an executor's name belongs: its spec and its driver.
+const SPECS: &str = "crates/ork-core/src/lang/executors/";
+const DRIVERS: &str = "crates/ork-worker/src/executors/";
+
+/// Every finding of this module's rules.
+///
+/// # Errors
+/// When a file is not Rust.
+pub(super) fn check(tree: &Tree) -> anyhow::Result<Vec<String>> {
+    let executors = executors(tree);
+    let mut findings = Vec::new();
+    for file in tree.rust() {
+        let syntax = syn::parse_file(&file.text).with_context(|| file.path.clone())?;
+        let home = file.path.starts_with(SPECS) || file.path.starts_with(DRIVERS);
+        let ours = file.path.starts_with("crates/") && !home;
+        let names = if ours { executors.clone() } else { BTreeSet::new() };
+        let mut walk = Walk { file, names, in_test: file.is_test(), findings: Vec::new() };
+        walk.visit_file(&syntax);
+        findings.extend(walk.findings);
+    }
+    Ok(findings)
+}
+
+/// The executors are the files of the folder of specs.
+fn executors(tree: &Tree) -> BTreeSet<String> {
+    let specs = tree.files.iter().filter_map(|file| file.path.strip_prefix(SPECS));
+    let stems = specs.filter_map(|rest| rest.split(['/', '.']).next());
+    stems.filter(|stem| *stem != "mod").map(str::to_owned).collect()
+}
+
+struct Walk<'a> {
+    file: &'a File,
+    /// Executors that must not be named here.
+    names: BTreeSet<String>,
+    in_test: bool,
+    findings: Vec<String>,
+}
+
+impl Walk<'_> {
+    fn found(&mut self, span: proc_macro2::Span, what: &str) {
+        self.findings.push(format!("{}:{}: {what}", self.file.path, span.start().line));
+    }
+
+    fn function(&mut self, signature: &syn::Signature, block: &syn::Block) {
+        let lines = block.span().end().line - signature.span().start().line + 1;
+        if lines > MAX_LINES {
+            let name = &signature.ident;
+            let what = format!("`{name}` has {lines} lines, more than {MAX_LINES}; split it");
+            self.found(signature.span(), &what);
+        }
+    }
+
+    fn type_name(&mut self, ident: &syn::Ident) {
+        let name = ident.to_string();
+        if EMPTY_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            self.found(ident.span(), &format!("`{name}` says nothing; name what it is"));
+        }
+    }
+
+    fn scope(&mut self, attributes: &[syn::Attribute], go: impl FnOnce(&mut Self)) {
+        let before = self.in_test;
+        self.in_test |= attributes.iter().any(is_test_attribute);
+        go(self);
+        self.in_test = before;
+    }
+}
+
+/// `#[test]`, `#[tokio::test]`, `#[rstest]` and `#[cfg(test)]`.
+fn is_test_attribute(attribute: &syn::Attribute) -> bool {
+    let path = attribute.path();
+    let last = path.segments.last().map(|segment| segment.ident.to_string());
+    match last.as_deref() {
+        Some("test" | "rstest") => true,
+        Some("cfg") => attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test")),
+        _ => false,
+    }
+}
+
+impl<'ast> Visit<'ast> for Walk<'_> {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.function(&item.sig, &item.block);
+        self.scope(&item.attrs, |walk| visit::visit_item_fn(walk, item));
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.function(&item.sig, &item.block);
+        visit::visit_impl_item_fn(self, item);
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.scope(&item.attrs, |walk| visit::visit_item_mod(walk, item));
+    }
+
+    fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
+        self.type_name(&item.ident);
+        visit::visit_item_struct(self, item);
+    }
+
+    fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
+        self.type_name(&item.ident);
+        visit::visit_item_enum(self, item);
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
+        self.type_name(&item.ident);
+        visit::visit_item_trait(self, item);
+    }
+
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if let syn::Expr::Path(function) = &*call.func {
+            let last = function.path.segments.last().map(|segment| segment.ident.to_string());
+            if self.in_test && last.is_some_and(|name| name == "sleep" || name == "sleep_until") {
+                self.found(call.span(), "a sleep in a test; wait for an event");
+            }
+        }
+        visit::visit_expr_call(self, call);
+    }
+
+    fn visit_lit_str(&mut self, literal: &'ast syn::LitStr) {
+        if !self.in_test && self.names.contains(&literal.value()) {
+            let what = format!("names the executor {:?} outside its two places", literal.value());
+            self.found(literal.span(), &what);
+        }
+    }
+}
