@@ -1,6 +1,7 @@
 //! The workflow language: from a file's text to a checked [`crate::plan::Plan`].
 
 pub mod expr;
+pub mod python;
 
 use crate::plan::Plan;
 

@@ -1,7 +1,10 @@
 //! Expressions: CEL, parsed and evaluated by the `cel` crate, checked by ourselves.
 
+mod check;
+
 use indexmap::IndexMap;
 
+pub use self::check::{CheckScope, ExprIssue, Name, TaskType, Typed, check};
 use crate::plan::{Binding, Expr, Param};
 use crate::run::TaskState;
 use crate::types::Type;
