@@ -92,6 +92,12 @@ impl InstancePath {
     }
 }
 
+impl std::borrow::Borrow<str> for InstancePath {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<&str> for InstancePath {
     fn from(text: &str) -> Self {
         Self(text.into())

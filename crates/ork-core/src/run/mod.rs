@@ -12,5 +12,7 @@ pub use command::{
     Answer, Assignment, Command, Effect, Finished, NewRun, Outcome, Refusal, RefusalCode, Report,
     RetrySelection,
 };
-pub use machine::{Blocker, Config, Machine, Out, Violation};
+#[cfg(feature = "sabotage")]
+pub use machine::Sabotage;
+pub use machine::{Blob, Blocker, Config, Counts, Machine, Out, Violation, WorkerView};
 pub use state::{AttemptState, EventKind, Failure, FailureKind, RunState, StopReason, TaskState};
