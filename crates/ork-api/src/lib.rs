@@ -1,3 +1,9 @@
-//! Ork's wire types, worker protocol and typed client.
+//! What goes over the wire: the resources of the REST API, its error body, the worker protocol,
+//! and a typed client.
 
+pub mod client;
+pub mod problem;
+mod schema;
+pub mod stamp;
+pub mod types;
 pub mod worker;

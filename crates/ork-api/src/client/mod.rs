@@ -1,0 +1,496 @@
+//! A typed client of the API. The CLI, tests and tools use it and nothing else.
+
+mod encode;
+mod stream;
+mod transport;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use self::stream::{EventStream, LogStream, Streamed, StreamedItem};
+pub use self::transport::{Body, Http, Transport, TransportError};
+use crate::problem::{self, Code, Problem};
+use crate::types::{
+    Attempt, Blob, Cancel, Deploy, Deployed, Event, EventQuery, Explanation, Health, LOG_COMPLETE,
+    List, LogLine, LogQuery, Me, NewRun, Part, Retry, Run, RunQuery, SCANNED_TO, Task, TaskQuery,
+    Validate, Validated, Version, VersionItem, Workflow,
+};
+use ork_core::ids::RunId;
+use ork_core::value::Digest;
+
+use self::encode::{query, segment};
+
+/// The largest answer that is read whole, in bytes; streams have no such limit.
+pub const MAX_ANSWER: usize = 256 << 20;
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ClientError {
+    /// The server cannot be reached, or the connection broke. Safe to repeat where the call is.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The server says no.
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    /// What came back is not an answer of this API.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+impl ClientError {
+    /// The server's problem, if it is one.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused(problem) => Some(problem),
+            _ => None,
+        }
+    }
+
+    /// The problem's code, if it is one.
+    pub fn code(&self) -> Option<Code> {
+        self.problem().map(|problem| problem.code)
+    }
+}
+
+impl From<TransportError> for ClientError {
+    fn from(error: TransportError) -> Self {
+        Self::Unreachable(error.0)
+    }
+}
+
+/// The result of a call.
+pub type Result<T> = std::result::Result<T, ClientError>;
+
+/// A part of an attempt's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPart {
+    /// The lines that fit the query.
+    pub lines: Vec<LogLine>,
+    /// Up to which line the log was searched; ask for what follows with `after`.
+    pub scanned_to: u64,
+    /// Whether that was its end at that time.
+    pub complete: bool,
+}
+
+/// A client of one project on one server.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<dyn Transport>,
+    token: Option<Arc<str>>,
+    project: Arc<str>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("project", &self.project).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client over `transport` in the project `default`.
+    pub fn new(transport: Arc<dyn Transport>, token: Option<&str>) -> Self {
+        Self { transport, token: token.map(Arc::from), project: Arc::from("default") }
+    }
+
+    /// A client of the server at `url`, which begins with `http://`.
+    ///
+    /// # Errors
+    /// A sentence where the URL is none, or is `https`, which this version does not speak.
+    pub fn http(url: &str, token: Option<&str>) -> Result<Self> {
+        Ok(Self::new(Arc::new(Http::new(url)?), token))
+    }
+
+    /// The same client in another project.
+    #[must_use]
+    pub fn in_project(mut self, project: &str) -> Self {
+        self.project = Arc::from(project);
+        self
+    }
+
+    /// Whether the server lives. Needs no token.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so for every call.
+    pub async fn healthz(&self) -> Result<Health> {
+        self.get("/healthz".into()).await
+    }
+
+    /// Whether the server is ready to work. Needs no token.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn readyz(&self) -> Result<Health> {
+        self.get("/readyz".into()).await
+    }
+
+    /// Who this is to the server.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn me(&self) -> Result<Me> {
+        self.get("/api/v1/me".into()).await
+    }
+
+    /// The `OpenAPI` document.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn openapi(&self) -> Result<serde_json::Value> {
+        self.get("/api/v1/openapi.json".into()).await
+    }
+
+    /// Workflows by name.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn workflows(&self, part: &Part) -> Result<List<Workflow>> {
+        self.get(self.path("/workflows") + &query(part)).await
+    }
+
+    /// A workflow.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn workflow(&self, name: &str) -> Result<Workflow> {
+        self.get(self.path("/workflows/") + &segment(name)).await
+    }
+
+    /// A workflow's versions without its drafts, newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn versions(&self, name: &str, part: &Part) -> Result<List<VersionItem>> {
+        let path = format!("/workflows/{}/versions", segment(name));
+        self.get(self.path(&path) + &query(part)).await
+    }
+
+    /// A version.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn version(&self, name: &str, version: i64) -> Result<Version> {
+        self.get(self.path(&format!("/workflows/{}/versions/{version}", segment(name)))).await
+    }
+
+    /// Makes a version current, if its content is not already. The bundle must be there before:
+    /// see [`Client::put_blob`].
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn deploy(&self, deploy: &Deploy) -> Result<Deployed> {
+        self.post(self.path("/workflows"), deploy).await
+    }
+
+    /// Checks a workflow on the server.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; a workflow with errors is an answer, not one of these.
+    pub async fn validate(&self, validate: &Validate) -> Result<Validated> {
+        self.post(self.path("/validate"), validate).await
+    }
+
+    /// Makes a run.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn create_run(&self, run: &NewRun) -> Result<Run> {
+        self.post(self.path("/runs"), run).await
+    }
+
+    /// The same, under a key of the caller: a repetition gets the first one's answer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn create_run_once(&self, run: &NewRun, key: &str) -> Result<Run> {
+        self.post_once(self.path("/runs"), run, Some(key.to_owned())).await
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn runs(&self, filter: &RunQuery) -> Result<List<Run>> {
+        let mut target = self.path("/runs") + &query(filter);
+        for (key, value) in &filter.labels {
+            target.push(if target.contains('?') { '&' } else { '?' });
+            let _ = write!(target, "label.{}={}", segment(key), segment(value));
+        }
+        self.get(target).await
+    }
+
+    /// A run.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn run(&self, run: RunId) -> Result<Run> {
+        self.get(self.run_path(run, "")).await
+    }
+
+    /// A run's instances by ordinal.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn tasks(&self, run: RunId, filter: &TaskQuery) -> Result<List<Task>> {
+        self.get(self.run_path(run, "/tasks") + &query(filter)).await
+    }
+
+    /// An instance.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn task(&self, run: RunId, path: &str) -> Result<Task> {
+        self.get(self.task_path(run, path, "")).await
+    }
+
+    /// An instance's attempts, oldest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn attempts(&self, run: RunId, path: &str, part: &Part) -> Result<List<Attempt>> {
+        self.get(self.task_path(run, path, "/attempts") + &query(part)).await
+    }
+
+    /// A part of an instance's log, from its newest attempt unless the query says which.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn logs(&self, run: RunId, path: &str, wanted: &LogQuery) -> Result<LogPart> {
+        let response = self.fetch(self.task_path(run, path, "/logs") + &query(wanted)).await?;
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let scanned_to = header(SCANNED_TO).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let complete = header(LOG_COMPLETE) == Some("true");
+        let body = whole(response).await?;
+        let lines = body
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(read)
+            .collect::<Result<_>>()?;
+        Ok(LogPart { lines, scanned_to, complete })
+    }
+
+    /// An instance's log from where the query says, and what comes until the attempt has ended.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn follow_logs(
+        &self,
+        run: RunId,
+        path: &str,
+        wanted: &LogQuery,
+    ) -> Result<LogStream> {
+        let wanted = LogQuery { follow: true, format: None, ..wanted.clone() };
+        let response = self.fetch(self.task_path(run, path, "/logs") + &query(&wanted)).await?;
+        Ok(LogStream::new(response.into_body()))
+    }
+
+    /// A run's events, oldest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn run_events(&self, run: RunId, wanted: &EventQuery) -> Result<List<Event>> {
+        self.get(self.run_path(run, "/events") + &query(wanted)).await
+    }
+
+    /// The stream of events and log lines of `topics`: `run:ID`, `project:NAME`, `logs:ID`,
+    /// `logs:ID/PATH`. It begins after `last_event_id` or, without one, with what is there
+    /// already, and mends a broken connection by itself.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn events(
+        &self,
+        topics: &[String],
+        last_event_id: Option<&str>,
+    ) -> Result<EventStream> {
+        EventStream::open(self.clone(), topics, last_event_id).await
+    }
+
+    /// Ends a run's body, or one instance. A second one, or a forced one, ends `finally` too.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn cancel(&self, run: RunId, cancel: &Cancel) -> Result<Run> {
+        self.post(self.run_path(run, "/cancel"), cancel).await
+    }
+
+    /// Opens a terminal run again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn retry(&self, run: RunId, retry: &Retry) -> Result<Run> {
+        self.post(self.run_path(run, "/retry"), retry).await
+    }
+
+    /// Why a run does not go on, or how it ended.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn explain(&self, run: RunId) -> Result<Explanation> {
+        self.get(self.run_path(run, "/explain")).await
+    }
+
+    /// Keeps a blob, such as a code bundle; one that is there is not sent again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn put_blob(&self, content: Bytes) -> Result<Blob> {
+        let digest = Digest::of(&content);
+        let target = self.path(&format!("/blobs/{digest}"));
+        match self.send(Method::HEAD, target.clone(), Bytes::new(), None).await {
+            Ok(_) => return Ok(Blob { digest, size: content.len() as u64 }),
+            Err(error) if error.code() == Some(Code::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        read(&whole(self.send(Method::PUT, target, content, None).await?).await?)
+    }
+
+    /// The content of a blob.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn blob(&self, digest: &Digest) -> Result<Bytes> {
+        whole(self.fetch(self.path(&format!("/blobs/{digest}"))).await?).await
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("/api/v1/projects/{}{rest}", segment(&self.project))
+    }
+
+    fn run_path(&self, run: RunId, rest: &str) -> String {
+        self.path(&format!("/runs/{run}{rest}"))
+    }
+
+    fn task_path(&self, run: RunId, path: &str, rest: &str) -> String {
+        self.run_path(run, &format!("/tasks/{}{rest}", segment(path)))
+    }
+
+    async fn fetch(&self, target: String) -> Result<Response<Body>> {
+        self.send(Method::GET, target, Bytes::new(), None).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, target: String) -> Result<T> {
+        read(&whole(self.fetch(target).await?).await?)
+    }
+
+    /// A POST under a key made here where an answer may be lost on its way, so that it can be
+    /// asked for once more.
+    async fn post<T: DeserializeOwned>(&self, target: String, body: &impl Serialize) -> Result<T> {
+        let key = self.transport.may_lose_answers().then(new_key).transpose()?;
+        self.post_once(target, body, key).await
+    }
+
+    async fn post_once<T: DeserializeOwned>(
+        &self,
+        target: String,
+        body: &impl Serialize,
+        key: Option<String>,
+    ) -> Result<T> {
+        let body = serde_json::to_vec(body).map_err(|error| {
+            ClientError::Unexpected(format!("cannot write the request: {error}"))
+        })?;
+        let body = Bytes::from(body);
+        let first = self.send(Method::POST, target.clone(), body.clone(), key.as_deref()).await;
+        let response = match first {
+            Err(ClientError::Unreachable(_)) if key.is_some() => {
+                self.send(Method::POST, target, body, key.as_deref()).await?
+            }
+            other => other?,
+        };
+        read(&whole(response).await?)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        target: String,
+        body: Bytes,
+        key: Option<&str>,
+    ) -> Result<Response<Body>> {
+        let json = method == Method::POST;
+        let mut request = Request::builder().method(method).uri(target);
+        if json {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.call(request.body(body)).await
+    }
+
+    async fn call(&self, request: http::Result<Request<Bytes>>) -> Result<Response<Body>> {
+        let bad = |error| ClientError::Unexpected(format!("cannot write the request: {error}"));
+        let mut request = request.map_err(bad)?;
+        if let Some(token) = &self.token {
+            let value = format!("Bearer {token}").parse();
+            let value = value.map_err(|_| {
+                ClientError::Unexpected("the token has characters that no token has".into())
+            })?;
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        let response = self.transport.send(request).await?;
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    }
+}
+
+fn new_key() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ClientError::Unexpected(format!("no random numbers: {error}")))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+async fn whole(response: Response<Body>) -> Result<Bytes> {
+    let limited = http_body_util::Limited::new(response.into_body(), MAX_ANSWER);
+    match limited.collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(ClientError::Unexpected(format!("the answer is larger than {MAX_ANSWER} bytes")))
+        }
+        Err(error) => Err(ClientError::Unreachable(format!("the answer broke off: {error}"))),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body)
+        .map_err(|error| ClientError::Unexpected(format!("not an answer of this API: {error}")))
+}
+
+async fn refusal(response: Response<Body>) -> ClientError {
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(problem::MEDIA_TYPE.as_bytes()));
+    let request_id = response
+        .headers()
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let body = match whole(response).await {
+        Ok(body) => body,
+        Err(error) => return error,
+    };
+    if is_problem && let Ok(problem) = read::<Problem>(&body) {
+        return ClientError::Refused(Box::new(problem));
+    }
+    match bare(status) {
+        Some(code) => {
+            let mut problem = Problem::new(code, format!("the server answered {status}"));
+            problem.request_id = request_id;
+            ClientError::Refused(Box::new(problem))
+        }
+        None => ClientError::Unexpected(format!("the server answered {status}")),
+    }
+}
+
+/// The code of an answer without a problem body: to HEAD, or from a proxy.
+fn bare(status: StatusCode) -> Option<Code> {
+    Code::ALL.iter().copied().find(|code| code.status() == status.as_u16())
+}

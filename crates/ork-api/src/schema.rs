@@ -1,0 +1,83 @@
+//! Schemas of the core's types for the `OpenAPI` document.
+
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+
+fn words(words: &[&str]) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.to_vec())).build()
+}
+
+pub(crate) fn run_state() -> Object {
+    words(&["pending", "running", "success", "failed", "cancelled", "skipped"])
+}
+
+pub(crate) fn task_state() -> Object {
+    words(&[
+        "pending",
+        "queued",
+        "dispatched",
+        "running",
+        "deferred",
+        "stopping",
+        "success",
+        "failed",
+        "skipped",
+        "upstream_failed",
+        "cancelled",
+    ])
+}
+
+pub(crate) fn attempt_state() -> Object {
+    words(&["dispatched", "running", "stopping", "success", "failed", "cancelled", "lost"])
+}
+
+pub(crate) fn trigger_rule() -> Object {
+    words(&[
+        "all_success",
+        "all_done",
+        "all_failed",
+        "one_success",
+        "one_failed",
+        "one_done",
+        "none_failed",
+        "none_skipped",
+        "none_failed_min_one_success",
+    ])
+}
+
+pub(crate) fn stream() -> Object {
+    words(&["stdout", "stderr", "system"])
+}
+
+pub(crate) fn level() -> Object {
+    words(&["debug", "info", "warn", "error"])
+}
+
+#[cfg(test)]
+mod tests {
+    use ork_core::plan::TriggerRule;
+    use ork_core::run::{AttemptState, RunState, TaskState};
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::worker::{Level, Stream};
+
+    fn all_are<T: DeserializeOwned>(schema: &Object) {
+        let words = schema.enum_values.as_ref().unwrap();
+        for word in words {
+            serde_json::from_value::<T>(word.clone()).unwrap();
+        }
+        let error = serde_json::from_str::<T>("\"no such word\"").err().unwrap().to_string();
+        let known = error.matches('`').count() / 2 - 1;
+        assert_eq!(known, words.len(), "{error}");
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_core() {
+        all_are::<RunState>(&run_state());
+        all_are::<TaskState>(&task_state());
+        all_are::<AttemptState>(&attempt_state());
+        all_are::<TriggerRule>(&trigger_rule());
+        all_are::<Stream>(&stream());
+        all_are::<Level>(&level());
+    }
+}

@@ -1,0 +1,769 @@
+//! The resources, as JSON.
+//!
+//! Times are RFC 3339 in UTC. A field that has no value is `null` or left out; both mean the same.
+
+use indexmap::IndexMap;
+use ork_core::ids::{InstancePath, RunId};
+use ork_core::plan::TriggerRule;
+use ork_core::rows::{Actor, LogSummary};
+use ork_core::run::{AttemptState, EventKind, Failure, RunState, TaskState};
+use ork_core::value::{Data, Digest, Value};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::schema;
+use crate::stamp::Stamp;
+use crate::worker::{Level, Stream};
+
+/// How many items a list has when its reader does not say.
+pub const DEFAULT_LIMIT: usize = 50;
+
+/// How many items a list has at most.
+pub const MAX_LIMIT: usize = 500;
+
+/// How many lines a part of a log has at most.
+pub const MAX_LOG_LINES: usize = 10_000;
+
+/// The largest code bundle, in bytes.
+pub const MAX_BUNDLE: usize = 100 << 20;
+
+/// The largest JSON body, in bytes. A workflow's file has at most 1 MiB.
+pub const MAX_BODY: usize = 4 << 20;
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct List<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// Give it as `cursor` to get what follows; none when this was the last part.
+    pub next_cursor: Option<String>,
+}
+
+/// Which part of a list is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Part {
+    /// How many items: 1 to 500 (50).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// `next_cursor` of the part before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A value, or where it is kept when it is larger than 64 KiB.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// The value itself.
+    Value(Value),
+    /// A blob that holds the value's JSON.
+    Blob {
+        /// Its name under `/blobs`.
+        #[schema(value_type = String)]
+        digest: Digest,
+        /// Its length in bytes.
+        size: u64,
+    },
+}
+
+impl From<Data> for Payload {
+    fn from(data: Data) -> Self {
+        match data {
+            Data::Inline(value) => Self::Value(value),
+            Data::Blob { digest, size } => Self::Blob { digest, size },
+        }
+    }
+}
+
+/// A workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Workflow {
+    /// Its name, unique in its project.
+    pub name: String,
+    /// The version that new runs get; none while there are only drafts.
+    pub current: Option<i64>,
+    /// Free text.
+    pub description: Option<String>,
+    /// Words to filter by.
+    pub tags: Vec<String>,
+    /// Keys and values to filter by.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub labels: IndexMap<String, String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// When it was first seen.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Stamp,
+    /// When it last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Stamp,
+}
+
+/// A version in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VersionItem {
+    /// The workflow's name.
+    pub workflow: String,
+    /// Its number: from 1 up; drafts count from -1 down.
+    pub version: i64,
+    /// Whether it was made by `ork run FILE`: never current.
+    pub draft: bool,
+    /// The digest of the YAML and the code that make it.
+    #[schema(value_type = String)]
+    pub digest: Digest,
+    /// Who deployed it.
+    #[schema(value_type = Object)]
+    pub created_by: Actor,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Stamp,
+}
+
+/// A version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Version {
+    /// What its list has.
+    #[serde(flatten)]
+    pub item: VersionItem,
+    /// The YAML as deployed.
+    pub source: String,
+    /// Where its code is.
+    pub code: Code,
+    /// Its run parameters, in order.
+    #[schema(value_type = std::collections::HashMap<String, Param>)]
+    pub params: IndexMap<String, Param>,
+    /// Its tasks, in the order of the file; those of `finally` last.
+    pub tasks: Vec<TaskDeclaration>,
+}
+
+/// Where the code of a version is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// In a folder of the server's machine; for drafts.
+    InPlace {
+        /// The code root, absolute.
+        root: String,
+    },
+    /// In the blob store, as a tar archive.
+    Bundle {
+        /// The archive's digest, its name under `/blobs`.
+        #[schema(value_type = String)]
+        digest: Digest,
+    },
+}
+
+/// A declared run parameter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Param {
+    /// Its type.
+    #[serde(rename = "type")]
+    #[schema(value_type = Object)]
+    pub ty: ork_core::types::Type,
+    /// Whether a run cannot be made without it.
+    pub required: bool,
+    /// Its default where that is a value; one that is an expression is not shown.
+    pub default: Option<Value>,
+    /// For people.
+    pub description: Option<String>,
+}
+
+/// A task as its workflow declares it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskDeclaration {
+    /// Its path: its name, with `finally/` before it where it stands there.
+    pub path: String,
+    /// The paths of its upstreams.
+    pub upstreams: Vec<String>,
+    /// When its upstreams' outcomes let it start.
+    #[schema(schema_with = schema::trigger_rule)]
+    pub trigger_rule: TriggerRule,
+    /// What runs it.
+    pub executor: String,
+}
+
+/// A workflow to be deployed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deploy {
+    /// The file's name, for findings and for the workflow's name where it has none.
+    pub file: String,
+    /// The YAML.
+    pub source: String,
+    /// The code as a tar archive that is in the blob store already; none: there is no code.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub bundle: Option<Digest>,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What a deploy came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deployed {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The version that is current now.
+    pub version: i64,
+    /// Whether this made it; else its content was there already.
+    pub created: bool,
+    /// Findings that are no errors.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A workflow to be checked on the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Validate {
+    /// The file's name, for findings.
+    pub file: String,
+    /// The YAML.
+    pub source: String,
+    /// The code as a tar archive that is in the blob store already.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub bundle: Option<Digest>,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Validated {
+    /// Whether the workflow may be deployed.
+    pub ok: bool,
+    /// All findings, by place.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A finding in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A stable name: `unknown-key`, `type-mismatch`.
+    pub code: String,
+    /// One sentence that names the thing.
+    pub message: String,
+    /// The file.
+    pub file: String,
+    /// From 1; 0 when the finding is about the file as a whole.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// How many characters are meant; at least 1.
+    pub length: usize,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing; the workflow runs.
+    Warning,
+    /// The workflow is not accepted.
+    Error,
+}
+
+impl From<ork_core::lang::Diagnostic> for Diagnostic {
+    fn from(found: ork_core::lang::Diagnostic) -> Self {
+        Self {
+            severity: match found.severity {
+                ork_core::lang::Severity::Warning => Severity::Warning,
+                ork_core::lang::Severity::Error => Severity::Error,
+            },
+            code: found.code.to_owned(),
+            message: found.message,
+            file: found.file,
+            line: found.line,
+            column: found.column,
+            length: found.length,
+            hint: found.hint,
+        }
+    }
+}
+
+/// A run to be made: of exactly one of `workflow` and `draft`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRun {
+    /// The workflow's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// The workflow's version (the current one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// A file with its code in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<Draft>,
+    /// Its params by name. Text stands for a date or a time where one is declared.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Value>)]
+    pub params: IndexMap<String, Value>,
+    /// What the run is for, ISO 8601 with an offset (now).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logical_time: Option<String>,
+    /// For people and filters.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub labels: IndexMap<String, String>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A workflow's file with its code in place. It is accepted from the server's machine alone, and
+/// becomes a draft version: never current.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    /// The file as its user names it, for findings and for the workflow's name where it has none.
+    pub file: String,
+    /// The YAML.
+    pub source: String,
+    /// The code root, absolute.
+    pub root: String,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Run {
+    /// The run.
+    #[schema(value_type = String)]
+    pub id: RunId,
+    /// The project's name.
+    pub project: String,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The version that it stays on.
+    pub version: i64,
+    /// Where it stands.
+    #[schema(schema_with = schema::run_state)]
+    pub state: RunState,
+    /// Counts from 1; `retry` opens the next.
+    pub run_attempt: u32,
+    /// The params, checked, defaults filled in.
+    pub params: Value,
+    /// What it is for: ISO 8601 with an offset.
+    pub logical_time: String,
+    /// For people and filters.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub labels: IndexMap<String, String>,
+    /// How it came to be.
+    pub trigger: String,
+    /// Who made it.
+    #[schema(value_type = Object)]
+    pub created_by: Actor,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Stamp,
+    /// When its first task could start.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Stamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Stamp>,
+    /// Why it did not succeed.
+    #[schema(value_type = Option<Object>)]
+    pub failure: Option<Failure>,
+    /// Its result.
+    pub output: Option<Payload>,
+}
+
+/// Which runs are listed; newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RunQuery {
+    /// Of this workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// In one of these states, with commas between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// With this trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// Made at or after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub created_after: Option<Stamp>,
+    /// Made before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub created_before: Option<Stamp>,
+    /// How many: 1 to 500 (50).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// `next_cursor` of the part before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// With all these labels, each as `label.KEY=VALUE`.
+    #[serde(skip)]
+    #[param(ignore)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// An instance of a task in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Task {
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// Where it stands in the run: `extract`, `finally/cleanup`.
+    #[schema(value_type = String)]
+    pub path: InstancePath,
+    /// Its place in lists.
+    pub ordinal: u32,
+    /// Counts from 1 the times it was meant to be done.
+    pub generation: u32,
+    /// Where it stands.
+    #[schema(schema_with = schema::task_state)]
+    pub state: TaskState,
+    /// Attempts begun in this generation.
+    pub attempt: u32,
+    /// For `upstream_failed` and `skipped`: the instance that decided it.
+    #[schema(value_type = Option<String>)]
+    pub cause: Option<InstancePath>,
+    /// Why it did not succeed, or why its last attempt did not.
+    #[schema(value_type = Option<Object>)]
+    pub failure: Option<Failure>,
+    /// The inputs of this generation, once resolved.
+    #[schema(value_type = Option<std::collections::HashMap<String, Payload>>)]
+    pub inputs: Option<IndexMap<String, Payload>>,
+    /// Its output.
+    pub output: Option<Payload>,
+    /// When it could first start in this generation.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub queued_at: Option<Stamp>,
+    /// When its first attempt of this generation began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Stamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Stamp>,
+}
+
+/// Which instances are listed, by ordinal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TaskQuery {
+    /// In one of these states, with commas between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// How many: 1 to 500 (50).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// `next_cursor` of the part before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// An attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// The instance.
+    #[schema(value_type = String)]
+    pub path: InstancePath,
+    /// The instance's generation.
+    pub generation: u32,
+    /// Counts from 1 within the generation.
+    pub attempt: u32,
+    /// The worker of its last offer.
+    pub worker: String,
+    /// Where it stands.
+    #[schema(schema_with = schema::attempt_state)]
+    pub state: AttemptState,
+    /// When it was last offered.
+    #[schema(value_type = String, format = DateTime)]
+    pub offered_at: Stamp,
+    /// When the worker began it.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Stamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Stamp>,
+    /// Why it did not succeed.
+    #[schema(value_type = Option<Object>)]
+    pub failure: Option<Failure>,
+    /// What it wrote.
+    #[schema(value_type = Object)]
+    pub logs: LogSummary,
+}
+
+/// A line of an attempt's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLine {
+    /// The instance; only where lines of several are mixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub path: Option<InstancePath>,
+    /// Counts from 1 in the attempt.
+    pub seq: u64,
+    /// When it was read.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Stamp,
+    /// Where it came from.
+    #[schema(schema_with = schema::stream)]
+    pub stream: Stream,
+    /// How much it matters.
+    #[schema(schema_with = schema::level)]
+    pub level: Level,
+    /// Its text, without a line end.
+    pub text: String,
+}
+
+/// Which lines of an attempt are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogQuery {
+    /// The generation (the newest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
+    /// The attempt (the newest of the generation).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Lines after this one (0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Only the last so many lines; not with `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<u64>,
+    /// Only lines that matter at least so much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(schema_with = schema::level)]
+    pub level: Option<Level>,
+    /// Only lines with this text in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+    /// Only lines of this stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(schema_with = schema::stream)]
+    pub stream: Option<Stream>,
+    /// How many lines at most: 1 to 10,000 (1,000). Not with `follow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Go on with new lines until the attempt has ended (false).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follow: bool,
+    /// `ndjson` (one [`LogLine`] a line) or `text` (`ndjson`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<LogFormat>,
+}
+
+/// How lines are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// JSON objects, one a line.
+    Ndjson,
+    /// The lines' text alone.
+    Text,
+}
+
+/// The header that says up to which line a log was searched. What follows is asked for with
+/// `after`.
+pub const SCANNED_TO: &str = "x-log-scanned-to";
+
+/// The header that says whether the log was searched to its present end: `true` or `false`.
+pub const LOG_COMPLETE: &str = "x-log-complete";
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// The commit that made it durable.
+    pub commit_seq: u64,
+    /// Its place in that commit, from 0.
+    pub position: u32,
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// Counts from 1, without gaps, in the run.
+    pub seq: u64,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Stamp,
+    /// The instance, for events of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub path: Option<InstancePath>,
+    /// Its generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
+    /// Its attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Who caused it.
+    #[schema(value_type = Object)]
+    pub actor: Actor,
+    /// The form of `data`.
+    pub schema_version: u32,
+    /// What happened; its field `kind` names it.
+    #[schema(value_type = Object)]
+    pub data: EventKind,
+}
+
+/// Which events of a run are listed, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// How many: 1 to 500 (50).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// `next_cursor` of the part before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// What a client wants to be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StreamQuery {
+    /// With commas between, at most 16: `run:ID` (the events of a run), `project:NAME` (those of
+    /// all its runs), `logs:ID` (the lines of all instances of a run), `logs:ID/PATH` (of one).
+    pub topics: String,
+    /// `Last-Event-ID` for clients that cannot send the header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event_id: Option<String>,
+}
+
+/// Lines on the event stream: `event: log`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogChunk {
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// The instance.
+    #[schema(value_type = String)]
+    pub path: InstancePath,
+    /// Its generation.
+    pub generation: u32,
+    /// Its attempt.
+    pub attempt: u32,
+    /// The lines, in order.
+    pub lines: Vec<LogLine>,
+}
+
+/// A stream cannot go on from where its reader was: `event: reset`. The reader reads the resources
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reset {
+    /// Why.
+    pub reason: String,
+}
+
+/// Ends a run's body, or one instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cancel {
+    /// The instance; none: the run.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// Whether `finally` is ended too.
+    #[serde(default)]
+    pub force: bool,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Opens a terminal run again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// The instances to be done again with everything downstream; empty: what failed.
+    #[serde(default)]
+    pub tasks: Vec<String>,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Why a run, or an instance of it, does not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// Where it stands.
+    #[schema(schema_with = schema::run_state)]
+    pub state: RunState,
+    /// Why it did not succeed.
+    #[schema(value_type = Option<Object>)]
+    pub failure: Option<Failure>,
+    /// Its instances that are not terminal, by ordinal, and those that did not succeed.
+    pub tasks: Vec<TaskExplanation>,
+    /// Whether there are more of them than are told.
+    pub truncated: bool,
+    /// When the engine wakes by itself; none: when something happens.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_wakeup: Option<Stamp>,
+}
+
+/// Why an instance does not go on, or how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskExplanation {
+    /// The instance.
+    #[schema(value_type = String)]
+    pub path: InstancePath,
+    /// Where it stands.
+    #[schema(schema_with = schema::task_state)]
+    pub state: TaskState,
+    /// What it waits for; empty when it is under way or over.
+    pub blockers: Vec<Blocker>,
+    /// The instance that decided it.
+    #[schema(value_type = Option<String>)]
+    pub cause: Option<InstancePath>,
+    /// Why it, or its last attempt, did not succeed.
+    #[schema(value_type = Option<Object>)]
+    pub failure: Option<Failure>,
+}
+
+/// One thing that an instance waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Blocker {
+    /// Its kind, for programs: `upstream`, `no_worker`, `slots`, `retry_at`.
+    pub kind: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Whether the server lives, or is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`, or what is amiss.
+    pub status: String,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Me {
+    /// The user's or service's name.
+    pub name: String,
+    /// The server's version.
+    pub server_version: String,
+    /// The projects that may be seen.
+    pub projects: Vec<String>,
+    /// Whether in-place drafts are accepted from where the request came.
+    pub local: bool,
+}
+
+/// A blob that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Blob {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
