@@ -1,9 +1,30 @@
 //! The workflow language: from a file's text to a checked [`crate::plan::Plan`].
 
+mod binding;
+mod diagnostic;
+mod edges;
+pub mod executors;
 pub mod expr;
+mod file;
+mod keys;
+mod notation;
 pub mod python;
+mod read;
+mod retries;
+mod task;
+pub mod tree;
 
+use std::collections::HashMap;
+
+use self::diagnostic::Report;
+pub use self::diagnostic::{Diagnostic, Severity, render};
+use self::notation::Aliases;
+use self::python::{Signature, SignatureError, Target, signature};
+pub use self::read::{duration, is_name, is_workflow_name, size};
+pub use self::tree::Limits;
+use self::tree::{Place, Refusal};
 use crate::plan::Plan;
+use crate::value::Digest;
 
 /// Where the files that a workflow names are read from: a folder, a bundle, a test's map. Paths
 /// are relative to the code root, with `/`.
@@ -15,36 +36,6 @@ pub trait Sources {
     fn read(&self, path: &str) -> Result<Vec<u8>, Option<String>>;
 }
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Worth knowing; the workflow runs.
-    Warning,
-    /// The workflow is not accepted.
-    Error,
-}
-
-/// A finding in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// How bad it is.
-    pub severity: Severity,
-    /// A stable name: `unknown-key`, `type-mismatch`.
-    pub code: &'static str,
-    /// One sentence that names the thing.
-    pub message: String,
-    /// The file, as the caller named it, or a code file relative to the root.
-    pub file: String,
-    /// From 1; 0 when the finding is about the file as a whole.
-    pub line: usize,
-    /// From 1, in characters.
-    pub column: usize,
-    /// How many characters are meant; at least 1.
-    pub length: usize,
-    /// How to mend it.
-    pub hint: Option<String>,
-}
-
 /// What came of a file.
 #[derive(Debug)]
 pub struct Compiled {
@@ -52,4 +43,139 @@ pub struct Compiled {
     pub plan: Option<Plan>,
     /// All findings, by place.
     pub diagnostics: Vec<Diagnostic>,
+    /// The digest of the file and of the code files that it names: what makes a version.
+    pub digest: Digest,
+}
+
+impl Compiled {
+    /// Whether the file is accepted.
+    pub fn is_ok(&self) -> bool {
+        self.plan.is_some()
+    }
+}
+
+/// Compiles a workflow file: all that is wrong with it at once, or its plan.
+///
+/// `file` is the name that findings carry, and its stem names a workflow that does not say
+/// otherwise. Code files are read from `sources`, never from disk. It never panics and its cost
+/// is bounded by [`Limits`].
+pub fn compile(file: &str, bytes: &[u8], sources: &dyn Sources) -> Compiled {
+    compile_within(file, bytes, sources, &Limits::default())
+}
+
+/// [`compile`] within other limits.
+pub fn compile_within(
+    file: &str,
+    bytes: &[u8],
+    sources: &dyn Sources,
+    limits: &Limits,
+) -> Compiled {
+    let text = match tree::decode(bytes, limits) {
+        Ok(text) => text,
+        Err((at, refusal)) => return refuse(file, bytes, at, refusal, limits),
+    };
+    let mut report = Report::new(file, &text);
+    let tree = tree::parse(&mut report, limits, false);
+    let mut lower = Lower {
+        report,
+        sources,
+        limits,
+        aliases: Aliases::default(),
+        signatures: HashMap::new(),
+        older: false,
+        too_large: false,
+    };
+    let plan = tree.and_then(|tree| lower.file(&tree.root, file));
+    let digest = digest(bytes, plan.iter().flat_map(|plan| &plan.code.files), sources);
+    let plan = plan.filter(|_| !lower.report.has_errors());
+    Compiled { plan, diagnostics: lower.report.finish(), digest }
+}
+
+/// The digest of a file and the code files that it names. Each part goes in by its own digest, so
+/// that no two lists of parts look alike.
+fn digest<'p>(
+    bytes: &[u8],
+    files: impl Iterator<Item = &'p String>,
+    sources: &dyn Sources,
+) -> Digest {
+    let mut parts = Digest::of(bytes).0.to_vec();
+    for path in files {
+        parts.extend(Digest::of(path.as_bytes()).0);
+        parts.extend(Digest::of(&sources.read(path).unwrap_or_default()).0);
+    }
+    Digest::of(&parts)
+}
+
+/// What is said of bytes that are no text.
+fn refuse(file: &str, bytes: &[u8], at: usize, refusal: Refusal, limits: &Limits) -> Compiled {
+    let before = String::from_utf8_lossy(&bytes[..at.min(bytes.len())]);
+    let mut report = Report::new(file, &before);
+    let place = Place::new(at, at + 1);
+    match refusal {
+        Refusal::TooLarge => {
+            let (is, most) = (bytes.len(), limits.bytes);
+            report.error(place, "file-limit", format!("the file has {is} bytes, more than {most}"));
+        }
+        Refusal::Utf16 => report
+            .error(place, "not-utf8", "the file is UTF-16, not UTF-8")
+            .hint("save it as UTF-8"),
+        Refusal::Bom => report
+            .error(place, "byte-order-mark", "the file begins with a byte order mark")
+            .hint("save it as UTF-8 without one"),
+        Refusal::NotUtf8 => report
+            .error(place, "not-utf8", format!("the byte 0x{:02X} is not UTF-8", bytes[at]))
+            .hint("save the file as UTF-8"),
+        Refusal::Nul => {
+            report.error(place, "not-text", "the file holds a NUL character");
+        }
+    }
+    Compiled { plan: None, diagnostics: report.finish(), digest: Digest::of(bytes) }
+}
+
+/// The lowering of one file.
+pub(crate) struct Lower<'a> {
+    pub(crate) report: Report<'a>,
+    pub(crate) sources: &'a dyn Sources,
+    limits: &'a Limits,
+    aliases: Aliases,
+    signatures: HashMap<(String, String), Result<Signature, SignatureError>>,
+    /// Whether the older form's names of types are read.
+    older: bool,
+    too_large: bool,
+}
+
+impl Lower<'_> {
+    /// A function's signature, read once.
+    pub(crate) fn signature(
+        &mut self,
+        target: Target<'_>,
+        function: &str,
+    ) -> Result<Signature, SignatureError> {
+        let (Target::File(at) | Target::Module(at)) = target;
+        let key = (at.to_owned(), function.to_owned());
+        let sources = self.sources;
+        let read = || signature(sources, target, function);
+        self.signatures.entry(key).or_insert_with(read).clone()
+    }
+
+    /// Reports why a signature cannot be read: in the code file where that has a place.
+    pub(crate) fn signature_error(&mut self, place: Place, e: &SignatureError) {
+        if let Some((line, column)) = e.place {
+            self.report.push(Diagnostic {
+                severity: Severity::Error,
+                code: e.code,
+                message: e.message.clone(),
+                file: e.file.clone(),
+                line,
+                column,
+                length: 1,
+                hint: e.hint.clone(),
+            });
+            return;
+        }
+        let found = self.report.error(place, e.code, e.message.clone());
+        if let Some(hint) = &e.hint {
+            found.hint(hint.clone());
+        }
+    }
 }

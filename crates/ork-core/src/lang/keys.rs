@@ -1,0 +1,244 @@
+//! The keys of the language: one table feeds the lowering (what is known, what is not supported
+//! yet, what other tools call it), the JSON Schema and the order that `ork fmt` writes.
+
+/// A key of a map.
+#[derive(Debug)]
+pub struct Key {
+    /// The key.
+    pub name: &'static str,
+    /// What may stand there.
+    pub shape: Shape,
+    /// One sentence for people and editors.
+    pub doc: &'static str,
+    /// Whether this version enforces it. A key that is not is an error.
+    pub supported: bool,
+}
+
+/// What may stand as a value.
+#[derive(Debug)]
+pub enum Shape {
+    /// Text.
+    Text,
+    /// A workflow's name.
+    WorkflowName,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number within bounds.
+    Int(i64, i64),
+    /// A number from a bound on.
+    Number(f64),
+    /// A length of time.
+    Duration,
+    /// A type.
+    Type,
+    /// An expression.
+    Expression,
+    /// A value with `${{ }}` in it.
+    Binding,
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A list.
+    List(&'static Shape),
+    /// A list with at least one item.
+    Some(&'static Shape),
+    /// A map from names.
+    Names(&'static Shape),
+    /// A map from any text.
+    Map(&'static Shape),
+    /// A map of these keys; those listed last must be there.
+    Object(&'static [Key], &'static [&'static str]),
+    /// One of these.
+    OneOf(&'static [Shape]),
+    /// A definition of the schema by its name.
+    Ref(&'static str),
+}
+
+const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+    Key { name, shape, doc, supported: true }
+}
+
+const fn later(name: &'static str) -> Key {
+    Key { name, shape: Shape::Binding, doc: "", supported: false }
+}
+
+const TEXT: Shape = Shape::Text;
+const TYPE: Shape = Shape::Type;
+const BINDING: Shape = Shape::Binding;
+const PARAM: Shape = Shape::Ref("param");
+const TASK: Shape = Shape::Ref("task");
+const COUNT: Shape = Shape::Int(0, 1_000);
+
+/// The keys of a file.
+pub const FILE: &[Key] = &[
+    key("name", Shape::WorkflowName, "Unique in its project; the file's stem when left out."),
+    key("description", Shape::Text, "For people."),
+    key("owner", Shape::Text, "Who answers for it."),
+    key("tags", Shape::List(&TEXT), "Words to filter by."),
+    key("labels", Shape::Map(&TEXT), "Keys and values to filter by."),
+    key("params", Shape::Names(&PARAM), "Typed run parameters; without a default one is required."),
+    key("types", Shape::Names(&TYPE), "Names for types."),
+    later("schedules"),
+    later("triggers"),
+    later("concurrency"),
+    key("defaults", Shape::Ref("defaults"), "Settings of every task here that runs something."),
+    key("env", Shape::Map(&BINDING), "Environment for every task."),
+    key("timeout", Shape::Duration, "How long a run may take."),
+    key("code", Shape::Object(CODE, &[]), "What is packed as code."),
+    key("tasks", Shape::Names(&TASK), "The tasks: at least one."),
+    key("finally", Shape::Names(&TASK), "Tasks that run after all else is terminal."),
+    key("output", Shape::Binding, "The run's result."),
+];
+
+/// The keys of `code`.
+pub const CODE: &[Key] = &[
+    key("root", Shape::Text, "The folder, relative to this file."),
+    key("include", Shape::List(&TEXT), "Patterns of what is packed."),
+];
+
+/// The keys of a param's long form.
+pub const PARAM_KEYS: &[Key] = &[
+    key("type", Shape::Type, "Its type."),
+    key("default", Shape::Binding, "What it is when not given."),
+    key("enum", Shape::Some(&TEXT), "The values it may have."),
+    key("description", Shape::Text, "For people."),
+];
+
+/// The common keys of a task. The keys of executors stand beside them.
+pub const TASK_KEYS: &[Key] = &[
+    key(
+        "depends_on",
+        Shape::OneOf(&[TEXT, Shape::List(&TEXT)]),
+        "Tasks to wait for; references add theirs by themselves.",
+    ),
+    key("when", Shape::Expression, "A condition; false skips the task."),
+    key("trigger_rule", Shape::Words(RULES), "Which outcomes of the upstreams let it start."),
+    key("inputs", Shape::Names(&BINDING), "Named, typed arguments."),
+    key("input_type", Shape::Type, "What the inputs must be."),
+    key("output_type", Shape::Type, "What the output must be."),
+    key(
+        "retries",
+        Shape::OneOf(&[COUNT, Shape::Ref("retries")]),
+        "Attempts after the first, on failure.",
+    ),
+    key("lost_retries", Shape::Int(0, 1_000), "Attempts after those lost with their worker (3)."),
+    key("timeout", Shape::Duration, "How long one attempt may take."),
+    key("grace", Shape::Duration, "The time between the polite stop and the kill (10s)."),
+    key("allow_failure", Shape::Bool, "Its failure does not fail the run."),
+    key("env", Shape::Map(&BINDING), "Environment."),
+    later("for_each"),
+    later("item_key"),
+    later("max_parallel"),
+    later("tolerate"),
+    later("fail_fast"),
+    later("poll"),
+    later("heartbeat_timeout"),
+    later("start_within"),
+    later("priority"),
+    later("worker_queue"),
+    later("pool"),
+    later("resources"),
+    later("isolation"),
+    later("cache"),
+];
+
+/// The words of `trigger_rule`.
+pub const RULES: &[&str] = &[
+    "all_success",
+    "all_done",
+    "all_failed",
+    "one_success",
+    "one_failed",
+    "one_done",
+    "none_failed",
+    "none_skipped",
+    "none_failed_min_one_success",
+];
+
+const FOR: Shape = Shape::Text;
+
+/// The keys of the long form of `retries`.
+pub const RETRIES: &[Key] = &[
+    key("max", Shape::Int(0, 1_000), "Retries after the first attempt."),
+    key("delay", Shape::Duration, "The wait before the first retry (10s)."),
+    key(
+        "backoff",
+        Shape::Words(&["constant", "linear", "exponential"]),
+        "How the wait grows (exponential).",
+    ),
+    key("multiplier", Shape::Number(1.0), "By what it grows exponentially (2)."),
+    key("max_delay", Shape::Duration, "The longest wait (10m)."),
+    key("jitter", Shape::Bool, "Whether the wait is spread (true)."),
+    key("for", Shape::Some(&FOR), "What is retried: failure, timeout, \"exit:75\" (all)."),
+    key("if", Shape::Expression, "A condition over error and attempt."),
+];
+
+/// The keys of `defaults` beside those of executors.
+pub const DEFAULTS: &[Key] = &[
+    key(
+        "retries",
+        Shape::OneOf(&[COUNT, Shape::Ref("retries")]),
+        "Attempts after the first, on failure.",
+    ),
+    key("timeout", Shape::Duration, "How long one attempt may take."),
+    key("grace", Shape::Duration, "The time between the polite stop and the kill (10s)."),
+    later("worker_queue"),
+    later("pool"),
+    later("resources"),
+    later("priority"),
+    later("isolation"),
+];
+
+/// What other tools call the keys of a file.
+pub const FILE_WORDS: &[(&str, &str)] = &[
+    ("schedule", "schedules"),
+    ("cron", "schedules"),
+    ("on", "schedules"),
+    ("parameters", "params"),
+    ("inputs", "params"),
+    ("variables", "params"),
+    ("jobs", "tasks"),
+    ("steps", "tasks"),
+    ("nodes", "tasks"),
+    ("dag", "tasks"),
+    ("environment", "env"),
+    ("outputs", "output"),
+    ("default_args", "defaults"),
+    ("always", "finally"),
+    ("on_exit", "finally"),
+];
+
+/// What other tools call the keys of a task.
+pub const TASK_WORDS: &[(&str, &str)] = &[
+    ("needs", "depends_on"),
+    ("depends", "depends_on"),
+    ("dependencies", "depends_on"),
+    ("upstream", "depends_on"),
+    ("if", "when"),
+    ("condition", "when"),
+    ("retry", "retries"),
+    ("retry_policy", "retries"),
+    ("with", "inputs"),
+    ("arguments", "inputs"),
+    ("params", "inputs"),
+    ("parameters", "inputs"),
+    ("environment", "env"),
+    ("continue_on_error", "allow_failure"),
+    ("continue-on-error", "allow_failure"),
+    ("timeout_seconds", "timeout"),
+    ("timeout-minutes", "timeout"),
+    ("execution_timeout", "timeout"),
+    ("foreach", "for_each"),
+    ("matrix", "for_each"),
+    ("queue", "worker_queue"),
+    ("output", "output_type"),
+];
+
+/// The key that `table` has under a name.
+pub(crate) fn find(table: &'static [Key], name: &str) -> Option<&'static Key> {
+    table.iter().find(|key| key.name == name)
+}
+
+/// What this language calls another tool's word.
+pub(crate) fn translate(words: &[(&str, &'static str)], word: &str) -> Option<&'static str> {
+    words.iter().find(|(other, _)| *other == word).map(|(_, ours)| *ours)
+}

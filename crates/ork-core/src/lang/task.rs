@@ -1,0 +1,654 @@
+//! Tasks: first what others need to know of each, then each with its expressions.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+
+use super::Lower;
+use super::binding::{Bind, collect_map, literal};
+use super::executors::{self, Block, Executor, Prepared};
+use super::expr::{CheckScope, Name, TaskType};
+use super::keys::{RULES, TASK_KEYS, TASK_WORDS, find};
+use super::python::specialise;
+use super::read::{Fields, Known};
+use super::tree::{Node, Place, Yaml};
+use crate::plan::{Action, Binding, Expr, Param, Task, TriggerRule};
+use crate::time::Span;
+use crate::types::Type;
+use crate::value::Value;
+
+/// A task whose keys have been read.
+pub(crate) struct Head<'n> {
+    pub(crate) name: &'n str,
+    pub(crate) place: Place,
+    fields: Fields<'n>,
+    executor: &'static Executor,
+    /// The block that a task of the older form means.
+    older: Option<Node>,
+}
+
+impl Head<'_> {
+    fn block<'b>(&'b self, defaults: Option<&Fields<'b>>) -> Option<Block<'b>> {
+        let name = self.executor.name;
+        let node = self.older.as_ref().or_else(|| self.fields.get(name))?;
+        let entries = node.entries();
+        Some(Block {
+            node,
+            fields: entries.map(|entries| Fields { entries, place: node.place }),
+            defaults: defaults.and_then(|fields| fields.get(name)),
+            key: self.fields.key_place(name),
+        })
+    }
+}
+
+/// What other tasks' expressions depend on.
+pub(crate) struct Facts {
+    pub(crate) prepared: Option<Prepared>,
+    pub(crate) allow_failure: bool,
+    pub(crate) output: Option<Type>,
+    rule: TriggerRule,
+    input: Option<Type>,
+}
+
+/// What a scope's expressions see.
+#[derive(Clone, Copy)]
+pub(crate) struct World<'w> {
+    pub(crate) params: &'w IndexMap<String, Param>,
+    pub(crate) tasks: &'w IndexMap<String, TaskType>,
+    pub(crate) defaults: Option<&'w Fields<'w>>,
+    pub(crate) finally: bool,
+}
+
+impl<'w> World<'w> {
+    pub(crate) fn scope(
+        &self,
+        names: &'w [Name],
+        certain: bool,
+        proven: &'w [String],
+    ) -> CheckScope<'w> {
+        CheckScope { params: self.params, tasks: self.tasks, names, certain, proven }
+    }
+}
+
+const IN_INPUTS: &[Name] = &[Name::Params, Name::Tasks, Name::Run];
+const IN_INPUTS_AFTER: &[Name] = &[Name::Params, Name::Tasks, Name::Run, Name::RunEnd];
+const IN_SPEC: &[Name] = &[Name::Params, Name::Tasks, Name::Run, Name::Attempt];
+const IN_SPEC_AFTER: &[Name] = &[Name::Params, Name::Tasks, Name::Run, Name::RunEnd, Name::Attempt];
+
+const RULE_VALUES: [TriggerRule; 9] = [
+    TriggerRule::AllSuccess,
+    TriggerRule::AllDone,
+    TriggerRule::AllFailed,
+    TriggerRule::OneSuccess,
+    TriggerRule::OneFailed,
+    TriggerRule::OneDone,
+    TriggerRule::NoneFailed,
+    TriggerRule::NoneSkipped,
+    TriggerRule::NoneFailedMinOneSuccess,
+];
+
+/// Variables that Ork sets for every task.
+const OWN_ENV: &[&str] = &[
+    "ORK_RUN_ID",
+    "ORK_TASK",
+    "ORK_ATTEMPT",
+    "ORK_WORKFLOW",
+    "ORK_PROJECT",
+    "ORK_MAP_INDEX",
+    "ORK_LOGICAL_TIME",
+    "ORK_IDEMPOTENCY_KEY",
+    "ORK_INPUT",
+    "ORK_INPUT_JSON",
+    "ORK_OUTPUT",
+    "ORK_ARTIFACTS",
+    "ORK_HEARTBEAT",
+    "ORK_UPSTREAM_JSON",
+    "TRACEPARENT",
+];
+
+impl Lower<'_> {
+    /// Reads the keys of the tasks under `key`.
+    pub(crate) fn heads<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Vec<Head<'n>> {
+        let Some(node) = fields.get(key).filter(|node| !node.is_null()) else { return Vec::new() };
+        let entries = self.map(node, &format!("`{key}`")).unwrap_or_default();
+        let mut heads = Vec::with_capacity(entries.len());
+        for entry in entries {
+            self.check_name(&entry.key, entry.place, "a task");
+            heads.extend(self.head(&entry.key, entry.place, &entry.value));
+        }
+        heads
+    }
+
+    fn head<'n>(&mut self, name: &'n str, place: Place, node: &'n Node) -> Option<Head<'n>> {
+        let what = format!("the task `{name}`");
+        let entries = self.map(node, &what)?;
+        let fields = Fields { entries, place };
+        if let Some(word) = fields.get("executor") {
+            return self.older_head(name, place, fields, word);
+        }
+        let mut also: Vec<_> = executors::ALL.iter().map(|executor| executor.name).collect();
+        let words: Vec<_> = executors::ALL
+            .iter()
+            .flat_map(|executor| executor.words.iter().map(|word| (*word, executor.name)))
+            .chain(TASK_WORDS.iter().copied())
+            .collect();
+        also.extend(entries.iter().filter_map(|e| executors::later(&e.key)));
+        let known = Known { what: &what, table: TASK_KEYS, also: &also, words: &words };
+        self.fields(node, &known)?;
+        let executor = self.executor(&what, &fields)?;
+        let block = fields.get(executor.name)?;
+        if block.entries().is_some() {
+            let what = format!("`{}`", executor.name);
+            let known = Known { what: &what, table: executor.keys, also: &[], words: &[] };
+            self.fields(block, &known)?;
+        }
+        Some(Head { name, place, fields, executor, older: None })
+    }
+
+    /// The one executor that a task names.
+    fn executor(&mut self, what: &str, fields: &Fields) -> Option<&'static Executor> {
+        let mut found = Vec::new();
+        for entry in fields.entries {
+            if executors::later(&entry.key).is_some() {
+                self.unsupported(entry.place, &entry.key);
+                return None;
+            }
+            found.extend(executors::find(&entry.key).map(|executor| (executor, entry.place)));
+        }
+        match found.as_slice() {
+            [(executor, _)] => Some(executor),
+            [(first, _), (second, place), ..] => {
+                let (first, second) = (first.name, second.name);
+                let message = format!("{what} has both `{first}` and `{second}`");
+                self.report.error(*place, "two-executors", message).hint("a task runs one thing");
+                None
+            }
+            [] => {
+                let told = |key: &str| executors::translate(key).is_some();
+                if !fields.entries.iter().any(|entry| told(&entry.key)) {
+                    let names: Vec<_> =
+                        executors::ALL.iter().map(|e| format!("`{}`", e.name)).collect();
+                    self.report
+                        .error(
+                            fields.place,
+                            "no-executor",
+                            format!("{what} does not say what it runs"),
+                        )
+                        .hint(format!("give it {}", names.join(" or ")));
+                }
+                None
+            }
+        }
+    }
+
+    /// A task of the older form.
+    fn older_head<'n>(
+        &mut self,
+        name: &'n str,
+        place: Place,
+        fields: Fields<'n>,
+        word: &'n Node,
+    ) -> Option<Head<'n>> {
+        let text = self.text(word, "`executor`")?;
+        let Some(executor) = executors::ALL.iter().copied().find(|e| e.older.name == text) else {
+            self.older_unknown(word, text);
+            return None;
+        };
+        let what = format!("the task `{name}`, which has the older form,");
+        let mut also = executor.older.keys.to_vec();
+        also.push("executor");
+        for entry in fields.entries {
+            let key = entry.key.as_str();
+            if also.contains(&key) || OLDER_TASK_KEYS.contains(&key) {
+                continue;
+            }
+            let hint = if find(TASK_KEYS, key).is_some() || executors::find(key).is_some() {
+                "a task has one form: replace `executor` to use the keys of the newer one"
+            } else {
+                "`ork fmt --upgrade` rewrites the task in the newer form"
+            };
+            self.report
+                .error(entry.place, "unknown-key", format!("{what} has no key `{key}`"))
+                .hint(hint);
+        }
+        let block = (executor.older.block)(self, &fields)?;
+        Some(Head { name, place, fields, executor, older: Some(block) })
+    }
+
+    fn older_unknown(&mut self, node: &Node, text: &str) {
+        let known: Vec<_> = executors::ALL.iter().map(|executor| executor.older.name).collect();
+        if executors::later(text).is_some() {
+            self.unsupported(node.place, text);
+        } else if text == "library" {
+            self.report
+                .error(node.place, "older-library", "`executor: library` is not supported any more")
+                .hint("build the code as a program and run it: `run: [./program]`");
+        } else {
+            self.report
+                .error(node.place, "unknown-word", format!("there is no executor `{text}`"))
+                .hint(format!("one of {}", known.join(", ")));
+        }
+    }
+
+    /// Reads what others need to know of a task.
+    pub(crate) fn facts(&mut self, head: &Head, defaults: Option<&Fields>) -> Facts {
+        let older = std::mem::replace(&mut self.older, head.older.is_some());
+        let declared = head.fields.get("output_type").and_then(|node| self.ty(node));
+        let input = head.fields.get("input_type").and_then(|node| self.ty(node));
+        self.older = older;
+        let block = head.block(defaults);
+        let mut prepared = block.and_then(|block| (head.executor.prepare)(self, &block));
+        if let Some(prepared) = prepared.as_mut().filter(|_| head.older.is_some()) {
+            prepared.signature = None;
+        }
+        self.check_output(head, declared.as_ref(), prepared.as_ref());
+        let output = match prepared.as_ref() {
+            Some(prepared) => declared.or_else(|| executors::output_of(prepared)),
+            None => Some(declared.unwrap_or(Type::Json)),
+        };
+        let allow_failure = head.fields.get("allow_failure");
+        Facts {
+            prepared,
+            output,
+            input,
+            allow_failure: allow_failure
+                .and_then(|node| self.boolean(node, "`allow_failure`"))
+                .unwrap_or(false),
+            rule: head
+                .fields
+                .get("trigger_rule")
+                .and_then(|node| self.rule(node))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn check_output(&mut self, head: &Head, declared: Option<&Type>, prepared: Option<&Prepared>) {
+        let (Some(declared), Some(prepared)) = (declared, prepared) else { return };
+        let place = head.fields.get("output_type").map_or(head.place, |node| node.place);
+        if prepared.silent {
+            self.report.error(place, "no-output", "`output_type` of a task that gives no output");
+        }
+        let returns = prepared.signature.as_ref().and_then(|signature| signature.returns.as_ref());
+        if let Some(returns) = returns.map(|returns| specialise(returns, declared))
+            && !declared.accepts(&returns)
+        {
+            let message = format!("expected {declared}, but the function returns {returns}");
+            self.report.error(place, "type-mismatch", message);
+        }
+    }
+
+    fn rule(&mut self, node: &Node) -> Option<TriggerRule> {
+        if self.text(node, "`trigger_rule`")? == "always" {
+            self.report
+                .error(node.place, "rule-always", "`always` would start before its dependencies")
+                .hint("use `all_done`, or put the task in `finally`");
+            return None;
+        }
+        self.word(node, "`trigger_rule`", RULES).map(|at| RULE_VALUES[at])
+    }
+
+    /// Lowers a task.
+    pub(crate) fn task(
+        &mut self,
+        head: &Head,
+        facts: &Facts,
+        world: &World,
+        positions: &HashMap<&str, usize>,
+    ) -> Option<Task> {
+        let certain = facts.rule == TriggerRule::AllSuccess;
+        let (inputs, spec) =
+            if world.finally { (IN_INPUTS_AFTER, IN_SPEC_AFTER) } else { (IN_INPUTS, IN_SPEC) };
+        let mut upstreams = self.depends_on(head, positions, world);
+        let mut bind = Bind::new(world.scope(inputs, certain, &[]));
+        let (when, proven) = self.when(head, &mut bind);
+        let mut seen = bind.tasks;
+        let mut bind = Bind::new(world.scope(inputs, certain, &proven));
+        let inputs = self.inputs(head, facts, &mut bind);
+        seen.append(&mut bind.tasks);
+        let mut bind = Bind::new(world.scope(spec, certain, &proven));
+        let env = head.fields.get("env").map(|node| self.environment(node, &mut bind));
+        let own = head.fields.get("retries");
+        let default = world.defaults.and_then(|fields| fields.get("retries"));
+        let retry = self.retry(own, default, &mut bind);
+        let block =
+            head.block(world.defaults).map(|block| (head.executor.lower)(self, &block, &mut bind));
+        seen.append(&mut bind.tasks);
+        for (name, _) in &seen {
+            let at = positions.get(name.as_str()).copied();
+            upstreams.extend(at.filter(|at| !upstreams.contains(at)));
+        }
+        let action = self.action(head, facts, block.flatten(), &upstreams, positions);
+        let (timeout, grace) = self.times(head, world);
+        let lost = head.fields.get("lost_retries");
+        let (inputs, input_type) = inputs?;
+        Some(Task {
+            name: head.name.to_owned(),
+            upstreams,
+            trigger_rule: facts.rule,
+            when,
+            inputs,
+            input_type,
+            output_type: facts.output.clone().filter(|ty| *ty != Type::Json),
+            retry: retry?,
+            lost_retries: lost
+                .map_or(Some(3), |node| self.integer(node, "`lost_retries`", 1_000))?,
+            timeout,
+            grace,
+            allow_failure: facts.allow_failure,
+            env: env.unwrap_or_default(),
+            action: action?,
+        })
+    }
+
+    fn times(&mut self, head: &Head, world: &World) -> (Option<Span>, Span) {
+        let field = |key: &str| {
+            let default = || world.defaults.and_then(|fields| fields.get(key));
+            head.fields.get(key).or_else(default)
+        };
+        let timeout = field("timeout").and_then(|node| self.timeout(node));
+        let grace = field("grace").and_then(|node| self.duration(node, "`grace`"));
+        (timeout, grace.unwrap_or(Span::from_secs(10)))
+    }
+
+    fn depends_on(
+        &mut self,
+        head: &Head,
+        positions: &HashMap<&str, usize>,
+        world: &World,
+    ) -> Vec<usize> {
+        let Some(node) = head.fields.get("depends_on") else { return Vec::new() };
+        let single = std::slice::from_ref(node);
+        let items = node.items().unwrap_or(single);
+        let mut seen = std::collections::HashSet::new();
+        let mut upstreams = Vec::with_capacity(items.len());
+        for item in items {
+            let Some(name) = self.text(item, "`depends_on`") else { continue };
+            match positions.get(name) {
+                Some(at) if seen.insert(*at) => upstreams.push(*at),
+                Some(_) => {}
+                None => self.unknown_task(item, name, positions, world),
+            }
+        }
+        upstreams
+    }
+
+    fn unknown_task(
+        &mut self,
+        node: &Node,
+        name: &str,
+        positions: &HashMap<&str, usize>,
+        world: &World,
+    ) {
+        if world.finally && world.tasks.contains_key(name) {
+            self.report
+                .error(node.place, "unknown-task", format!("`{name}` is not in `finally`"))
+                .hint("all tasks have ended when `finally` starts; there is no need to wait");
+            return;
+        }
+        let hint = match name.strip_prefix("tasks.") {
+            Some(bare) if positions.contains_key(bare) => Some(format!("write `{bare}`")),
+            _ => self.report.nearest(name, positions.keys().copied()),
+        };
+        let message = format!("there is no task `{name}`");
+        let found = self.report.error(node.place, "unknown-task", message);
+        if let Some(hint) = hint {
+            found.hint(hint);
+        }
+    }
+
+    /// The condition, and the tasks that it proves to have succeeded.
+    fn when(&mut self, head: &Head, bind: &mut Bind) -> (Option<Expr>, Vec<String>) {
+        let Some(node) = head.fields.get("when") else { return (None, Vec::new()) };
+        match self.expression(node, "`when`", &Type::Bool, bind) {
+            Some((expr, typed)) => (Some(expr), typed.proves),
+            None => (None, Vec::new()),
+        }
+    }
+
+    /// Entries of an environment; each becomes text.
+    pub(crate) fn environment(
+        &mut self,
+        node: &Node,
+        bind: &mut Bind,
+    ) -> IndexMap<String, Binding> {
+        let mut env = IndexMap::new();
+        for entry in self.map(node, "`env`").unwrap_or_default() {
+            let name = entry.key.as_str();
+            if name.is_empty() || name.contains('=') || name.contains('\0') {
+                self.report.error(
+                    entry.place,
+                    "bad-name",
+                    format!("`{name}` cannot name a variable"),
+                );
+            }
+            if OWN_ENV.contains(&name) {
+                let message = format!("`{name}` is set by Ork for every task");
+                self.report.error(entry.place, "reserved-env", message);
+            }
+            let what = format!("the variable `{name}`");
+            if let Some(binding) = self.text_binding(&entry.value, &what, bind) {
+                env.insert(entry.key.clone(), binding);
+            }
+        }
+        env
+    }
+
+    /// The inputs and what they must be.
+    fn inputs(
+        &mut self,
+        head: &Head,
+        facts: &Facts,
+        bind: &mut Bind,
+    ) -> Option<(IndexMap<String, Binding>, Option<Type>)> {
+        let signature = facts.prepared.as_ref().and_then(|prepared| prepared.signature.as_ref());
+        let declared = self.declared_inputs(head, facts)?;
+        let node = head.fields.get("inputs");
+        let entries = match node {
+            Some(node) => self.map(node, "`inputs`")?,
+            None => &[],
+        };
+        let (mut inputs, mut types, mut whole) = (IndexMap::new(), IndexMap::new(), true);
+        for entry in entries {
+            self.check_name(&entry.key, entry.place, "an input");
+            let own = declared.and_then(|fields| fields.get(&entry.key));
+            let param = signature.and_then(|s| s.params.iter().find(|p| p.name == entry.key));
+            let want = own.or_else(|| param.map(|param| &param.ty));
+            bind.any_datetime = own.is_none() && param.is_some();
+            let bound = match &head.older {
+                Some(_) => self.older_input(&entry.value, want, bind),
+                None => self.binding(&entry.value, want, bind),
+            };
+            let Some((binding, ty)) = bound else {
+                whole = false;
+                continue;
+            };
+            let ty = match (own, param) {
+                (Some(own), _) => own.clone(),
+                (None, Some(param)) => specialise(&param.ty, &ty),
+                (None, None) => Type::Json,
+            };
+            inputs.insert(entry.key.clone(), binding);
+            types.insert(entry.key.clone(), ty);
+        }
+        self.check_arguments(head, facts, declared, entries, node.is_some());
+        let ty = match (declared, signature) {
+            (Some(_), _) if head.older.is_some() && node.is_none() => None,
+            (Some(declared), _) => Some(Type::Object(declared.clone())),
+            (None, Some(_)) if !types.is_empty() => Some(Type::Object(types)),
+            _ => None,
+        };
+        whole.then_some((inputs, ty))
+    }
+
+    fn declared_inputs<'f>(
+        &mut self,
+        head: &Head,
+        facts: &'f Facts,
+    ) -> Option<Option<&'f IndexMap<String, Type>>> {
+        match &facts.input {
+            None | Some(Type::Json) => Some(None),
+            Some(Type::Object(fields)) => Some(Some(fields)),
+            Some(other) => {
+                let place = head.fields.get("input_type").map_or(head.place, |node| node.place);
+                self.report
+                    .error(
+                        place,
+                        "type-mismatch",
+                        format!("`input_type` names the inputs, it cannot be {other}"),
+                    )
+                    .hint("write `input_type: { name: type }`");
+                None
+            }
+        }
+    }
+
+    /// Arguments that are missing or surplus, against `input_type` and the signature.
+    fn check_arguments(
+        &mut self,
+        head: &Head,
+        facts: &Facts,
+        declared: Option<&IndexMap<String, Type>>,
+        entries: &[super::tree::Entry],
+        any: bool,
+    ) {
+        let given = |name: &str| entries.iter().any(|entry| entry.key == name);
+        let place = if any { head.fields.key_place("inputs") } else { head.place };
+        if let Some(fields) = declared.filter(|_| any || head.older.is_none()) {
+            for entry in entries.iter().filter(|entry| !fields.contains_key(&entry.key)) {
+                self.surplus(entry, "`input_type`", fields.keys().map(String::as_str));
+            }
+            for (name, ty) in fields {
+                if !given(name) && !matches!(ty, Type::Nullable(_)) {
+                    self.missing(place, name, ty, "`input_type`");
+                }
+            }
+        }
+        let Some(signature) = facts.prepared.as_ref().and_then(|p| p.signature.as_ref()) else {
+            return;
+        };
+        for entry in entries {
+            let known = signature.params.iter().any(|param| param.name == entry.key);
+            if !known && !signature.any_keyword {
+                let names = signature.params.iter().map(|param| param.name.as_str());
+                self.surplus(entry, "the function", names);
+            }
+        }
+        for param in &signature.params {
+            if param.required
+                && !given(&param.name)
+                && declared.is_none_or(|d| !d.contains_key(&param.name))
+            {
+                self.missing(place, &param.name, &param.ty, "the function");
+            }
+            if let Some(own) = declared.and_then(|fields| fields.get(&param.name))
+                && !specialise(&param.ty, own).accepts(own)
+            {
+                let place = head.fields.get("input_type").map_or(head.place, |node| node.place);
+                let (name, ty) = (&param.name, &param.ty);
+                let message = format!("`{name}` is {ty} in the function, but {own} here");
+                self.report.error(place, "type-mismatch", message);
+            }
+        }
+    }
+
+    fn missing(&mut self, place: Place, name: &str, ty: &Type, whose: &str) {
+        self.report.error(
+            place,
+            "missing-input",
+            format!("the input `{name}` ({ty}) of {whose} is missing"),
+        );
+    }
+
+    fn surplus<'n>(
+        &mut self,
+        entry: &super::tree::Entry,
+        whose: &str,
+        names: impl Iterator<Item = &'n str>,
+    ) {
+        let hint = self.report.nearest(&entry.key, names);
+        let message = format!("{whose} has no input `{}`", entry.key);
+        let found = self.report.error(entry.place, "surplus-input", message);
+        if let Some(hint) = hint {
+            found.hint(hint);
+        }
+    }
+
+    /// An input of the older form: `{const: v}` or `{ref: tasks.a.output.x}`.
+    fn older_input(
+        &mut self,
+        node: &Node,
+        want: Option<&Type>,
+        bind: &mut Bind,
+    ) -> Option<(Binding, Type)> {
+        let [entry] = node.entries().unwrap_or_default() else {
+            self.older_input_error(node);
+            return None;
+        };
+        match entry.key.as_str() {
+            "const" => {
+                let value = value(&entry.value);
+                self.constant(&entry.value, value, want)
+            }
+            "ref" => self.reference(&entry.value, want, bind),
+            _ => {
+                self.older_input_error(node);
+                None
+            }
+        }
+    }
+
+    fn older_input_error(&mut self, node: &Node) {
+        self.report
+            .error(
+                node.place,
+                "older-input",
+                "an input of the older form is `{const: value}` or `{ref: tasks.NAME.output}`",
+            )
+            .hint("`ork fmt --upgrade` rewrites the task in the newer form");
+    }
+
+    /// The executor's spec, with what the older form adds to it.
+    fn action(
+        &mut self,
+        head: &Head,
+        facts: &Facts,
+        lowered: Option<IndexMap<String, Binding>>,
+        upstreams: &[usize],
+        positions: &HashMap<&str, usize>,
+    ) -> Option<Action> {
+        let mut spec = facts.prepared.as_ref()?.spec.clone();
+        spec.extend(lowered?);
+        if head.older.is_some() {
+            let mut names: Vec<_> =
+                positions.iter().filter(|(_, at)| upstreams.contains(at)).collect();
+            names.sort_by_key(|(_, at)| **at);
+            let output = |name: &str| Binding::Expr(Expr::new(format!("tasks.{name}.output")));
+            let upstream = names.into_iter().map(|(name, _)| ((*name).to_owned(), output(name)));
+            let line = head.fields.get("output_type").is_some();
+            let legacy = IndexMap::from([
+                ("output_line".to_owned(), Binding::Const(line.into())),
+                ("upstream".to_owned(), Binding::Map(upstream.collect())),
+            ]);
+            spec.insert("legacy".to_owned(), Binding::Map(legacy));
+        }
+        Some(Action::Execute { executor: head.executor.name.into(), spec: collect_map(spec) })
+    }
+}
+
+/// The keys of a task of the older form, beside those of its executor.
+const OLDER_TASK_KEYS: &[&str] =
+    &["depends_on", "inputs", "input_type", "output_type", "retries", "timeout"];
+
+/// A node as a value, without looking for expressions.
+pub(crate) fn value(node: &Node) -> Option<Value> {
+    match &node.yaml {
+        Yaml::Scalar(scalar) => literal(scalar).ok(),
+        Yaml::List { items, .. } => {
+            items.iter().map(value).collect::<Option<_>>().map(Value::Array)
+        }
+        Yaml::Map { entries, .. } => {
+            let entries = entries.iter().map(|e| Some((e.key.clone(), value(&e.value)?)));
+            entries.collect::<Option<_>>().map(Value::Object)
+        }
+    }
+}

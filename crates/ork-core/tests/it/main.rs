@@ -1,0 +1,3 @@
+//! The tests of `ork-core` that use its public face alone.
+
+mod lang;
