@@ -4,6 +4,8 @@
 //! number: time, file contents and ids are arguments. That is what makes the workflow language
 //! checkable offline and the run machine simulable from a seed.
 
+pub mod catalog;
+pub mod check;
 pub mod ids;
 pub mod lang;
 pub mod plan;

@@ -203,7 +203,9 @@ pub struct EventRow {
 }
 
 /// A version: counts from 1 in its workflow; drafts count apart, below zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct VersionId(pub i64);
 

@@ -256,4 +256,6 @@ pub enum RefusalCode {
     Conflict,
     /// A limit is reached.
     LimitReached,
+    /// The idempotency key was used for another request.
+    KeyReused,
 }

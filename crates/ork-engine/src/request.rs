@@ -1,0 +1,175 @@
+//! What is asked of the engine, and what it reads of the store to answer.
+
+use ork_core::catalog::{Deploy, Known};
+use ork_core::ids::{ProjectId, RunId};
+use ork_core::plan::Metadata;
+use ork_core::rows::{ActiveRun, AnswerRow, VersionId};
+use ork_core::run::{Command, Refusal, Report};
+use ork_core::value::Digest;
+use ork_store::StoreError;
+use serde::{Deserialize, Serialize};
+
+/// One thing that is asked, in one project.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The project; workers' words are of none and use [`ProjectId::DEFAULT`].
+    pub project: ProjectId,
+    /// What is asked.
+    pub ask: Ask,
+    /// With a key, the answer is kept and given again.
+    pub key: Option<Key>,
+}
+
+/// A client's idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The key, as the client sent it; unique in the project.
+    pub key: String,
+    /// The digest of what the client sent with it. The same key with another digest is refused.
+    pub request: Digest,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Something of the run machine. A run that is over is loaded first where that is needed.
+    Run(Command),
+    /// To keep a workflow.
+    Deploy(Box<Deploy>),
+    /// To change what people read of a workflow, without a version.
+    Describe {
+        /// The workflow.
+        workflow: String,
+        /// What they will read.
+        metadata: Metadata,
+    },
+}
+
+impl Request {
+    /// A request about runs, without a key.
+    pub fn run(project: ProjectId, command: Command) -> Self {
+        Self { project, ask: Ask::Run(command), key: None }
+    }
+
+    /// A worker's word.
+    pub fn worker(command: Command) -> Self {
+        Self::run(ProjectId::DEFAULT, command)
+    }
+
+    /// A deploy, without a key.
+    pub fn deploy(project: ProjectId, deploy: Deploy) -> Self {
+        Self { project, ask: Ask::Deploy(Box::new(deploy)), key: None }
+    }
+
+    /// The request with an idempotency key.
+    #[must_use]
+    pub fn with_key(self, key: Key) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// Whether its commit may wait a little for another one to ride with.
+    pub(crate) fn can_ride(&self) -> bool {
+        matches!(
+            &self.ask,
+            Ask::Run(
+                Command::Report { report: Report::Confirmed | Report::Started, .. }
+                    | Command::WorkerBeat { .. }
+            )
+        )
+    }
+
+    /// Whether it may be applied again when nobody knows if it has been.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        matches!(
+            &self.ask,
+            Ask::Run(
+                Command::Report { .. }
+                    | Command::WorkerJoined { .. }
+                    | Command::WorkerBeat { .. }
+                    | Command::WorkerGone { .. }
+                    | Command::WorkerLeaving { .. }
+            )
+        )
+    }
+}
+
+/// What a request came to. Kept as JSON with its idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Done, or was so already.
+    Done,
+    /// The run was made.
+    Created {
+        /// The run; with a key it may be one that was made before.
+        run: RunId,
+    },
+    /// The workflow is kept.
+    Deployed {
+        /// The version that has this content.
+        version: VersionId,
+        /// Whether this deploy made it.
+        created: bool,
+    },
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It was refused and changed nothing.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store will not keep it; it changed nothing and never will.
+    #[error("the store will not keep this: {0}")]
+    Rejected(String),
+    /// The engine does not lead just now. The request may or may not have been done: repeat it,
+    /// with the same idempotency key, after a short while.
+    #[error("the engine is not ready: {0}; repeat the request")]
+    Unavailable(String),
+    /// The engine has been stopped, and this request was not done.
+    #[error("the engine is stopping")]
+    Stopped,
+}
+
+/// Something of the store that a request needs first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Read {
+    /// The answer kept for a key.
+    Answer {
+        /// The project.
+        project: ProjectId,
+        /// The key.
+        key: String,
+    },
+    /// What is known of a workflow.
+    Workflow {
+        /// The project.
+        project: ProjectId,
+        /// Its name.
+        name: String,
+        /// The content whose version is sought; none for metadata.
+        digest: Option<Digest>,
+        /// Whether among drafts.
+        draft: bool,
+    },
+    /// A run that is not in memory.
+    Run {
+        /// The project.
+        project: ProjectId,
+        /// The run.
+        run: RunId,
+    },
+}
+
+/// What a read found.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// For [`Read::Answer`].
+    Answer(Option<AnswerRow>),
+    /// For [`Read::Workflow`].
+    Workflow(Box<Known>),
+    /// For [`Read::Run`].
+    Run(Option<Box<ActiveRun>>),
+    /// The store could not read.
+    Failed(StoreError),
+}

@@ -1,0 +1,895 @@
+//! The engine without a clock, a task or a wait: what is to be done next, as a value.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ork_core::catalog::{self, Known};
+use ork_core::ids::{Epoch, ProjectId, RunId, WorkerId};
+use ork_core::rows::{ActiveRun, AnswerRow, Change};
+use ork_core::run::{self, Blob, Command, Effect, Machine, Out, Refusal, RefusalCode};
+use ork_core::time::{Mono, Now, Span, Wall};
+use ork_store::{CommitSeq, Committed, MAX_CHANGES, StoreError};
+
+use crate::batch::{self, Chunk, Owner};
+use crate::recent::{Kept, Recent};
+use crate::request::{Answer, Ask, Error, Found, Read, Request};
+
+/// How often a store may refuse the changes of one run before the run is set aside.
+const REJECTIONS: u32 = 3;
+/// How long the answer to a key is kept, where it made no run.
+const ANSWER_KEPT: Span = Span::from_secs(24 * 60 * 60);
+
+/// The engine's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The run machine's.
+    pub machine: run::Config,
+    /// The most changes in one commit; at most [`MAX_CHANGES`].
+    pub max_changes: usize,
+    /// The most requests that are applied between two commits.
+    pub max_requests: usize,
+    /// How long a commit that nobody waits for may wait for another to ride with.
+    pub linger: Span,
+    /// The wait before the first repetition of a commit or a load; it doubles.
+    pub retry_min: Span,
+    /// The longest such wait.
+    pub retry_max: Span,
+    /// Broken on purpose: dispatches leave before their commit.
+    #[cfg(feature = "sabotage")]
+    pub dispatch_before_commit: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            machine: run::Config::default(),
+            max_changes: MAX_CHANGES,
+            max_requests: 4_096,
+            linger: Span::from_millis(20),
+            retry_min: Span::from_millis(10),
+            retry_max: Span::from_secs(1),
+            #[cfg(feature = "sabotage")]
+            dispatch_before_commit: false,
+        }
+    }
+}
+
+impl Config {
+    fn backoff(&self, tries: u32) -> Span {
+        match tries {
+            0 => Span::ZERO,
+            n => Span(self.retry_min.0.saturating_mul(1 << (n - 1).min(20)).min(self.retry_max.0)),
+        }
+    }
+}
+
+/// What the driver has to do next.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// Wait, take the lead, load what is active, and tell by [`Core::led`].
+    Lead {
+        /// How long to wait first.
+        after: Span,
+    },
+    /// Wait, commit, and tell by [`Core::committed`].
+    Commit {
+        /// How long to wait first.
+        after: Span,
+        /// The epoch to commit under.
+        epoch: Epoch,
+        /// What to put into the blob store before; the changes refer to it.
+        blobs: &'a [Blob],
+        /// The changes.
+        changes: &'a [Change],
+    },
+    /// Nothing until a request or a read comes, or this time.
+    Wait {
+        /// The next deadline.
+        until: Option<Mono>,
+    },
+}
+
+/// What leaves the engine, in order.
+#[derive(Debug)]
+pub enum Output<S> {
+    /// A request's answer.
+    Answer {
+        /// As given to [`Core::push`].
+        slot: S,
+        /// The answer.
+        result: Result<Answer, Error>,
+    },
+    /// Something to perform; its cause is durable.
+    Effect(Effect),
+    /// Events that are durable now.
+    Events(Vec<Committed>),
+    /// Something to read of the store, and to bring with [`Core::found`].
+    Read(Read),
+}
+
+/// A request on its way.
+#[derive(Debug)]
+struct Waiting<S> {
+    request: Request,
+    /// None for what the engine asks of itself.
+    slot: Option<S>,
+    /// Its key is known to have no answer.
+    keyed: bool,
+    /// Its run has been looked for in the store.
+    loaded: bool,
+    /// What others wait for until it is over.
+    gates: Vec<Gate>,
+}
+
+impl<S> Waiting<S> {
+    fn new(request: Request, slot: Option<S>) -> Self {
+        Self { request, slot, keyed: false, loaded: false, gates: Vec::new() }
+    }
+}
+
+/// What one request at a time may pass, from its read to its commit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Gate {
+    Key(ProjectId, String),
+    Workflow(ProjectId, String),
+    Run(RunId),
+}
+
+/// An answer that waits for its commit.
+#[derive(Debug)]
+struct Given<S> {
+    slot: Option<S>,
+    result: Result<Answer, Error>,
+    owner: Option<Owner>,
+    /// The request, when it can be applied again after a reload.
+    again: Option<Request>,
+    gates: Vec<Gate>,
+}
+
+/// Changes on their way to the store, and what is released once they are durable.
+#[derive(Debug)]
+struct Flight<S> {
+    blobs: Vec<Blob>,
+    chunks: VecDeque<Chunk>,
+    effects: Vec<Effect>,
+    answers: Vec<Given<S>>,
+    tries: u32,
+    lost: Vec<Lost>,
+}
+
+/// What a store would not take.
+#[derive(Debug)]
+struct Lost {
+    owner: Owner,
+    project: ProjectId,
+    reason: String,
+}
+
+/// A worker as it introduced itself.
+#[derive(Debug)]
+struct Joined {
+    slots: u32,
+    queues: Vec<String>,
+    leaving: bool,
+    seen: Mono,
+}
+
+/// The engine's state. `S` is where an answer goes; it is handed back as it came.
+///
+/// A driver calls [`Core::step`], does what it says and reports, performs [`Core::outputs`] after
+/// each call, and pushes requests and reads whenever they come.
+#[derive(Debug)]
+pub struct Core<S> {
+    config: Config,
+    machine: Option<Machine>,
+    epoch: Epoch,
+    incoming: VecDeque<Waiting<S>>,
+    found: VecDeque<(Read, Found)>,
+    reading: HashMap<Read, Waiting<S>>,
+    behind: HashMap<Gate, VecDeque<Waiting<S>>>,
+    out: Out,
+    answers: Vec<Given<S>>,
+    urgent: bool,
+    held_since: Option<Mono>,
+    flight: Option<Flight<S>>,
+    outputs: Vec<Output<S>>,
+    recent: Recent,
+    workers: BTreeMap<WorkerId, Joined>,
+    /// Runs to be set aside once they are loaded.
+    condemned: Vec<(RunId, String)>,
+    /// Runs that are being set aside.
+    aside: BTreeSet<RunId>,
+    /// Runs that could not even be set aside, and are left alone.
+    excluded: BTreeSet<RunId>,
+    /// A panic could not be laid to a run: each is tried alone at the next load.
+    suspicious: bool,
+    lead_tries: u32,
+    last: Mono,
+    expected: Option<Mono>,
+    closing: bool,
+}
+
+impl<S> Core<S> {
+    /// An engine that does not lead yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            machine: None,
+            epoch: Epoch::default(),
+            incoming: VecDeque::new(),
+            found: VecDeque::new(),
+            reading: HashMap::new(),
+            behind: HashMap::new(),
+            out: Out::default(),
+            answers: Vec::new(),
+            urgent: false,
+            held_since: None,
+            flight: None,
+            outputs: Vec::new(),
+            recent: Recent::default(),
+            workers: BTreeMap::new(),
+            condemned: Vec::new(),
+            aside: BTreeSet::new(),
+            excluded: BTreeSet::new(),
+            suspicious: false,
+            lead_tries: 0,
+            last: Mono::default(),
+            expected: None,
+            closing: false,
+        }
+    }
+
+    /// Takes a request in.
+    pub fn push(&mut self, request: Request, slot: S) {
+        self.incoming.push_back(Waiting::new(request, Some(slot)));
+    }
+
+    /// Takes the result of an [`Output::Read`] in.
+    pub fn found(&mut self, read: Read, found: Found) {
+        self.found.push_back((read, found));
+    }
+
+    /// What has to leave since the last call.
+    pub fn outputs(&mut self) -> std::vec::Drain<'_, Output<S>> {
+        self.outputs.drain(..)
+    }
+
+    /// The machine, while this engine leads.
+    pub fn machine(&self) -> Option<&Machine> {
+        self.machine.as_ref()
+    }
+
+    /// The epoch under which it led last.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// How many requests have not been looked at.
+    pub fn backlog(&self) -> usize {
+        self.incoming.len()
+    }
+
+    /// From here on no commit waits for another: the engine is about to stop.
+    pub fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// What has to be done next.
+    pub fn step(&mut self, now: Now) -> Step<'_> {
+        if self.machine.is_some() && self.flight.is_none() {
+            self.excuse_silence(now);
+            self.turn(now);
+        }
+        self.last = now.mono;
+        if self.machine.is_none() {
+            let after = self.config.backoff(self.lead_tries);
+            self.expected = Some(now.mono + after);
+            return Step::Lead { after };
+        }
+        let until = self.next_deadline();
+        let flight = self.flight.as_ref();
+        match flight.and_then(|flight| Some((flight, flight.chunks.front()?))) {
+            Some((Flight { blobs, tries, .. }, chunk)) => {
+                let after = self.config.backoff(*tries);
+                self.expected = Some(now.mono + after);
+                Step::Commit { after, epoch: self.epoch, blobs, changes: &chunk.changes }
+            }
+            None => {
+                self.expected = until;
+                Step::Wait { until }
+            }
+        }
+    }
+
+    /// Takes the lead, or hears that it could not.
+    pub fn led(&mut self, led: Result<(Epoch, Vec<ActiveRun>), StoreError>, now: Now) {
+        let Ok((epoch, mut runs)) = led else {
+            self.lead_tries += 1;
+            return;
+        };
+        self.lead_tries += 1;
+        self.epoch = epoch;
+        if std::mem::take(&mut self.suspicious) {
+            self.try_alone(&runs, now);
+        }
+        runs.retain(|active| !self.excluded.contains(&active.run.id));
+        self.machine = Some(Machine::new(self.config.machine.clone(), epoch));
+        self.guarded(None, |machine, out| machine.load(runs, now, out));
+        self.rejoin(now);
+        for (run, reason) in std::mem::take(&mut self.condemned) {
+            let command = Command::Quarantine { run, reason };
+            self.guarded(Some(run), |machine, out| machine.apply(command, now, out));
+            self.aside.insert(run);
+        }
+        self.urgent = true;
+    }
+
+    /// Hears what came of a commit.
+    pub fn committed(&mut self, result: Result<CommitSeq, StoreError>) {
+        match result {
+            Ok(commit) => self.advance(commit),
+            Err(StoreError::Retryable(_)) => {
+                if let Some(flight) = &mut self.flight {
+                    flight.tries += 1;
+                }
+            }
+            Err(StoreError::Rejected(reason)) => self.rejected(&reason),
+            Err(error @ (StoreError::Unknown(_) | StoreError::Fenced { .. })) => {
+                self.fall(&error.to_string());
+            }
+        }
+        self.finish_flight();
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        if !self.incoming.is_empty() || !self.found.is_empty() {
+            return Some(self.last);
+        }
+        let held = self.held_since.map(|since| since + self.config.linger);
+        let timer = self.machine.as_ref().and_then(Machine::next_wakeup);
+        [held, timer].into_iter().flatten().min()
+    }
+
+    /// One turn of the loop: all that waits is applied, what is due is fired, and the changes are
+    /// made ready to commit.
+    fn turn(&mut self, now: Now) {
+        let due = self.next_deadline().is_some_and(|at| at <= now.mono);
+        let busy = !self.found.is_empty() || !self.incoming.is_empty();
+        if !due && !busy && !self.urgent && !self.closing {
+            return;
+        }
+        while let Some((read, found)) = self.found.pop_front() {
+            self.resume(&read, found, now);
+        }
+        for _ in 0..self.config.max_requests {
+            let Some(waiting) = self.incoming.pop_front() else { break };
+            if self.machine.is_none() {
+                return self.incoming.push_front(waiting);
+            }
+            self.admit(waiting, now);
+        }
+        let before = self.out.changes.len();
+        self.guarded(None, |machine, out| machine.settle(now, out));
+        self.urgent |= !busy && self.out.changes.len() > before;
+        self.seal(now);
+    }
+
+    /// Puts the changes on their way, unless they may wait for others.
+    fn seal(&mut self, now: Now) {
+        if self.machine.is_none() {
+            return;
+        }
+        #[cfg(feature = "sabotage")]
+        if self.config.dispatch_before_commit {
+            self.outputs.extend(self.out.effects.drain(..).map(Output::Effect));
+        }
+        self.urgent |= self.closing || !self.out.effects.is_empty();
+        let since = *self.held_since.get_or_insert(now.mono);
+        let empty = self.out.changes.is_empty();
+        if !empty && !self.urgent && now.mono - since < self.config.linger {
+            return;
+        }
+        let out = std::mem::take(&mut self.out);
+        self.held_since = None;
+        self.urgent = false;
+        self.flight = Some(Flight {
+            blobs: out.blobs,
+            chunks: if empty {
+                VecDeque::new()
+            } else {
+                batch::split(out.changes, self.config.max_changes)
+            },
+            effects: out.effects,
+            answers: std::mem::take(&mut self.answers),
+            tries: 0,
+            lost: Vec::new(),
+        });
+        self.finish_flight();
+    }
+
+    fn admit(&mut self, waiting: Waiting<S>, now: Now) {
+        let request = &waiting.request;
+        let project = request.project;
+        if let (Some(key), false) = (&request.key, waiting.keyed) {
+            let kept = self.recent.get(project, &key.key).cloned();
+            let gate = Gate::Key(project, key.key.clone());
+            let read = Read::Answer { project, key: key.key.clone() };
+            return match kept {
+                Some(kept) => self.repeat(waiting, kept),
+                None => self.read_first(waiting, gate, read),
+            };
+        }
+        let (name, digest, draft) = match &request.ask {
+            Ask::Run(_) => return self.command(waiting, now),
+            Ask::Deploy(deploy) => (&deploy.plan.name, Some(deploy.digest), deploy.draft),
+            Ask::Describe { workflow, .. } => (workflow, None, false),
+        };
+        let gate = Gate::Workflow(project, name.clone());
+        let read = Read::Workflow { project, name: name.clone(), digest, draft };
+        self.read_first(waiting, gate, read);
+    }
+
+    /// Sends a request to read, behind those that came to the same gate before.
+    fn read_first(&mut self, mut waiting: Waiting<S>, gate: Gate, read: Read) {
+        if let Some(queue) = self.behind.get_mut(&gate) {
+            return queue.push_back(waiting);
+        }
+        self.behind.insert(gate.clone(), VecDeque::new());
+        waiting.gates.push(gate);
+        self.outputs.push(Output::Read(read.clone()));
+        self.reading.insert(read, waiting);
+    }
+
+    /// Goes on with the request that waited for a read.
+    fn resume(&mut self, read: &Read, found: Found, now: Now) {
+        let Some(mut waiting) = self.reading.remove(read) else { return };
+        match found {
+            Found::Failed(error) => {
+                let error = Error::Unavailable(error.to_string());
+                self.give(waiting, Err(error), None, None);
+            }
+            Found::Answer(row) => match row.and_then(|row| kept(row, now.wall)) {
+                Some(kept) => self.repeat(waiting, kept),
+                None => {
+                    waiting.keyed = true;
+                    self.admit(waiting, now);
+                }
+            },
+            Found::Workflow(known) => self.catalog(waiting, *known, now),
+            Found::Run(active) => {
+                waiting.loaded = true;
+                if let Some(active) = active {
+                    let run = active.run.id;
+                    self.guarded(Some(run), |machine, out| machine.load(vec![*active], now, out));
+                }
+                self.command(waiting, now);
+            }
+        }
+    }
+
+    /// Answers as before, if it is the same request.
+    fn repeat(&mut self, waiting: Waiting<S>, kept: Kept) {
+        let Some(key) = &waiting.request.key else { return };
+        let result = if key.request == kept.request {
+            Ok(kept.answer)
+        } else {
+            Err(Error::Refused(Refusal {
+                code: RefusalCode::KeyReused,
+                message: format!(
+                    "the idempotency key {:?} was used for another request; use a new key",
+                    key.key
+                ),
+            }))
+        };
+        self.give(waiting, result, kept.owner, None);
+    }
+
+    /// Applies a command of the run machine.
+    fn command(&mut self, mut waiting: Waiting<S>, now: Now) {
+        let again = waiting.request.is_repeatable().then(|| waiting.request.clone());
+        let Ask::Run(command) = &mut waiting.request.ask else { return };
+        self.remember_worker(command, now);
+        let run = run_of(command);
+        if let Some(run) = self.missing(command, waiting.loaded) {
+            let read = Read::Run { project: waiting.request.project, run };
+            return self.read_first(waiting, Gate::Run(run), read);
+        }
+        let made = matches!(command, Command::Create(_));
+        let command = std::mem::replace(command, Command::WorkerBeat { worker: "".into() });
+        let before = self.out.changes.len();
+        let applied = self.guarded(run, |machine, out| machine.apply(command, now, out));
+        let result = match (applied, run) {
+            (None, _) => Err(Error::Rejected("the run machine failed on it".into())),
+            (Some(Ok(_)), Some(run)) if made => Ok(Answer::Created { run }),
+            (Some(Ok(_)), _) => Ok(Answer::Done),
+            (Some(Err(refusal)), _) => Err(Error::Refused(refusal)),
+        };
+        let changed = self.out.changes.len() > before;
+        if !again.as_ref().is_some_and(Request::can_ride) {
+            self.urgent = true;
+        } else if result.is_ok() && !changed {
+            return self.answer(waiting.slot, result);
+        }
+        let owner = run.map(Owner::Run);
+        self.keep_answer(&waiting, &result, owner.clone(), now);
+        self.give(waiting, result, owner, again);
+    }
+
+    /// The run that has to be loaded before the command can be applied.
+    fn missing(&self, command: &Command, loaded: bool) -> Option<RunId> {
+        let (Command::Cancel { run, .. }
+        | Command::Retry { run, .. }
+        | Command::Quarantine { run, .. }) = command
+        else {
+            return None;
+        };
+        let held = self.machine.as_ref().is_some_and(|machine| machine.holds(*run));
+        (!loaded && !held).then_some(*run)
+    }
+
+    /// Decides a deploy, or a change of metadata.
+    fn catalog(&mut self, waiting: Waiting<S>, known: Known, now: Now) {
+        let project = waiting.request.project;
+        let (name, result) = match waiting.request.ask.clone() {
+            Ask::Run(_) => return,
+            Ask::Deploy(deploy) => {
+                let name = deploy.plan.name.clone();
+                let deployed = catalog::deploy(project, *deploy, known, now.wall);
+                self.out.changes.extend(deployed.changes);
+                let (version, created) = (deployed.version, deployed.created);
+                (name, Ok(Answer::Deployed { version, created }))
+            }
+            Ask::Describe { workflow, metadata } => match known.workflow {
+                Some(row) => {
+                    self.out.changes.extend(catalog::describe(&row, metadata, now.wall));
+                    (workflow, Ok(Answer::Done))
+                }
+                None => {
+                    let message = format!("there is no workflow {workflow:?}; deploy it first");
+                    let refusal = Refusal { code: RefusalCode::NotFound, message };
+                    (workflow, Err(Error::Refused(refusal)))
+                }
+            },
+        };
+        self.urgent = true;
+        let owner = Some(Owner::Workflow(project, name));
+        self.keep_answer(&waiting, &result, owner.clone(), now);
+        self.give(waiting, result, owner, None);
+    }
+
+    /// Writes the answer of a request with a key beside what the request changed.
+    fn keep_answer(
+        &mut self,
+        waiting: &Waiting<S>,
+        result: &Result<Answer, Error>,
+        owner: Option<Owner>,
+        now: Now,
+    ) {
+        let (Some(key), Ok(answer)) = (&waiting.request.key, result) else { return };
+        let Ok(value) = serde_json::to_value(answer) else { return };
+        let run = match &owner {
+            Some(Owner::Run(run)) => Some(*run),
+            _ => None,
+        };
+        let lasts = matches!(answer, Answer::Created { .. });
+        let project = waiting.request.project;
+        self.out.changes.push(Change::Answer(Box::new(AnswerRow {
+            project,
+            key: key.key.clone(),
+            request: key.request,
+            run,
+            answer: value,
+            expires_at: (!lasts).then(|| now.wall + ANSWER_KEPT),
+        })));
+        let kept = Kept { request: key.request, answer: answer.clone(), owner };
+        self.recent.insert(project, key.key.clone(), kept);
+    }
+
+    /// Sets an answer down until the commit.
+    fn give(
+        &mut self,
+        waiting: Waiting<S>,
+        result: Result<Answer, Error>,
+        owner: Option<Owner>,
+        again: Option<Request>,
+    ) {
+        let Waiting { slot, gates, .. } = waiting;
+        self.answers.push(Given { slot, result, owner, again, gates });
+    }
+
+    /// Lets an answer out, and those in who waited behind its request.
+    fn release(&mut self, given: Given<S>, result: Result<Answer, Error>) {
+        self.open(given.gates);
+        self.answer(given.slot, result);
+    }
+
+    fn answer(&mut self, slot: Option<S>, result: Result<Answer, Error>) {
+        if let Some(slot) = slot {
+            self.outputs.push(Output::Answer { slot, result });
+        }
+    }
+
+    fn open(&mut self, gates: Vec<Gate>) {
+        for gate in gates {
+            let queue = self.behind.remove(&gate).unwrap_or_default();
+            for waiting in queue.into_iter().rev() {
+                self.incoming.push_front(waiting);
+            }
+        }
+    }
+
+    fn remember_worker(&mut self, command: &Command, now: Now) {
+        match command {
+            Command::WorkerJoined { worker, slots, queues } => {
+                let joined = Joined {
+                    slots: *slots,
+                    queues: queues.clone(),
+                    leaving: false,
+                    seen: now.mono,
+                };
+                self.workers.insert(worker.clone(), joined);
+            }
+            Command::WorkerBeat { worker } => {
+                if let Some(joined) = self.workers.get_mut(worker) {
+                    joined.seen = now.mono;
+                }
+            }
+            Command::WorkerLeaving { worker } => {
+                if let Some(joined) = self.workers.get_mut(worker) {
+                    joined.leaving = true;
+                }
+            }
+            Command::WorkerGone { worker } => {
+                self.workers.remove(worker);
+            }
+            _ => {}
+        }
+    }
+
+    /// Introduces the workers to a machine that has just loaded.
+    fn rejoin(&mut self, now: Now) {
+        let mut commands = Vec::new();
+        for (worker, joined) in &self.workers {
+            commands.push(Command::WorkerJoined {
+                worker: worker.clone(),
+                slots: joined.slots,
+                queues: joined.queues.clone(),
+            });
+            if joined.leaving {
+                commands.push(Command::WorkerLeaving { worker: worker.clone() });
+            }
+        }
+        for command in commands {
+            self.guarded(None, |machine, out| machine.apply(command, now, out));
+        }
+    }
+
+    /// After a stall of this engine the workers' silence says nothing: each is taken to have been
+    /// heard now.
+    fn excuse_silence(&mut self, now: Now) {
+        let stalled =
+            self.expected.is_some_and(|at| (now.mono - at).0 >= self.config.machine.lease.0 / 3);
+        if !stalled {
+            return;
+        }
+        let workers: Vec<WorkerId> = self.workers.keys().cloned().collect();
+        for worker in workers {
+            let beat = Command::WorkerBeat { worker };
+            self.remember_worker(&beat, now);
+            self.guarded(None, |machine, out| machine.apply(beat, now, out));
+        }
+    }
+
+    /// Goes on to the next part of a batch.
+    fn advance(&mut self, commit: CommitSeq) {
+        self.lead_tries = 0;
+        let Some(flight) = &mut self.flight else { return };
+        flight.tries = 0;
+        flight.blobs.clear();
+        let Some(chunk) = flight.chunks.pop_front() else { return };
+        let events: Vec<Committed> = chunk
+            .changes
+            .into_iter()
+            .filter_map(|change| match change {
+                Change::Event(event) => Some(*event),
+                _ => None,
+            })
+            .zip(0..)
+            .map(|(event, position)| Committed { commit, position, event })
+            .collect();
+        if !events.is_empty() {
+            self.outputs.push(Output::Events(events));
+        }
+    }
+
+    /// Finds out whose changes the store will not take, and goes on without them.
+    fn rejected(&mut self, reason: &str) {
+        let Some(flight) = &mut self.flight else { return };
+        let Some(chunk) = flight.chunks.pop_front() else { return };
+        if !chunk.alone {
+            for group in batch::by_owner(chunk.changes).into_iter().rev() {
+                flight.chunks.push_front(group);
+            }
+            return;
+        }
+        flight.tries += 1;
+        if flight.tries < REJECTIONS {
+            return flight.chunks.push_front(chunk);
+        }
+        flight.tries = 0;
+        if let Some(owner) = chunk.owner {
+            flight.chunks.retain(|other| other.owner.as_ref() != Some(&owner));
+            let project = chunk.changes.iter().find_map(Change::run).map(|(project, _)| project);
+            let project = project.unwrap_or(ProjectId::DEFAULT);
+            flight.lost.push(Lost { owner, project, reason: reason.to_owned() });
+        }
+    }
+
+    /// When all is durable that can be: lets the answers and the effects out.
+    fn finish_flight(&mut self) {
+        if self.flight.as_ref().is_none_or(|flight| !flight.chunks.is_empty()) {
+            return;
+        }
+        let Some(flight) = self.flight.take() else { return };
+        let reason = |owner: &Option<Owner>| {
+            let lost = flight.lost.iter().find(|lost| Some(&lost.owner) == owner.as_ref());
+            lost.map(|lost| lost.reason.clone())
+        };
+        for mut given in flight.answers {
+            let result = std::mem::replace(&mut given.result, Err(Error::Stopped));
+            match (reason(&given.owner), given.again.take()) {
+                (None, _) => self.release(given, result),
+                (Some(_), Some(request)) => {
+                    self.incoming.push_front(Waiting::new(request, given.slot));
+                }
+                (Some(reason), None) => self.release(given, Err(Error::Rejected(reason))),
+            }
+        }
+        let effects = flight.effects.into_iter();
+        let kept = effects.filter(|effect| reason(&run_of_effect(effect)).is_none());
+        self.outputs.extend(kept.map(Output::Effect));
+        for lost in flight.lost {
+            self.set_aside(lost);
+        }
+        if self.machine.as_ref().is_some_and(Machine::spent) {
+            self.fall("the tokens of this epoch are used up");
+        }
+    }
+
+    /// Takes back what the store refused: of a run, to what the store has of it, and ends it there.
+    fn set_aside(&mut self, lost: Lost) {
+        self.recent.forget(&lost.owner);
+        let Owner::Run(run) = lost.owner else { return };
+        self.guarded(Some(run), |machine, _| machine.drop_run(run));
+        if !self.aside.insert(run) {
+            tracing::error!(%run, reason = lost.reason, "the run cannot be set aside");
+            self.excluded.insert(run);
+            return;
+        }
+        let command = Command::Quarantine { run, reason: lost.reason };
+        self.incoming.push_front(Waiting::new(Request::run(lost.project, command), None));
+    }
+
+    /// Marks a run to be set aside at the next load; one that was so marked before is left alone.
+    fn condemn(&mut self, run: RunId, reason: String) {
+        if self.condemned.iter().all(|(other, _)| *other != run) {
+            self.condemned.push((run, reason));
+        }
+    }
+
+    /// Drops the memory: the store alone says now what is true.
+    fn fall(&mut self, why: &str) {
+        self.machine = None;
+        self.out = Out::default();
+        self.recent.clear();
+        self.held_since = None;
+        self.urgent = false;
+        let lease = self.config.machine.lease;
+        let last = self.last;
+        self.workers.retain(|_, joined| last - joined.seen < lease);
+        let mut given = std::mem::take(&mut self.answers);
+        given.extend(self.flight.take().into_iter().flat_map(|flight| flight.answers));
+        let mut repeated = Vec::new();
+        for mut answer in given {
+            match answer.again.take() {
+                Some(request) => {
+                    self.open(std::mem::take(&mut answer.gates));
+                    repeated.push(Waiting::new(request, answer.slot));
+                }
+                None => self.release(answer, Err(Error::Unavailable(why.to_owned()))),
+            }
+        }
+        for waiting in repeated.into_iter().rev() {
+            self.incoming.push_front(waiting);
+        }
+    }
+
+    /// Calls the machine; if it panics, drops it and sets the run aside that made it.
+    fn guarded<T>(
+        &mut self,
+        culprit: Option<RunId>,
+        call: impl FnOnce(&mut Machine, &mut Out) -> T,
+    ) -> Option<T> {
+        let machine = self.machine.as_mut()?;
+        let out = &mut self.out;
+        match catch_unwind(AssertUnwindSafe(|| call(machine, out))) {
+            Ok(value) => Some(value),
+            Err(panic) => {
+                let reason = format!("the run machine failed: {}", panic_text(&*panic));
+                self.fall(&reason);
+                match culprit {
+                    Some(run) => self.condemn(run, reason),
+                    None => self.suspicious = true,
+                }
+                None
+            }
+        }
+    }
+
+    /// Loads each run into a machine of its own, and condemns those that make it panic.
+    fn try_alone(&mut self, runs: &[ActiveRun], now: Now) {
+        for active in runs {
+            let id = active.run.id;
+            let load = |quarantine: Option<&str>| {
+                let mut machine = Machine::new(self.config.machine.clone(), self.epoch);
+                let mut out = Out::default();
+                catch_unwind(AssertUnwindSafe(|| {
+                    machine.load(vec![active.clone()], now, &mut out);
+                    if let Some(reason) = quarantine {
+                        let reason = reason.to_owned();
+                        let _ =
+                            machine.apply(Command::Quarantine { run: id, reason }, now, &mut out);
+                    }
+                    machine.settle(now, &mut out);
+                }))
+            };
+            let Err(panic) = load(None) else { continue };
+            let reason = format!("the run machine failed: {}", panic_text(&*panic));
+            if load(Some(&reason)).is_ok() {
+                self.condemn(id, reason);
+            } else {
+                tracing::error!(run = %id, reason, "the run cannot be set aside and is left alone");
+                self.excluded.insert(id);
+            }
+        }
+    }
+}
+
+fn run_of(command: &Command) -> Option<RunId> {
+    match command {
+        Command::Create(new) => Some(new.id),
+        Command::Cancel { run, .. }
+        | Command::Retry { run, .. }
+        | Command::Quarantine { run, .. } => Some(*run),
+        Command::Report { attempt, .. } => Some(attempt.run),
+        Command::WorkerJoined { .. }
+        | Command::WorkerBeat { .. }
+        | Command::WorkerGone { .. }
+        | Command::WorkerLeaving { .. }
+        | Command::Fetched { .. } => None,
+    }
+}
+
+fn run_of_effect(effect: &Effect) -> Option<Owner> {
+    match effect {
+        Effect::Dispatch { assignment, .. } => Some(Owner::Run(assignment.attempt.run)),
+        Effect::Stop { attempt, .. } => Some(Owner::Run(attempt.run)),
+        Effect::Fetch { .. } => None,
+    }
+}
+
+fn kept(row: AnswerRow, now: Wall) -> Option<Kept> {
+    if row.expires_at.is_some_and(|at| at <= now) {
+        return None;
+    }
+    let answer = serde_json::from_value(row.answer).ok()?;
+    Some(Kept { request: row.request, answer, owner: None })
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
