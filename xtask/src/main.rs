@@ -1,6 +1,7 @@
 //! Ork's own chores: `cargo xtask ci` is the gate, the other commands are its parts and what is
 //! too long for it.
 
+mod bench;
 mod ci;
 mod tidy;
 mod tools;
@@ -22,6 +23,8 @@ enum Chore {
     },
     /// The walls that no compiler sees.
     Tidy,
+    /// Measures what a task, a run, an idle second and a line of log cost, beside raw baselines.
+    Bench(bench::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -29,6 +32,7 @@ fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Ci { only } => ci::run(&root, &only),
         Chore::Tidy => tidy::run(&root),
+        Chore::Bench(args) => bench::run(&root, &args),
     }
 }
 

@@ -1,0 +1,2 @@
+def double(n: int, by: int) -> int:
+    return n * by
