@@ -59,7 +59,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::worker::{Level, Stream};
+    use ork_core::logs::{Level, Stream};
 
     fn all_are<T: DeserializeOwned>(schema: &Object) {
         let words = schema.enum_values.as_ref().unwrap();

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::schema;
 use crate::stamp::Stamp;
-use crate::worker::{Level, Stream};
+use ork_core::logs::{Level, Stream};
 
 /// How many items a list has when its reader does not say.
 pub const DEFAULT_LIMIT: usize = 50;

@@ -4,8 +4,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use ork_core::ids::{AttemptRef, WorkerId};
+use ork_core::logs::LogBatch;
 use ork_core::run::{Assignment, Report, StopReason};
-use ork_core::time::{Span, Wall};
+use ork_core::time::Span;
 use ork_core::value::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -62,54 +63,6 @@ pub enum FromWorker {
         /// The worker.
         worker: WorkerId,
     },
-}
-
-/// Where a line came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// Ork's own words on the attempt.
-    System,
-}
-
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Detail.
-    Debug,
-    /// The level of a line that names none.
-    Info,
-    /// Worth a look.
-    Warn,
-    /// Wrong.
-    Error,
-}
-
-/// A line of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
-    /// Its bytes in the batch's text, without a line end.
-    pub length: u32,
-    /// When it was read.
-    pub at: Wall,
-    /// Where it came from.
-    pub stream: Stream,
-    /// How much it matters: from a structured line, else `info`.
-    pub level: Level,
-}
-
-/// Lines of one attempt, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogBatch {
-    /// The lines' text, one after the other, valid UTF-8.
-    pub text: Bytes,
-    /// Where each begins and ends, and what it is.
-    pub lines: Vec<LogLine>,
 }
 
 /// A worker's way to its server.

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod check;
 pub mod ids;
 pub mod lang;
+pub mod logs;
 pub mod plan;
 pub mod rows;
 pub mod run;

@@ -171,9 +171,11 @@ pub struct AttemptRow {
 pub struct LogSummary {
     /// Lines kept.
     pub lines: u64,
-    /// Bytes written by the task.
+    /// Lines not kept, since the attempt wrote more than its cap.
+    pub dropped_lines: u64,
+    /// Bytes of text written by the task, line ends not counted.
     pub bytes: u64,
-    /// Bytes not kept, since the attempt wrote more than its cap.
+    /// Of these the bytes not kept: those of dropped lines and those cut from long lines.
     pub dropped_bytes: u64,
 }
 
