@@ -1,13 +1,16 @@
 //! The worker protocol. A worker in the server's process speaks it over a channel, one elsewhere
 //! over HTTP; neither sees the store.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use ork_core::ids::{AttemptRef, WorkerId};
 use ork_core::logs::LogBatch;
+use ork_core::rows::CodeRef;
 use ork_core::run::{Assignment, Report, StopReason};
 use ork_core::time::Span;
-use ork_core::value::Digest;
+use ork_core::value::{Digest, Value};
 use serde::{Deserialize, Serialize};
 
 /// From the server.
@@ -31,6 +34,21 @@ pub enum ToWorker {
         /// The attempt.
         attempt: AttemptRef,
     },
+    /// Attempts like this will come: get ready.
+    Prepare(Box<Prepare>),
+}
+
+/// What will be asked of a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// The project's name.
+    pub project: Arc<str>,
+    /// The executor.
+    pub executor: Arc<str>,
+    /// What is fixed of its block of the file.
+    pub spec: Value,
+    /// The code.
+    pub code: CodeRef,
 }
 
 /// From a worker.
