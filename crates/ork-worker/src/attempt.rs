@@ -1,0 +1,385 @@
+//! One attempt: from the offer to the report.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ork_api::worker::{FromWorker, Link};
+use ork_core::run::{Assignment, Failure, FailureKind, Finished, Outcome, Report};
+use ork_core::time::Span;
+use ork_core::types::Type;
+use ork_core::value::{Data, INLINE_LIMIT, Value};
+use tokio::time::Instant;
+
+use crate::child::{self, Broken, Output, StopWatch};
+use crate::environment::{self, Env};
+use crate::json;
+use crate::logs::Logs;
+use crate::spawner::{Gone, TreeHandle};
+use crate::worker::Inner;
+
+/// How an attempt ended before its time, or badly.
+pub(crate) enum End {
+    /// With this failure.
+    Failed(Failure),
+    /// As asked.
+    Stopped,
+}
+
+impl End {
+    pub(crate) fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self::Failed(Failure::new(kind, message))
+    }
+
+    pub(crate) fn not_started(message: impl Into<String>) -> Self {
+        Self::failed(FailureKind::NotStarted, message)
+    }
+}
+
+/// What came out: JSON as the task gave it, and where it gave it; none when it gave nothing.
+pub(crate) struct Given {
+    pub(crate) json: Vec<u8>,
+    /// `standard output`, `the file that ORK_OUTPUT names`.
+    pub(crate) place: &'static str,
+}
+
+/// The files of an attempt. None is there unless somebody needed it.
+pub(crate) struct Places {
+    pub(crate) input: OsString,
+    pub(crate) output: OsString,
+    pub(crate) heartbeat: OsString,
+    pub(crate) artifacts: OsString,
+    has_input: bool,
+}
+
+impl Places {
+    fn of(inner: &Inner, assignment: &Assignment) -> Self {
+        let attempt = &assignment.attempt;
+        let file = |end: &str| inner.config.dirs.scratch.join(format!("{}.{end}", attempt.token));
+        let artifacts = inner.config.dirs.artifacts.join(attempt.run.to_string());
+        let has_input = !assignment.inputs.is_empty();
+        let empty = || inner.config.dirs.scratch.join("no-inputs.json");
+        Self {
+            input: if has_input { file("input.json") } else { empty() }.into(),
+            output: file("output.json").into(),
+            heartbeat: file("heartbeat").into(),
+            artifacts: artifacts.join(attempt.token.to_string()).into(),
+            has_input,
+        }
+    }
+
+    /// Removes what there is besides artifacts.
+    fn clear(&self) {
+        if self.has_input {
+            let _ = fs::remove_file(&self.input);
+        }
+        let _ = fs::remove_file(&self.output);
+        let _ = fs::remove_file(&self.heartbeat);
+    }
+}
+
+/// What an executor is given for an attempt.
+pub(crate) struct Attempt {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) assignment: Assignment,
+    /// The code root.
+    pub(crate) root: PathBuf,
+    pub(crate) places: Places,
+    /// Its inputs as one JSON object.
+    pub(crate) input: Vec<u8>,
+    pub(crate) env: Env,
+    pub(crate) logs: Logs,
+    pub(crate) stop: StopWatch,
+}
+
+/// Does an assignment and reports on it; a fenced one ends without a word.
+pub(crate) async fn perform(inner: Arc<Inner>, assignment: Assignment, stop: StopWatch) {
+    let reference = assignment.attempt.clone();
+    report(&*inner.link, &reference, Report::Confirmed).await;
+    let mut logs = Logs::new(Arc::clone(&inner.link), reference.clone());
+    let began = Instant::now();
+    let outcome = match prepared(&inner, assignment, logs, stop).await {
+        Ok(mut attempt) => {
+            let outcome = attempt.run().await;
+            attempt.places.clear();
+            logs = attempt.logs;
+            outcome
+        }
+        Err((end, empty)) => {
+            logs = empty;
+            outcome_of(Err(end))
+        }
+    };
+    let took = Span(i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX));
+    let outcome = match logs.finish().await {
+        Ok(summary) => Finished { outcome, logs: summary, took },
+        Err(error) => {
+            tracing::warn!(attempt = %reference.path, %error, "log lines were not kept");
+            Finished { outcome, logs: ork_core::rows::LogSummary::default(), took }
+        }
+    };
+    if inner.close(&reference, &outcome) {
+        report(&*inner.link, &reference, Report::Finished(Box::new(outcome))).await;
+    }
+}
+
+/// Sends a word about an attempt. A server that is gone learns of it by the worker's end.
+pub(crate) async fn report(link: &dyn Link, attempt: &ork_core::ids::AttemptRef, report: Report) {
+    let message = FromWorker::Report { attempt: attempt.clone(), report };
+    if let Err(error) = link.send(message).await {
+        tracing::debug!(path = %attempt.path, %error, "a report was not taken");
+    }
+}
+
+fn outcome_of(end: Result<Option<Data>, End>) -> Outcome {
+    match end {
+        Ok(output) => Outcome::Success { output },
+        Err(End::Stopped) => Outcome::Stopped,
+        Err(End::Failed(failure)) => Outcome::Failed(failure),
+    }
+}
+
+/// Fetches code and inputs. Without them the logs come back, as nobody else has them.
+async fn prepared(
+    inner: &Arc<Inner>,
+    assignment: Assignment,
+    logs: Logs,
+    mut stop: StopWatch,
+) -> Result<Attempt, (End, Logs)> {
+    let gathered = tokio::select! {
+        gathered = gather(inner, &assignment) => gathered,
+        () = stopped(&mut stop) => Err(End::Stopped),
+    };
+    let (root, input, places) = match gathered {
+        Ok(gathered) => gathered,
+        Err(end) => return Err((end, logs)),
+    };
+    let env = environment::of_attempt(&inner.inherited, &assignment, &places, &input);
+    let inner = Arc::clone(inner);
+    Ok(Attempt { inner, assignment, root, places, input, env, logs, stop })
+}
+
+async fn gather(inner: &Inner, assignment: &Assignment) -> Result<(PathBuf, Vec<u8>, Places), End> {
+    let root = inner.bundles.root(&assignment.code, &*inner.link).await;
+    let root = root.map_err(End::not_started)?;
+    let inputs = inputs(inner, assignment).await?;
+    let input = serde_json::to_vec(&inputs)
+        .map_err(|error| End::failed(FailureKind::InputInvalid, error.to_string()))?;
+    let places = Places::of(inner, assignment);
+    if places.has_input {
+        inner
+            .write_scratch(Path::new(&places.input), &input)
+            .map_err(|error| End::not_started(format!("the inputs cannot be written: {error}")))?;
+    }
+    let wants_artifacts = || assignment.spec.to_string().contains("ORK_ARTIFACTS");
+    if wants_artifacts() {
+        fs::create_dir_all(&places.artifacts).map_err(|error| {
+            End::not_started(format!("the folder for artifacts cannot be made: {error}"))
+        })?;
+    }
+    Ok((root, input, places))
+}
+
+/// Pends until the attempt is to be stopped.
+pub(crate) async fn stopped(stop: &mut StopWatch) {
+    if stop.wait_for(Option::is_some).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// The inputs, those by reference loaded, checked against their type.
+async fn inputs(
+    inner: &Inner,
+    assignment: &Assignment,
+) -> Result<serde_json::Map<String, Value>, End> {
+    let mut inputs = serde_json::Map::with_capacity(assignment.inputs.len());
+    for (name, data) in &assignment.inputs {
+        inputs.insert(name.clone(), load(inner, name, data).await?);
+    }
+    let Some(ty) = &assignment.input_type else { return Ok(inputs) };
+    let inputs = Value::Object(inputs);
+    ty.check(&inputs).map_err(|mismatch| {
+        let message = format!("the inputs do not fit their type: {mismatch}");
+        End::failed(FailureKind::InputInvalid, message)
+    })?;
+    match inputs {
+        Value::Object(inputs) => Ok(inputs),
+        _ => Ok(serde_json::Map::new()),
+    }
+}
+
+async fn load(inner: &Inner, name: &str, data: &Data) -> Result<Value, End> {
+    let digest = match data {
+        Data::Inline(value) => return Ok(value.clone()),
+        Data::Blob { digest, .. } => digest,
+    };
+    let why = |why: String| End::not_started(format!("the input `{name}` cannot be had: {why}"));
+    let bytes = inner.link.get_blob(digest).await.map_err(|error| why(error.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|error| why(format!("blob {digest}: {error}")))
+}
+
+impl Attempt {
+    /// Runs the executor, then checks and keeps what came out.
+    async fn run(&mut self) -> Outcome {
+        let inner = Arc::clone(&self.inner);
+        let name = Arc::clone(&self.assignment.executor);
+        let given = match inner.executor(&name) {
+            Some(executor) => executor.run(self).await,
+            None => Err(End::not_started(format!(
+                "this worker has no executor `{name}`; it has {}",
+                inner.executor_names()
+            ))),
+        };
+        let kept = match given {
+            Ok(given) => self.keep(given).await,
+            Err(end) => Err(end),
+        };
+        if self.stop.borrow().is_some() {
+            return Outcome::Stopped;
+        }
+        outcome_of(kept)
+    }
+
+    /// Checks the output against its type; large ones become blobs.
+    async fn keep(&mut self, given: Option<Given>) -> Result<Option<Data>, End> {
+        let ty = self.assignment.output_type.clone();
+        let ty = ty.as_ref();
+        let Some(given) = given else { return missing(ty) };
+        let limit = self.inner.config.max_output;
+        if given.json.len() > limit {
+            let message = format!(
+                "the output in {} is {} bytes; the limit (max_output) is {limit}",
+                given.place,
+                given.json.len()
+            );
+            return Err(End::failed(FailureKind::OutputInvalid, message));
+        }
+        let value = json::read(&given.json).map_err(|what| {
+            let message = format!("the output in {} is not usable JSON: {what}", given.place);
+            End::failed(FailureKind::OutputInvalid, message)
+        })?;
+        if let Some(ty) = ty {
+            ty.check(&value).map_err(|mismatch| {
+                let message = format!("the output does not fit its type: {mismatch}");
+                End::failed(FailureKind::OutputInvalid, message)
+            })?;
+        }
+        self.store(value).await.map(Some)
+    }
+
+    async fn store(&mut self, value: Value) -> Result<Data, End> {
+        let json = value.to_string();
+        if json.len() <= INLINE_LIMIT {
+            return Ok(Data::Inline(value));
+        }
+        let size = json.len() as u64;
+        let kept = self.inner.link.put_blob(Bytes::from(json)).await;
+        let digest = kept.map_err(|error| {
+            let message = format!("the output ({size} bytes) could not be kept: {error}");
+            End::failed(FailureKind::Failure, message)
+        })?;
+        Ok(Data::Blob { digest, size })
+    }
+
+    /// Sees a tree through to its end.
+    pub(crate) async fn watch(
+        &mut self,
+        tree: &mut TreeHandle,
+        output: &mut Output,
+    ) -> Result<Gone, Broken> {
+        child::watch(tree, output, &mut self.logs, &mut self.stop).await
+    }
+
+    /// Does something that may take long, unless the attempt is stopped meanwhile.
+    pub(crate) async fn unless_stopped<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, End>>,
+    ) -> Result<T, End> {
+        tokio::select! {
+            done = work => done,
+            () = stopped(&mut self.stop) => Err(End::Stopped),
+        }
+    }
+
+    /// The failure that an end of a first process means; none when it ended well.
+    pub(crate) fn failure(&self, what: &str, gone: Gone) -> Option<Failure> {
+        let (kind, message) = match (gone.code, gone.signal) {
+            (Some(0), _) => return None,
+            (Some(code), _) => (FailureKind::Failure, format!("{what} exited with code {code}")),
+            (None, Some(_)) if gone.out_of_memory => (
+                FailureKind::OutOfMemory,
+                format!("{what} was killed by the kernel for want of memory"),
+            ),
+            (None, Some(signal)) => (
+                FailureKind::Signal,
+                format!("{what} was ended by signal {signal}{}", signal_name(signal)),
+            ),
+            (None, None) => (FailureKind::Failure, format!("{what} ended, nobody knows how")),
+        };
+        let mut failure = Failure::new(kind, message);
+        failure.exit_code = gone.code;
+        failure.signal = gone.signal;
+        failure.details = self.logs.tail();
+        Some(failure)
+    }
+}
+
+/// No output is null.
+fn missing(ty: Option<&Type>) -> Result<Option<Data>, End> {
+    let Some(ty) = ty else { return Ok(None) };
+    match ty.check(&Value::Null) {
+        Ok(()) => Ok(Some(Data::NULL)),
+        Err(_) => {
+            let message = format!(
+                "the task gave no output and should give {ty}: write one JSON value to the file \
+                 that ORK_OUTPUT names"
+            );
+            Err(End::failed(FailureKind::OutputInvalid, message))
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return String::new(),
+    };
+    format!(" ({name})")
+}
+
+/// What a program is called by people: its file's name.
+pub(crate) fn called(program: &str) -> String {
+    let name = Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned());
+    format!("`{}`", name.unwrap_or_else(|| program.to_owned()))
+}
+
+/// The failure that a broken watch means.
+pub(crate) fn broken(broken: Broken, diagnose: impl FnOnce(std::io::Error) -> String) -> End {
+    match broken {
+        Broken::Refused(error) => End::not_started(diagnose(error)),
+        Broken::SpawnerGone => End::failed(
+            FailureKind::Lost,
+            "the process that starts programs for this worker has died",
+        ),
+    }
+}
+
+/// How long a stop may take when nobody says.
+pub(crate) const AT_ONCE: Duration = Duration::ZERO;

@@ -1,0 +1,54 @@
+//! A worker's settings.
+
+use std::path::PathBuf;
+
+use ork_core::ids::WorkerId;
+
+/// A worker's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This boot of the worker.
+    pub worker: WorkerId,
+    /// How many attempts it does at a time; the server keeps to it.
+    pub slots: u32,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// Its folders.
+    pub dirs: Dirs,
+    /// The Python interpreter; without one the code root's `.venv`, else `python3` from `PATH`.
+    pub python: Option<PathBuf>,
+    /// Names of further variables of its own environment that tasks see; see
+    /// [`crate::environment`].
+    pub pass_env: Vec<String>,
+    /// The most bytes of a task's output.
+    pub max_output: usize,
+}
+
+/// The most bytes of a task's output, unless configured otherwise.
+pub const MAX_OUTPUT: usize = 1 << 20;
+
+/// A worker's folders. All are absolute; what is missing is made when first needed.
+#[derive(Clone, Debug)]
+pub struct Dirs {
+    /// Small files that live as long as an attempt; best in memory. This boot's own: the worker
+    /// removes it when it ends.
+    pub scratch: PathBuf,
+    /// What attempts put into `ORK_ARTIFACTS`, in a folder for each run.
+    pub artifacts: PathBuf,
+    /// Unpacked code bundles, virtual environments, the Python runner: all can be made again.
+    pub cache: PathBuf,
+}
+
+impl Dirs {
+    /// The folders of one boot: artifacts in `data`, what can be made again in `cache`, short-lived
+    /// files in `/dev/shm` where there is one.
+    pub fn of(worker: &WorkerId, data: &std::path::Path, cache: PathBuf) -> Self {
+        let memory = std::path::Path::new("/dev/shm");
+        let scratch = if rustix::fs::access(memory, rustix::fs::Access::WRITE_OK).is_ok() {
+            memory.join(format!("ork-{worker}"))
+        } else {
+            data.join("scratch").join(worker.0.as_ref())
+        };
+        Self { scratch, artifacts: data.join("artifacts"), cache }
+    }
+}

@@ -1,0 +1,391 @@
+//! The spawner's own process: one thread, one loop, no runtime.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, WaitOptions, WaitStatus, set_child_subreaper, wait};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+
+use super::mark::Boot;
+use super::tree::{self, Proc, Snapshot, Tree};
+use super::wire::{self, Gone, Inbox, News, Order, Program};
+
+/// How long what a first process left behind may take to end by itself: readers of its output,
+/// such as a `tee`, see the end of the pipe and leave.
+const LEFTOVER_GRACE: Duration = Duration::from_millis(100);
+/// How long the word of a start is kept back, so that a short program costs one message.
+const HOLD: Duration = Duration::from_millis(2);
+/// How long a worker's death may take to reach the last of its processes.
+const LAST_STAND: Duration = Duration::from_secs(30);
+
+/// Runs until the worker is gone, then kills all trees.
+pub(crate) fn run(socket: OwnedFd, boot: Boot) -> io::Result<()> {
+    set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+    let (wake, waker) = UnixStream::pair()?;
+    wake.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(SIGCHLD, waker)?;
+    // A service manager may signal every process of the service: the worker alone decides when
+    // this one ends. Handlers, unlike ignored signals, are not inherited by programs.
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    let mut spawner = Spawner {
+        socket,
+        wake,
+        boot,
+        lives: HashMap::new(),
+        mains: HashMap::new(),
+        outbox: Vec::new(),
+        flush_at: None,
+        oom_kills: oom_kills(),
+    };
+    let ended = spawner.serve();
+    spawner.kill_everything();
+    ended
+}
+
+/// One tree.
+struct Life {
+    /// The first process, while it lives.
+    main: Option<i32>,
+    /// What it left.
+    gone: Gone,
+    /// Whether another process is its parent.
+    adopted: bool,
+    /// Whether it serves other trees and so says nothing about whose a stray is.
+    keeper: bool,
+    phase: Phase,
+}
+
+enum Phase {
+    Running,
+    /// The first process is gone; others of its tree live.
+    Leftovers {
+        until: Instant,
+    },
+    /// Told to end.
+    Polite {
+        until: Instant,
+    },
+    /// Being killed.
+    Killing {
+        next: Instant,
+        pause: Duration,
+    },
+}
+
+impl Phase {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Running => None,
+            Self::Leftovers { until } | Self::Polite { until } => Some(*until),
+            Self::Killing { next, .. } => Some(*next),
+        }
+    }
+}
+
+struct Spawner {
+    socket: OwnedFd,
+    wake: UnixStream,
+    boot: Boot,
+    lives: HashMap<u64, Life>,
+    /// The tree of each first process that is a child of this one.
+    mains: HashMap<i32, u64>,
+    outbox: Vec<u8>,
+    flush_at: Option<Instant>,
+    oom_kills: u64,
+}
+
+impl Spawner {
+    fn serve(&mut self) -> io::Result<()> {
+        let mut inbox = Inbox::default();
+        loop {
+            let (orders, children) = self.wait()?;
+            if children {
+                self.reap();
+            }
+            if orders && !self.take_orders(&mut inbox)? {
+                return Ok(());
+            }
+            self.tick(children);
+            if self.flush_at.is_some_and(|at| at <= Instant::now()) {
+                self.flush()?;
+            }
+        }
+    }
+
+    /// Waits for orders, for a child's end, or for the next deadline.
+    fn wait(&mut self) -> io::Result<(bool, bool)> {
+        let deadlines = self.lives.values().filter_map(|life| life.phase.deadline());
+        let next = deadlines.chain(self.flush_at).min();
+        let timeout = next.map(|at| timespec(at.saturating_duration_since(Instant::now())));
+        let mut fds =
+            [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok((false, true)),
+            Err(error) => return Err(error.into()),
+        }
+        let [orders, children] = fds.map(|fd| !fd.revents().is_empty());
+        if children {
+            let mut sink = [0; 64];
+            while io::Read::read(&mut self.wake, &mut sink).is_ok_and(|n| n == sink.len()) {}
+        }
+        Ok((orders, children))
+    }
+
+    /// Reads once and does what was read; false when the worker is gone.
+    fn take_orders(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
+        match inbox.receive(&self.socket) {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        while let Some((kind, id, payload)) = inbox.next()? {
+            let order = Order::decode(kind, payload);
+            let (order, fds) =
+                order.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "unknown order"))?;
+            let fds: Vec<OwnedFd> = inbox.fds.drain(..fds.min(inbox.fds.len())).collect();
+            self.obey(id, order, fds);
+        }
+        Ok(true)
+    }
+
+    fn obey(&mut self, id: u64, order: Order, fds: Vec<OwnedFd>) {
+        match order {
+            Order::Spawn { program, keeper } => self.spawn(id, &program, keeper, fds),
+            Order::Adopt { pid } => {
+                self.lives.insert(id, Life::new(pid, true, false));
+            }
+            Order::Left => {
+                if let Some(life) = self.lives.get_mut(&id) {
+                    life.main = None;
+                    self.first_is_gone(id);
+                }
+            }
+            Order::Stop { grace } => self.stop(id, grace),
+        }
+    }
+
+    fn spawn(&mut self, id: u64, program: &Program, keeper: bool, fds: Vec<OwnedFd>) {
+        self.boot.mark(id).put_on_self();
+        match start(program, fds) {
+            Ok(pid) => {
+                self.mains.insert(pid, id);
+                self.lives.insert(id, Life::new(pid, false, keeper));
+                self.tell(id, &News::Started { pid });
+            }
+            Err(error) => {
+                self.tell(id, &News::Refused { errno: error.raw_os_error().unwrap_or(0) });
+                self.flush_at = Some(Instant::now());
+            }
+        }
+    }
+
+    fn stop(&mut self, id: u64, grace: Duration) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        let now = Instant::now();
+        let until = now + grace.min(Duration::from_secs(86_400 * 365));
+        match &mut life.phase {
+            Phase::Killing { .. } => {}
+            Phase::Polite { until: old } => *old = until.min(*old),
+            phase => {
+                *phase = Phase::Polite { until };
+                if !grace.is_zero() {
+                    self.members(id).iter().for_each(|proc| proc.signal(Signal::TERM));
+                }
+            }
+        }
+    }
+
+    /// Takes notice of every child that has ended.
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            let Some(id) = self.mains.remove(&pid.as_raw_nonzero().get()) else { continue };
+            let out_of_memory = status.terminating_signal() == Some(9) && self.oom_killed();
+            if let Some(life) = self.lives.get_mut(&id) {
+                life.main = None;
+                life.gone = Gone { out_of_memory, ..ended(status) };
+                self.first_is_gone(id);
+            }
+        }
+    }
+
+    fn oom_killed(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.oom_kills, oom_kills());
+        self.oom_kills > before
+    }
+
+    fn first_is_gone(&mut self, id: u64) {
+        let running = self.lives.get(&id).is_some_and(|life| matches!(life.phase, Phase::Running));
+        if !running {
+            return;
+        }
+        let has_others = tree::has_other_children(&|pid| self.mains.contains_key(&pid));
+        if !has_others || self.members(id).is_empty() {
+            self.finish(id);
+        } else if let Some(life) = self.lives.get_mut(&id) {
+            life.phase = Phase::Leftovers { until: Instant::now() + LEFTOVER_GRACE };
+        }
+    }
+
+    /// Moves every tree that is on its way out.
+    fn tick(&mut self, children: bool) {
+        let now = Instant::now();
+        let due = |life: &Life| life.phase.deadline().is_some_and(|at| children || at <= now);
+        let ids: Vec<u64> =
+            self.lives.iter().filter(|(_, life)| due(life)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.step(id, now);
+        }
+    }
+
+    fn step(&mut self, id: u64, now: Instant) {
+        let members = self.members(id);
+        if members.is_empty() {
+            return self.finish(id);
+        }
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        if life.phase.deadline().is_some_and(|at| at > now) {
+            return;
+        }
+        let pause = match life.phase {
+            Phase::Leftovers { .. } => {
+                life.gone.leftovers = u32::try_from(members.len()).unwrap_or(u32::MAX);
+                Duration::from_millis(5)
+            }
+            Phase::Killing { pause, .. } => (pause * 2).min(Duration::from_secs(1)),
+            _ => Duration::from_millis(5),
+        };
+        life.phase = Phase::Killing { next: now + pause, pause };
+        tree::kill(|| self.members(id));
+    }
+
+    /// What lives of a tree. Strays are its own when no other tree is under way.
+    fn members(&self, id: u64) -> Vec<Proc> {
+        let Some(life) = self.lives.get(&id) else { return Vec::new() };
+        let alone =
+            !life.keeper && !self.lives.iter().any(|(other, life)| *other != id && !life.keeper);
+        let tree = Tree { mark: self.boot.mark(id), main: life.main, takes_strays: alone };
+        let keepers = |pid: i32| self.mains.contains_key(&pid);
+        let live = |mark| self.lives.keys().any(|other| self.boot.mark(*other) == mark);
+        let mut members = Snapshot::take().members(&tree, &live);
+        members.retain(|proc| life.main == Some(proc.pid) || !keepers(proc.pid));
+        members
+    }
+
+    fn finish(&mut self, id: u64) {
+        let Some(life) = self.lives.remove(&id) else { return };
+        if let Some(main) = life.main.filter(|_| !life.adopted) {
+            self.mains.remove(&main);
+        }
+        self.tell(id, &News::Gone(life.gone));
+        self.flush_at = Some(Instant::now());
+    }
+
+    fn tell(&mut self, id: u64, news: &News) {
+        self.outbox.extend(news.encode(id));
+        self.flush_at.get_or_insert_with(|| Instant::now() + HOLD);
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flush_at = None;
+        let outbox = std::mem::take(&mut self.outbox);
+        let mut rest = &outbox[..];
+        while !rest.is_empty() {
+            match wire::send(&self.socket, rest, &[]) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
+                    let _ = poll(&mut fds, None);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The worker is gone: the next read says so.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills all that is below this process, until nothing is left.
+    fn kill_everything(&mut self) {
+        let give_up = Instant::now() + LAST_STAND;
+        let mut pause = Duration::from_millis(2);
+        while Instant::now() < give_up {
+            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+            if Snapshot::take().everything().is_empty() {
+                return;
+            }
+            tree::kill(|| Snapshot::take().everything());
+            let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
+            let _ = poll(&mut fds, Some(&timespec(pause)));
+            let mut sink = [0; 64];
+            let _ = io::Read::read(&mut self.wake, &mut sink);
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Life {
+    fn new(pid: i32, adopted: bool, keeper: bool) -> Self {
+        Self { main: Some(pid), gone: Gone::default(), adopted, keeper, phase: Phase::Running }
+    }
+}
+
+/// Starts a program in a process group of its own, by `posix_spawn`.
+fn start(program: &Program, fds: Vec<OwnedFd>) -> io::Result<i32> {
+    let mut fds = fds.into_iter().rev();
+    let (Some(stderr), Some(stdout)) = (fds.next(), fds.next()) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    let mut command = Command::new(&program.file);
+    if let Some((name, args)) = program.argv.split_first() {
+        command.arg0(name).args(args);
+    }
+    command
+        .env_clear()
+        .envs(program.env.iter().map(|(key, value)| (key, value)))
+        .current_dir(&program.cwd)
+        .process_group(0)
+        .stdin(fds.next().map_or_else(Stdio::null, Stdio::from))
+        .stdout(stdout)
+        .stderr(stderr);
+    let child = command.spawn()?;
+    i32::try_from(child.id()).map_err(io::Error::other)
+}
+
+fn ended(status: WaitStatus) -> Gone {
+    Gone { code: status.exit_status(), signal: status.terminating_signal(), ..Gone::default() }
+}
+
+/// How many processes the kernel has killed for want of memory since it started.
+fn oom_kills() -> u64 {
+    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+fn timespec(span: Duration) -> Timespec {
+    // Rounded up: a wait that ends early would spin.
+    let span = span + Duration::from_micros(50);
+    Timespec {
+        tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(span.subsec_nanos()),
+    }
+}
+
+/// The socket as the worker left it on standard input.
+pub(crate) fn inherited_socket() -> io::Result<OwnedFd> {
+    Ok(io::stdin().as_fd().try_clone_to_owned()?)
+}

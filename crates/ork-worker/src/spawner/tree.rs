@@ -1,0 +1,150 @@
+//! Which processes there are below this one, and which belong to which tree.
+
+use std::collections::HashMap;
+use std::fs;
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+
+use super::mark::{Boot, Mark};
+
+/// A process as `/proc/PID/stat` shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proc {
+    pub(crate) pid: i32,
+    parent: i32,
+    group: i32,
+    session: i32,
+    /// Clock ticks after boot: with `pid` it names a process for good.
+    born: u64,
+    /// Whether it is stopped.
+    pub(crate) stopped: bool,
+    /// Whether it has ended and waits to be reaped.
+    dead: bool,
+}
+
+impl Proc {
+    /// The process as it is now; none when it is gone.
+    pub(crate) fn read(pid: i32) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let text = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
+        let mut fields = text.split(' ');
+        let state = fields.next()?;
+        let mut number = || fields.next()?.parse::<i32>().ok();
+        let (parent, group, session) = (number()?, number()?, number()?);
+        let born = fields.nth(15)?.parse().ok()?;
+        Some(Self {
+            pid,
+            parent,
+            group,
+            session,
+            born,
+            stopped: matches!(state, "T" | "t"),
+            dead: matches!(state, "Z" | "X" | "x"),
+        })
+    }
+
+    /// Sends a signal, unless the process is gone and its number is another's now.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let Some(pid) = Pid::from_raw(self.pid) else { return };
+        let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        if Self::read(self.pid).is_some_and(|now| now.born == self.born) {
+            let _ = pidfd_send_signal(&fd, signal);
+        }
+    }
+}
+
+fn all_pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The living processes below this one.
+pub(crate) struct Snapshot {
+    procs: HashMap<i32, Proc>,
+    marks: HashMap<i32, Mark>,
+    root: i32,
+}
+
+/// What a tree is known by.
+pub(crate) struct Tree {
+    pub(crate) mark: Mark,
+    /// Its first process.
+    pub(crate) main: Option<i32>,
+    /// Whether processes that show no sign of any tree belong to it, as it is the only one.
+    pub(crate) takes_strays: bool,
+}
+
+impl Snapshot {
+    /// Looks at every process once.
+    pub(crate) fn take() -> Self {
+        let root = getpid().as_raw_nonzero().get();
+        let all: HashMap<i32, Proc> =
+            all_pids().filter_map(|pid| Some((pid, Proc::read(pid)?))).collect();
+        let below = |pid: &i32| ancestors(&all, *pid).any(|ancestor| ancestor == root);
+        let procs: HashMap<i32, Proc> =
+            all.iter().filter(|(pid, _)| below(pid)).map(|(pid, proc)| (*pid, *proc)).collect();
+        let marks = procs.keys().filter_map(|pid| Some((*pid, Mark::of_process(*pid)?))).collect();
+        Self { procs, marks, root }
+    }
+
+    /// Everything that lives below this process.
+    pub(crate) fn everything(&self) -> Vec<Proc> {
+        self.procs.values().filter(|proc| !proc.dead).copied().collect()
+    }
+
+    /// What lives of a tree; `is_live` tells the marks of all trees that are under way.
+    pub(crate) fn members(&self, tree: &Tree, is_live: &dyn Fn(Mark) -> bool) -> Vec<Proc> {
+        let living = self.procs.values().filter(|proc| !proc.dead);
+        living.filter(|proc| self.belongs(proc, tree, is_live)).copied().collect()
+    }
+
+    fn belongs(&self, proc: &Proc, tree: &Tree, is_live: &dyn Fn(Mark) -> bool) -> bool {
+        let own = |pid: i32| tree.main == Some(pid) || self.marks.get(&pid) == Some(&tree.mark);
+        let line = || std::iter::once(proc.pid).chain(ancestors(&self.procs, proc.pid));
+        if line().any(own) {
+            return true;
+        }
+        let known = self.marks.get(&proc.pid).is_some_and(|mark| is_live(*mark));
+        if known {
+            return false;
+        }
+        tree.main.is_some_and(|main| proc.group == main || proc.session == main)
+            || (tree.takes_strays && proc.parent == self.root)
+    }
+}
+
+/// The parents of a process, nearest first.
+fn ancestors(procs: &HashMap<i32, Proc>, pid: i32) -> impl Iterator<Item = i32> {
+    let parent = move |pid: &i32| procs.get(pid).map(|proc| proc.parent).filter(|pid| *pid > 0);
+    // A process tree read while it changes may show a loop.
+    std::iter::successors(parent(&pid), move |pid| parent(pid)).take(4096)
+}
+
+/// The living processes that carry a mark of one of these boots, wherever they hang.
+pub(crate) fn marked(boots: &[Boot]) -> Vec<Proc> {
+    let of_boots = |pid: &i32| Mark::of_process(*pid).is_some_and(|m| boots.contains(&m.boot()));
+    all_pids().filter(of_boots).filter_map(Proc::read).filter(|proc| !proc.dead).collect()
+}
+
+/// Whether this process has children besides `known`; also when the kernel does not say.
+pub(crate) fn has_other_children(known: &dyn Fn(i32) -> bool) -> bool {
+    let pid = getpid().as_raw_nonzero();
+    let Ok(list) = fs::read_to_string(format!("/proc/self/task/{pid}/children")) else {
+        return true;
+    };
+    list.split_whitespace().any(|pid| !pid.parse().is_ok_and(known))
+}
+
+/// Stops every one of `list`, so that none of them starts another, then kills them.
+pub(crate) fn kill(mut list: impl FnMut() -> Vec<Proc>) {
+    // Rounds of stopping until nothing new has come: a tree that multiplies is frozen first.
+    for _ in 0..16 {
+        let running: Vec<Proc> = list().into_iter().filter(|proc| !proc.stopped).collect();
+        running.iter().for_each(|proc| proc.signal(Signal::STOP));
+        if running.is_empty() {
+            break;
+        }
+    }
+    list().iter().for_each(|proc| proc.signal(Signal::KILL));
+}

@@ -1,0 +1,300 @@
+//! The worker's loop over its link.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use ork_api::worker::{FromWorker, Link, Prepare, ToWorker};
+use ork_core::ids::{AttemptRef, Token};
+use ork_core::rows::LogSummary;
+use ork_core::run::{Assignment, Finished, Outcome, Report};
+use ork_core::time::Span;
+use tokio::sync::{Notify, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::attempt::{self, AT_ONCE};
+use crate::bundle::Bundles;
+use crate::config::Config;
+use crate::environment::{self, Env};
+use crate::executors::{self, Executor};
+use crate::spawner::{self, Spawner};
+
+/// How often a worker says that it lives.
+const BEAT: Duration = Duration::from_secs(3);
+/// How long the killing of what a dead spawner left may take.
+const LAST_PATIENCE: Duration = Duration::from_secs(30);
+/// How many ended attempts are remembered, to answer an offer that is sent again.
+const REMEMBERED: usize = 4096;
+
+/// A worker. It ends when its server is gone, or when it is asked to leave.
+#[derive(Clone)]
+pub struct Worker {
+    inner: Arc<Inner>,
+}
+
+/// Why a worker has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The server is gone for good.
+    ServerGone,
+    /// It was asked to leave.
+    Left,
+    /// The process that starts programs for it has died. Another worker, under another id and with
+    /// another spawner, can take its place.
+    SpawnerGone,
+}
+
+/// What attempts and executors share.
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) link: Arc<dyn Link>,
+    pub(crate) spawner: Spawner,
+    pub(crate) bundles: Bundles,
+    pub(crate) inherited: Env,
+    executors: Vec<Box<dyn Executor>>,
+    scratch: OnceLock<()>,
+    table: Mutex<Table>,
+    /// Told whenever an attempt ends.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    under_way: HashMap<Token, Control>,
+    done: VecDeque<(Token, Finished)>,
+}
+
+struct Control {
+    stop: watch::Sender<Option<Duration>>,
+    /// Whether its end is to be reported.
+    silent: bool,
+}
+
+impl Worker {
+    /// A worker that starts programs by `spawner` and speaks to its server over `link`.
+    pub fn new(config: Config, spawner: Spawner, link: Arc<dyn Link>) -> Self {
+        let inherited = environment::inherited(&config.pass_env);
+        let bundles = Bundles::new(&config.dirs.cache);
+        let executors = executors::all(&config, &spawner, &inherited);
+        let inner = Inner {
+            config,
+            link,
+            spawner,
+            bundles,
+            inherited,
+            executors,
+            scratch: OnceLock::new(),
+            table: Mutex::default(),
+            ended: Notify::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Serves until the server is gone or `leaving` comes with the time that what is under way may
+    /// take. Whatever lives after that is killed and not reported, so that the server gives it to
+    /// another. Nothing that the worker started is left when this returns.
+    pub async fn run(&self, leaving: impl Future<Output = Duration>) -> Ended {
+        let inner = &self.inner;
+        let hello = FromWorker::Hello {
+            worker: inner.config.worker.clone(),
+            slots: inner.config.slots,
+            queues: inner.config.queues.clone(),
+        };
+        let serve = async {
+            if inner.link.send(hello).await.is_err() {
+                return Ended::ServerGone;
+            }
+            inner.serve().await
+        };
+        tokio::pin!(serve);
+        let ended = tokio::select! {
+            ended = &mut serve => ended,
+            patience = leaving => tokio::select! {
+                ended = &mut serve => ended,
+                () = inner.idle(patience) => Ended::Left,
+            },
+        };
+        self.end(ended).await;
+        ended
+    }
+
+    /// Gets ready for attempts that will come.
+    pub fn prepare(&self, what: Prepare) {
+        self.inner.prepare(what);
+    }
+
+    async fn end(&self, ended: Ended) {
+        let inner = &self.inner;
+        for control in inner.table().under_way.values_mut() {
+            control.silent = true;
+            control.stop.send_replace(Some(AT_ONCE));
+        }
+        inner.spawner.close().await;
+        if ended == Ended::SpawnerGone {
+            let boots = [inner.config.worker.clone()];
+            if let Err(error) = spawner::stop_trees_of(&boots, LAST_PATIENCE).await {
+                tracing::error!(%error, "what the worker had started could not be stopped");
+            }
+        }
+        let _ = std::fs::remove_dir_all(&inner.config.dirs.scratch);
+        if ended != Ended::ServerGone {
+            let goodbye = FromWorker::Goodbye { worker: inner.config.worker.clone() };
+            let _ = inner.link.send(goodbye).await;
+        }
+    }
+}
+
+impl Inner {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the server's words and says that the worker lives; ends when the server is gone.
+    async fn serve(self: &Arc<Self>) -> Ended {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beat.reset();
+        loop {
+            tokio::select! {
+                word = self.link.recv() => match word {
+                    Some(word) => self.take(word).await,
+                    None => return Ended::ServerGone,
+                },
+                () = self.spawner.gone() => return Ended::SpawnerGone,
+                _ = beat.tick() => {
+                    let beat = FromWorker::Beat { worker: self.config.worker.clone() };
+                    if self.link.send(beat).await.is_err() {
+                        return Ended::ServerGone;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until nothing is under way, at most for `patience`.
+    async fn idle(&self, patience: Duration) {
+        let all_ended = async {
+            loop {
+                let ended = self.ended.notified();
+                tokio::pin!(ended);
+                ended.as_mut().enable();
+                if self.table().under_way.is_empty() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, all_ended).await;
+    }
+
+    async fn take(self: &Arc<Self>, word: ToWorker) {
+        match word {
+            ToWorker::Assign(assignment) => self.assign(*assignment).await,
+            ToWorker::Stop { attempt, grace, .. } => self.stop(attempt, grace.to_std()).await,
+            ToWorker::Fence { attempt } => self.fence(&attempt),
+            ToWorker::Prepare(what) => self.prepare(*what),
+        }
+    }
+
+    fn prepare(self: &Arc<Self>, what: Prepare) {
+        let inner = Arc::clone(self);
+        drop(tokio::spawn(async move {
+            if let Some(executor) = inner.executor(&what.executor) {
+                executor.prepare(&inner, &what).await;
+            }
+        }));
+    }
+
+    /// Begins an attempt. One that is under way is confirmed again, one that has ended is reported
+    /// again: an offer may be repeated, an attempt is not.
+    async fn assign(self: &Arc<Self>, assignment: Assignment) {
+        let reference = &assignment.attempt;
+        let known = {
+            let table = self.table();
+            let done = table.done.iter().find(|(token, _)| *token == reference.token);
+            let done = done.map(|(_, done)| Report::Finished(Box::new(done.clone())));
+            let under_way = table.under_way.contains_key(&reference.token);
+            done.or(under_way.then_some(Report::Confirmed))
+        };
+        if let Some(report) = known {
+            return attempt::report(&*self.link, reference, report).await;
+        }
+        let (stop, watch) = watch::channel(None);
+        let token = reference.token;
+        self.table().under_way.insert(token, Control { stop, silent: false });
+        let inner = Arc::clone(self);
+        drop(tokio::spawn(attempt::perform(inner, assignment, watch)));
+    }
+
+    /// Stops an attempt; one that is not here is gone already.
+    async fn stop(&self, reference: AttemptRef, grace: Duration) {
+        if self.ask(&reference, grace, false) {
+            return;
+        }
+        let outcome = Outcome::Stopped;
+        let done = Finished { outcome, logs: LogSummary::default(), took: Span::ZERO };
+        let report = Report::Finished(Box::new(done));
+        attempt::report(&*self.link, &reference, report).await;
+    }
+
+    fn fence(&self, reference: &AttemptRef) {
+        self.ask(reference, AT_ONCE, true);
+    }
+
+    /// Asks an attempt to stop; false when there is none. A later order may only be stricter.
+    fn ask(&self, reference: &AttemptRef, grace: Duration, silent: bool) -> bool {
+        let mut table = self.table();
+        let Some(control) = table.under_way.get_mut(&reference.token) else { return false };
+        control.silent |= silent;
+        control.stop.send_if_modified(|asked| {
+            let stricter = asked.is_none_or(|before| grace < before);
+            if stricter {
+                *asked = Some(grace);
+            }
+            stricter
+        });
+        true
+    }
+
+    /// Takes an attempt off the table; false when its end is nobody's business.
+    pub(crate) fn close(&self, reference: &AttemptRef, done: &Finished) -> bool {
+        let mut table = self.table();
+        let control = table.under_way.remove(&reference.token);
+        if table.done.len() == REMEMBERED {
+            table.done.pop_front();
+        }
+        table.done.push_back((reference.token, done.clone()));
+        self.ended.notify_waiters();
+        control.is_some_and(|control| !control.silent) && !self.spawner.is_gone()
+    }
+
+    pub(crate) fn executor(&self, name: &str) -> Option<&dyn Executor> {
+        self.executors.iter().map(|executor| &**executor).find(|executor| executor.name() == name)
+    }
+
+    pub(crate) fn executor_names(&self) -> String {
+        let names: Vec<&str> = self.executors.iter().map(|executor| executor.name()).collect();
+        names.join(", ")
+    }
+
+    /// Writes a file of an attempt, readable by its owner alone.
+    pub(crate) fn write_scratch(&self, file: &Path, content: &[u8]) -> io::Result<()> {
+        self.make_scratch()?;
+        std::fs::write(file, content)
+    }
+
+    /// Makes the scratch folder, once, with the file of those without inputs.
+    pub(crate) fn make_scratch(&self) -> io::Result<()> {
+        if self.scratch.get().is_some() {
+            return Ok(());
+        }
+        let dir = &self.config.dirs.scratch;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        std::fs::write(dir.join("no-inputs.json"), "{}")?;
+        let _ = self.scratch.set(());
+        Ok(())
+    }
+}

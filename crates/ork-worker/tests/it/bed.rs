@@ -1,0 +1,313 @@
+//! A worker on a link whose other end is the test.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use indexmap::IndexMap;
+use ork_api::worker::{FromWorker, Link, LinkError, ToWorker};
+use ork_core::ids::{AttemptRef, Epoch, RunId, Token, WorkerId};
+use ork_core::logs::{Level, LogBatch, Stream};
+use ork_core::rows::CodeRef;
+use ork_core::run::{Assignment, Failure, Finished, Outcome, Report, StopReason};
+use ork_core::time::Span;
+use ork_core::value::{Data, Digest, Value};
+use ork_worker::{Config, Dirs, MAX_OUTPUT, Worker, spawner};
+use tempfile::TempDir;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, oneshot};
+
+/// Longer than anything here takes on a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A line as the server got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub stream: Stream,
+    pub level: Level,
+    pub text: String,
+    pub cut: u64,
+}
+
+#[derive(Default)]
+pub struct Server {
+    pub reports: Mutex<Vec<FromWorker>>,
+    pub lines: Mutex<HashMap<Token, Vec<Line>>>,
+    pub log_bytes: AtomicU64,
+    pub blobs: Mutex<HashMap<Digest, Bytes>>,
+    news: Notify,
+}
+
+struct TestLink {
+    server: Arc<Server>,
+    words: tokio::sync::Mutex<UnboundedReceiver<ToWorker>>,
+    keep_lines: bool,
+}
+
+#[async_trait]
+impl Link for TestLink {
+    async fn recv(&self) -> Option<ToWorker> {
+        self.words.lock().await.recv().await
+    }
+
+    async fn send(&self, message: FromWorker) -> Result<(), LinkError> {
+        self.server.reports.lock().unwrap().push(message);
+        self.server.news.notify_waiters();
+        Ok(())
+    }
+
+    async fn logs(&self, attempt: &AttemptRef, batch: LogBatch) -> Result<(), LinkError> {
+        let text = std::str::from_utf8(&batch.text).expect("lines are UTF-8");
+        self.server.log_bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
+        assert_eq!(batch.lines.iter().map(|l| l.length as usize).sum::<usize>(), text.len());
+        if self.keep_lines {
+            let mut lines = self.server.lines.lock().unwrap();
+            let kept = lines.entry(attempt.token).or_default();
+            let mut at = 0;
+            for line in &batch.lines {
+                let end = at + line.length as usize;
+                let (stream, level, cut) = (line.stream, line.level, line.cut);
+                kept.push(Line { stream, level, text: text[at..end].to_owned(), cut });
+                at = end;
+            }
+        }
+        self.server.news.notify_waiters();
+        Ok(())
+    }
+
+    async fn get_blob(&self, digest: &Digest) -> Result<Bytes, LinkError> {
+        let blob = self.server.blobs.lock().unwrap().get(digest).cloned();
+        blob.ok_or_else(|| LinkError::Refused("no such blob".into()))
+    }
+
+    async fn put_blob(&self, content: Bytes) -> Result<Digest, LinkError> {
+        let digest = Digest::of(&content);
+        self.server.blobs.lock().unwrap().insert(digest, content);
+        Ok(digest)
+    }
+}
+
+/// A worker that runs.
+pub struct Bed {
+    pub dir: TempDir,
+    pub server: Arc<Server>,
+    words: UnboundedSender<ToWorker>,
+    leave: Option<oneshot::Sender<Duration>>,
+    ended: tokio::task::JoinHandle<()>,
+    next: AtomicU32,
+}
+
+/// A name that no other worker has.
+pub fn worker_id() -> WorkerId {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap();
+    format!("test-{:016x}", u64::from_le_bytes(bytes)).as_str().into()
+}
+
+impl Bed {
+    pub fn new() -> Self {
+        Self::with(true, |_| ())
+    }
+
+    pub fn with(keep_lines: bool, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let worker = worker_id();
+        let spawner = spawner::launch(Path::new(env!("CARGO_BIN_EXE_ork-spawner")), &worker);
+        let spawner = spawner.unwrap().attach().unwrap();
+        let mut config = Config {
+            dirs: Dirs::of(&worker, dir.path(), cache()),
+            worker,
+            slots: 4,
+            queues: vec!["default".into()],
+            python: None,
+            pass_env: Vec::new(),
+            max_output: MAX_OUTPUT,
+        };
+        change(&mut config);
+        let (words, receiver) = unbounded_channel();
+        let server = Arc::new(Server::default());
+        let words_in = tokio::sync::Mutex::new(receiver);
+        let link = TestLink { server: Arc::clone(&server), words: words_in, keep_lines };
+        let worker = Worker::new(config, spawner, Arc::new(link));
+        let (leave, leaving) = oneshot::channel();
+        let ended = tokio::spawn(async move {
+            let leaving = async { leaving.await.unwrap_or(Duration::ZERO) };
+            worker.run(leaving).await;
+        });
+        std::fs::create_dir(dir.path().join("code")).unwrap();
+        let next = AtomicU32::new(1);
+        Self { dir, server, words, leave: Some(leave), ended, next }
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("code")
+    }
+
+    /// A file of the code.
+    pub fn file(&self, name: &str, content: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.root().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// An assignment for this worker.
+    pub fn assignment(&self, executor: &str, spec: Value) -> Assignment {
+        let token = Token::new(Epoch(1), self.next.fetch_add(1, Ordering::Relaxed));
+        Assignment {
+            attempt: AttemptRef {
+                run: RunId("01890000-0000-7000-8000-000000000001".parse().unwrap()),
+                path: "task".into(),
+                token,
+            },
+            project: "default".into(),
+            workflow: "flow".into(),
+            generation: 1,
+            number: 1,
+            executor: executor.into(),
+            spec,
+            inputs: IndexMap::new(),
+            input_type: None,
+            output_type: None,
+            env: IndexMap::new(),
+            timeout: None,
+            grace: Span::from_secs(10),
+            code: CodeRef::InPlace { root: self.root().to_str().unwrap().into() },
+            logical_time: "2026-11-24T00:00:00+00:00".into(),
+            request_id: None,
+        }
+    }
+
+    pub fn send(&self, word: ToWorker) {
+        self.words.send(word).unwrap();
+    }
+
+    /// Offers an attempt.
+    pub fn assign(&self, assignment: Assignment) -> AttemptRef {
+        let attempt = assignment.attempt.clone();
+        self.send(ToWorker::Assign(Box::new(assignment)));
+        attempt
+    }
+
+    pub fn stop(&self, attempt: &AttemptRef, grace: Span) {
+        let (attempt, reason) = (attempt.clone(), StopReason::Cancelled);
+        self.send(ToWorker::Stop { attempt, reason, grace });
+    }
+
+    /// Waits until something is so.
+    pub async fn until<T>(&self, what: &str, check: impl Fn(&Server) -> Option<T>) -> T {
+        let seen = async {
+            loop {
+                let news = self.server.news.notified();
+                tokio::pin!(news);
+                news.as_mut().enable();
+                if let Some(found) = check(&self.server) {
+                    return found;
+                }
+                news.await;
+            }
+        };
+        let seen = tokio::time::timeout(PATIENCE, seen).await;
+        seen.unwrap_or_else(|_| {
+            panic!("{what} did not come; reports: {:?}", self.server.reports.lock().unwrap())
+        })
+    }
+
+    /// The end of an attempt.
+    pub async fn finished(&self, attempt: &AttemptRef) -> Finished {
+        self.until("the end", |server| {
+            server.reports_of(attempt).into_iter().find_map(|report| match report {
+                Report::Finished(finished) => Some(*finished),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    /// Runs an assignment to its end.
+    pub async fn run(&self, assignment: Assignment) -> Finished {
+        let attempt = self.assign(assignment);
+        self.finished(&attempt).await
+    }
+
+    /// Waits for a line of an attempt that begins so, and returns it.
+    pub async fn line(&self, attempt: &AttemptRef, begins: &str) -> String {
+        self.until(begins, |server| {
+            let mut lines = server.lines_of(attempt).into_iter();
+            lines.find(|line| line.text.starts_with(begins)).map(|line| line.text)
+        })
+        .await
+    }
+
+    /// Asks the worker to leave and waits until it has.
+    pub async fn leave(&mut self, patience: Duration) {
+        self.leave.take().unwrap().send(patience).unwrap();
+        tokio::time::timeout(PATIENCE, &mut self.ended).await.unwrap().unwrap();
+    }
+}
+
+impl Server {
+    pub fn reports_of(&self, attempt: &AttemptRef) -> Vec<Report> {
+        let reports = self.reports.lock().unwrap();
+        let of = |message: &FromWorker| match message {
+            FromWorker::Report { attempt: of, report } if of == attempt => Some(report.clone()),
+            _ => None,
+        };
+        reports.iter().filter_map(of).collect()
+    }
+
+    pub fn lines_of(&self, attempt: &AttemptRef) -> Vec<Line> {
+        self.lines.lock().unwrap().get(&attempt.token).cloned().unwrap_or_default()
+    }
+}
+
+/// What can be made again is shared between tests, as it is between runs.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
+pub fn failure(finished: &Finished) -> Failure {
+    match &finished.outcome {
+        Outcome::Failed(failure) => failure.clone(),
+        other => panic!("should have failed: {other:?}"),
+    }
+}
+
+pub fn output(finished: &Finished) -> Value {
+    match &finished.outcome {
+        Outcome::Success { output: Some(Data::Inline(value)) } => value.clone(),
+        other => panic!("should have given a value: {other:?}"),
+    }
+}
+
+/// The living processes with this word among their arguments.
+pub fn processes_with(word: &str) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let named = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|arg| arg == word.as_bytes())
+    };
+    pids.filter(named).collect()
+}
+
+/// An argument for `sleep` that no other process has.
+pub fn unique_nap() -> String {
+    format!(
+        "86400.{}",
+        &worker_id().0[5..].bytes().map(|b| (b % 10 + b'0') as char).collect::<String>()
+    )
+}
+
+/// The most memory that this process has had, in bytes.
+pub fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}

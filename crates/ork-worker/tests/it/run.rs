@@ -1,0 +1,142 @@
+//! Programs.
+
+use ork_core::logs::Stream;
+use ork_core::run::{FailureKind, Outcome};
+use ork_core::value::{Data, INLINE_LIMIT};
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, failure, output};
+
+fn sh(lines: &str) -> Value {
+    json!({"shell": lines, "with": "bash", "output": "file"})
+}
+
+#[tokio::test]
+async fn outputs_come_from_where_the_block_says() {
+    let bed = Bed::new();
+    let cases = [
+        (json!({"argv": ["echo", "[1, 2]"], "output": "stdout_json"}), json!([1, 2])),
+        (sh("echo '{\"a\": 1}' > $ORK_OUTPUT"), json!({"a": 1})),
+        (json!({"argv": ["cat"], "stdin": "\"é\"", "output": "stdout_json"}), json!("é")),
+        (
+            json!({"shell": "echo a; echo ORK_OUTPUT:1; echo ORK_OUTPUT:{\\\"n\\\":2}; echo b",
+                "with": "sh", "output": "file", "legacy": {"output_line": true, "upstream": {}}}),
+            json!({"n": 2}),
+        ),
+        (
+            json!({"argv": ["sh", "-c", "echo $ORK_UPSTREAM_JSON"], "output": "stdout_json",
+                "legacy": {"output_line": true, "upstream": {"a": 1, "b": null}}}),
+            json!({"a": 1, "b": null}),
+        ),
+    ];
+    for (spec, expected) in cases {
+        assert_eq!(output(&bed.run(bed.assignment("run", spec)).await), expected);
+    }
+    let none = bed.run(bed.assignment("run", json!({"argv": ["true"], "output": "none"}))).await;
+    assert_eq!(none.outcome, Outcome::Success { output: None });
+}
+
+#[tokio::test]
+async fn a_large_output_becomes_a_blob() {
+    let bed = Bed::new();
+    let spec =
+        sh("(printf '\"'; head -c 100000 /dev/zero | tr '\\0' x; printf '\"') > $ORK_OUTPUT");
+    let outcome = bed.run(bed.assignment("run", spec)).await.outcome;
+    let Outcome::Success { output: Some(Data::Blob { digest, size }) } = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(size > INLINE_LIMIT as u64);
+    assert_eq!(bed.server.blobs.lock().unwrap()[&digest].len() as u64, size);
+}
+
+#[tokio::test]
+async fn outputs_that_are_no_clean_json_are_refused_with_the_place() {
+    let bed = Bed::new();
+    let deep = "head -c 10000 /dev/zero | tr '\\0' '[' > $ORK_OUTPUT";
+    let cases = [
+        ("printf '{\"a\": 1,\\n \"a\": 2}' > $ORK_OUTPUT", "the key `a` comes twice at line 2"),
+        ("printf '[NaN]' > $ORK_OUTPUT", "NaN is not JSON"),
+        ("printf '\"a\\\\u0000\"' > $ORK_OUTPUT", "a text holds NUL, at line 1 column 3"),
+        ("printf '\"\\\\ud800\"' > $ORK_OUTPUT", "at line 1 column"),
+        ("printf '\"\\377\"' > $ORK_OUTPUT", "it is not UTF-8, at line 1 column 2"),
+        ("printf 'hello' > $ORK_OUTPUT", "expected value at line 1 column 1"),
+        (": > $ORK_OUTPUT", "EOF while parsing"),
+        (deep, "nested more than 100 deep, at line 1 column 101"),
+        ("head -c 10000000 /dev/zero > $ORK_OUTPUT", "over 1048576 bytes (max_output)"),
+        ("mkdir $ORK_OUTPUT", "it is not a file"),
+    ];
+    for (lines, expected) in cases {
+        let failure = failure(&bed.run(bed.assignment("run", sh(lines))).await);
+        assert_eq!(failure.kind, FailureKind::OutputInvalid, "{lines}: {failure:?}");
+        assert!(failure.message.contains(expected), "{lines}: {}", failure.message);
+        assert!(failure.message.contains("ORK_OUTPUT"), "{lines}: {}", failure.message);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_is_told_in_a_sentence() {
+    let bed = Bed::new();
+    bed.file("no_interpreter", "#!/nowhere/python\n");
+    bed.file("no_line", "echo hello\n");
+    bed.file("folder/x", "");
+    bed.file("plain", "#!/bin/sh\n");
+    let plain = bed.root().join("plain");
+    std::fs::set_permissions(&plain, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink("/", bed.root().join("out")).unwrap();
+    let long = "x".repeat(200_000);
+    let argv = |argv: &[&str]| json!({"argv": argv, "output": "none"});
+    let cases = [
+        (argv(&["no-such-program"]), "no program `no-such-program` on PATH (/"),
+        (argv(&["./nope"]), "there is no program /"),
+        (
+            argv(&["./no_interpreter"]),
+            "names an interpreter that is not there: `#!/nowhere/python`",
+        ),
+        (argv(&["./no_line"]), "a script needs a first line such as `#!/bin/sh`"),
+        (argv(&["./folder"]), "`./folder` is a folder"),
+        (argv(&["./plain"]), "may not be executed; `chmod +x` it"),
+        (argv(&["true", &long]), "too long for the kernel"),
+        (json!({"argv": ["true"], "cwd": "nope", "output": "none"}), "the working folder /"),
+        (json!({"argv": ["true"], "cwd": "out", "output": "none"}), "out of the code root"),
+        (json!({"nonsense": 1}), "the task's block is not usable"),
+    ];
+    for (spec, expected) in cases {
+        let failure = failure(&bed.run(bed.assignment("run", spec.clone())).await);
+        assert_eq!(failure.kind, FailureKind::NotStarted, "{failure:?}");
+        assert!(failure.message.contains(expected), "{expected}: {}", failure.message);
+    }
+    let unknown = failure(&bed.run(bed.assignment("telepathy", json!({}))).await);
+    assert!(unknown.message.contains("no executor `telepathy`"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_task_reads_its_inputs_and_leaves_no_file() {
+    let bed = Bed::new();
+    let lines = "test \"$(cat $ORK_INPUT)\" = \"$ORK_INPUT_JSON\"; cp $ORK_INPUT $ORK_OUTPUT; \
+        echo kept > $ORK_ARTIFACTS/file; dirname $ORK_OUTPUT; echo $ORK_ARTIFACTS; pwd";
+    let mut assignment = bed.assignment("run", sh(lines));
+    assignment.inputs.insert("a".into(), Data::Inline(json!("b c")));
+    let attempt = bed.assign(assignment);
+    assert_eq!(output(&bed.finished(&attempt).await), json!({"a": "b c"}));
+    let lines = bed.server.lines_of(&attempt);
+    let left = std::fs::read_dir(&lines[0].text).unwrap().flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["no-inputs.json"]);
+    let kept = std::path::Path::new(&lines[1].text).join("file");
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "kept\n");
+    assert_eq!(lines[2].text, bed.root().to_str().unwrap());
+    let without = bed.run(bed.assignment("run", sh("cp $ORK_INPUT $ORK_OUTPUT"))).await;
+    assert_eq!(output(&without), json!({}));
+}
+
+#[tokio::test]
+async fn output_that_passes_through_a_helper_is_not_lost() {
+    let bed = Bed::new();
+    bed.file("tasks.sh", include_str!("tasks.sh"));
+    let spec = json!({"argv": ["bash", "tasks.sh", "tee"], "output": "none"});
+    let attempt = bed.assign(bed.assignment("run", spec));
+    bed.finished(&attempt).await;
+    let lines = bed.server.lines_of(&attempt);
+    let lines: Vec<_> = lines.iter().map(|line| (line.stream, line.text.as_str())).collect();
+    assert_eq!(lines, [(Stream::Stdout, "through the pipe")]);
+}
