@@ -1,6 +1,7 @@
 //! Time as an argument. `Mono` drives leases, timeouts, back-off and grace; `Wall` drives
 //! schedules and stamps.
 
+use std::fmt;
 use std::ops::{Add, Sub};
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,25 @@ impl Span {
     /// The span for the standard library; a negative one is zero.
     pub fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_micros(u64::try_from(self.0).unwrap_or(0))
+    }
+}
+
+/// The language's notation: `1h30m`, `90ms`. What is below a millisecond is left out.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = self.0 / 1_000;
+        if left <= 0 {
+            return f.write_str("0s");
+        }
+        for (unit, millis) in
+            [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)]
+        {
+            if left >= millis {
+                write!(f, "{}{unit}", left / millis)?;
+                left %= millis;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -3,20 +3,20 @@
 
 /// A key of a map.
 #[derive(Debug)]
-pub struct Key {
+pub(crate) struct Key {
     /// The key.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What may stand there.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
     /// One sentence for people and editors.
-    pub doc: &'static str,
+    pub(crate) doc: &'static str,
     /// Whether this version enforces it. A key that is not is an error.
-    pub supported: bool,
+    pub(crate) supported: bool,
 }
 
 /// What may stand as a value.
 #[derive(Debug)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Text.
     Text,
     /// A workflow's name.
@@ -45,8 +45,8 @@ pub enum Shape {
     Names(&'static Shape),
     /// A map from any text.
     Map(&'static Shape),
-    /// A map of these keys; those listed last must be there.
-    Object(&'static [Key], &'static [&'static str]),
+    /// A map of these keys.
+    Object(&'static [Key]),
     /// One of these.
     OneOf(&'static [Shape]),
     /// A definition of the schema by its name.
@@ -69,7 +69,7 @@ const TASK: Shape = Shape::Ref("task");
 const COUNT: Shape = Shape::Int(0, 1_000);
 
 /// The keys of a file.
-pub const FILE: &[Key] = &[
+pub(crate) const FILE: &[Key] = &[
     key("name", Shape::WorkflowName, "Unique in its project; the file's stem when left out."),
     key("description", Shape::Text, "For people."),
     key("owner", Shape::Text, "Who answers for it."),
@@ -83,20 +83,20 @@ pub const FILE: &[Key] = &[
     key("defaults", Shape::Ref("defaults"), "Settings of every task here that runs something."),
     key("env", Shape::Map(&BINDING), "Environment for every task."),
     key("timeout", Shape::Duration, "How long a run may take."),
-    key("code", Shape::Object(CODE, &[]), "What is packed as code."),
+    key("code", Shape::Object(CODE), "What is packed as code."),
     key("tasks", Shape::Names(&TASK), "The tasks: at least one."),
     key("finally", Shape::Names(&TASK), "Tasks that run after all else is terminal."),
     key("output", Shape::Binding, "The run's result."),
 ];
 
 /// The keys of `code`.
-pub const CODE: &[Key] = &[
+pub(crate) const CODE: &[Key] = &[
     key("root", Shape::Text, "The folder, relative to this file."),
     key("include", Shape::List(&TEXT), "Patterns of what is packed."),
 ];
 
 /// The keys of a param's long form.
-pub const PARAM_KEYS: &[Key] = &[
+pub(crate) const PARAM_KEYS: &[Key] = &[
     key("type", Shape::Type, "Its type."),
     key("default", Shape::Binding, "What it is when not given."),
     key("enum", Shape::Some(&TEXT), "The values it may have."),
@@ -104,7 +104,7 @@ pub const PARAM_KEYS: &[Key] = &[
 ];
 
 /// The common keys of a task. The keys of executors stand beside them.
-pub const TASK_KEYS: &[Key] = &[
+pub(crate) const TASK_KEYS: &[Key] = &[
     key(
         "depends_on",
         Shape::OneOf(&[TEXT, Shape::List(&TEXT)]),
@@ -142,7 +142,7 @@ pub const TASK_KEYS: &[Key] = &[
 ];
 
 /// The words of `trigger_rule`.
-pub const RULES: &[&str] = &[
+pub(crate) const RULES: &[&str] = &[
     "all_success",
     "all_done",
     "all_failed",
@@ -157,7 +157,7 @@ pub const RULES: &[&str] = &[
 const FOR: Shape = Shape::Text;
 
 /// The keys of the long form of `retries`.
-pub const RETRIES: &[Key] = &[
+pub(crate) const RETRIES: &[Key] = &[
     key("max", Shape::Int(0, 1_000), "Retries after the first attempt."),
     key("delay", Shape::Duration, "The wait before the first retry (10s)."),
     key(
@@ -173,7 +173,7 @@ pub const RETRIES: &[Key] = &[
 ];
 
 /// The keys of `defaults` beside those of executors.
-pub const DEFAULTS: &[Key] = &[
+pub(crate) const DEFAULTS: &[Key] = &[
     key(
         "retries",
         Shape::OneOf(&[COUNT, Shape::Ref("retries")]),
@@ -189,7 +189,7 @@ pub const DEFAULTS: &[Key] = &[
 ];
 
 /// What other tools call the keys of a file.
-pub const FILE_WORDS: &[(&str, &str)] = &[
+pub(crate) const FILE_WORDS: &[(&str, &str)] = &[
     ("schedule", "schedules"),
     ("cron", "schedules"),
     ("on", "schedules"),
@@ -208,7 +208,7 @@ pub const FILE_WORDS: &[(&str, &str)] = &[
 ];
 
 /// What other tools call the keys of a task.
-pub const TASK_WORDS: &[(&str, &str)] = &[
+pub(crate) const TASK_WORDS: &[(&str, &str)] = &[
     ("needs", "depends_on"),
     ("depends", "depends_on"),
     ("dependencies", "depends_on"),

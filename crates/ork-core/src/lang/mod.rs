@@ -6,11 +6,14 @@ mod edges;
 pub mod executors;
 pub mod expr;
 mod file;
+mod graph;
 mod keys;
 mod notation;
+mod params;
 pub mod python;
 mod read;
 mod retries;
+mod schema;
 mod task;
 pub mod tree;
 
@@ -18,9 +21,12 @@ use std::collections::HashMap;
 
 use self::diagnostic::Report;
 pub use self::diagnostic::{Diagnostic, Severity, render};
+pub use self::graph::{GraphFormat, graph};
 use self::notation::Aliases;
+pub use self::params::{Given, ParamError, RunFacts, bind_params};
 use self::python::{Signature, SignatureError, Target, signature};
 pub use self::read::{duration, is_name, is_workflow_name, size};
+pub use self::schema::schema;
 pub use self::tree::Limits;
 use self::tree::{Place, Refusal};
 use crate::plan::Plan;

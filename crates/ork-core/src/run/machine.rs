@@ -1,12 +1,20 @@
 //! The machine.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Epoch, InstancePath, RunId, WorkerId};
-use crate::rows::{ActiveRun, Change};
-use crate::run::{Answer, Command, Effect, Refusal};
+use crate::ids::{AttemptRef, Epoch, InstancePath, RunId, WorkerId};
+use crate::rows::{ActiveRun, Actor, Change};
+use crate::run::active::{Cx, Desk, Run, Stage};
+use crate::run::attempt::stale;
+use crate::run::timers::Owner;
+use crate::run::transition::Illegal;
+use crate::run::values::Map;
+use crate::run::workers::DEFAULT_QUEUE;
+use crate::run::{Answer, Command, Effect, NewRun, Refusal, RefusalCode, Report, RetrySelection};
 use crate::time::{Mono, Now, Span, Wall};
-use crate::value::Digest;
+use crate::value::{Digest, Value};
 
 /// The machine's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,77 +151,396 @@ pub struct WorkerView {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation(pub String);
 
+/// What a command comes to.
+type Answered = Result<Answer, Refusal>;
+
 /// Every active run, and the workers.
 #[derive(Debug)]
-pub struct Machine {}
+pub struct Machine {
+    pub(super) runs: Map<RunId, Run>,
+    pub(super) desk: Desk,
+    /// Who causes what nobody asked for.
+    system: Actor,
+    /// The last time that was told.
+    seen: Now,
+    /// Since when this machine has been called in time; none: it has not been called.
+    healthy: Option<Mono>,
+}
 
 impl Machine {
     /// A machine without runs.
-    pub fn new(_config: Config, _epoch: Epoch) -> Self {
-        Self {}
+    pub fn new(config: Config, epoch: Epoch) -> Self {
+        Self {
+            runs: Map::default(),
+            desk: Desk::new(config, epoch),
+            system: Actor { name: "system".into(), ..Actor::default() },
+            seen: Now::default(),
+            healthy: None,
+        }
     }
 
     /// Takes over the active runs of a store, or one that ended and is to be retried (it is
     /// forgotten by the next [`Machine::settle`] when it is not). Offers that were under way are
     /// sent again under their tokens once their worker joins.
-    pub fn load(&mut self, _runs: Vec<ActiveRun>, _now: Now, _out: &mut Out) {}
+    pub fn load(&mut self, runs: Vec<ActiveRun>, now: Now, out: &mut Out) {
+        self.notice(now);
+        for active in runs {
+            let id = active.run.id;
+            if self.holds(id) {
+                continue;
+            }
+            let mut cx = Cx { desk: &mut self.desk, out: &mut *out, now, by: &self.system };
+            let (run, restored) = Run::restore(active, &mut cx);
+            self.runs.insert(id, run);
+            self.step(id, now, out, |run, cx| match restored {
+                Ok(()) => run.go_on(cx),
+                Err(why) => run.set_aside(format!("cannot be loaded: {why}"), cx),
+            });
+        }
+    }
 
     /// Applies one command. Events are appended to `out` here, rows by [`Machine::settle`].
     ///
     /// # Errors
     /// A refused command changed nothing.
-    pub fn apply(
-        &mut self,
-        _command: Command,
-        _now: Now,
-        _out: &mut Out,
-    ) -> Result<Answer, Refusal> {
-        Ok(Answer::Done)
+    pub fn apply(&mut self, command: Command, now: Now, out: &mut Out) -> Result<Answer, Refusal> {
+        self.notice(now);
+        match command {
+            Command::Create(new) => self.create(*new, now, out),
+            Command::Cancel { run, path, force, by } => {
+                self.cancel(run, path.as_ref(), force, &by, now, out)
+            }
+            Command::Retry { run, selection, by } => self.retry(run, &selection, &by, now, out),
+            Command::WorkerJoined { worker, slots, queues } => {
+                self.join(&worker, slots, &queues, now, out)
+            }
+            Command::WorkerBeat { worker } => self.beat(&worker, now),
+            Command::WorkerGone { worker } => {
+                self.lose(&worker, "its worker is gone", now, out);
+                Ok(Answer::Done)
+            }
+            Command::WorkerLeaving { worker } => self.leave(&worker),
+            Command::Report { attempt, report } => self.report(&attempt, report, now, out),
+            Command::Fetched { digest, value } => {
+                self.fetched(digest, value, now, out);
+                Ok(Answer::Done)
+            }
+            Command::Quarantine { run, reason } => self.quarantine(run, reason, now, out),
+        }
     }
 
     /// Fires what is due, admits what may start, and appends the rows that changed since the last
     /// call, each once. To be called once after the commands of a batch.
-    pub fn settle(&mut self, _now: Now, _out: &mut Out) {}
+    pub fn settle(&mut self, now: Now, out: &mut Out) {
+        self.notice(now);
+        self.fire(now, out);
+        while let Some(id) = self.desk.starting.pop_front() {
+            self.step(id, now, out, |run, cx| match run.stage {
+                Stage::Pending => run.begin(cx),
+                _ => Ok(()),
+            });
+        }
+        self.admit(now, out);
+        for id in std::mem::take(&mut self.desk.touched) {
+            let Some(run) = self.runs.get_mut(&id) else { continue };
+            run.write(now, &mut out.changes);
+            if matches!(run.stage, Stage::Over(_)) {
+                self.runs.remove(&id);
+            }
+        }
+        self.desk.values.evict();
+        let Self { runs, desk: Desk { timers, workers, .. }, .. } = self;
+        timers.tidy(|at, owner| match owner {
+            Owner::Run(id) => runs.get(id).is_some_and(|run| run.due == Some(at)),
+            Owner::Instance(key) => {
+                runs.get(&key.run).is_some_and(|run| run.instance(key.ix).due == Some(at))
+            }
+            Owner::Worker(id) => workers.get(id).is_some_and(|worker| worker.timer == Some(at)),
+        });
+    }
 
     /// When [`Machine::settle`] has to be called next without a command.
     pub fn next_wakeup(&self) -> Option<Mono> {
-        None
+        self.desk.timers.next()
     }
 
     /// Why the instance does not go on: empty when it is under way or over, none when the machine
     /// does not hold it.
-    pub fn blockers(&self, _run: RunId, _path: &InstancePath) -> Option<Vec<Blocker>> {
-        None
+    pub fn blockers(&self, run: RunId, path: &InstancePath) -> Option<Vec<Blocker>> {
+        let run = self.runs.get(&run)?;
+        let ix = *run.by_path.get(path)?;
+        Some(run.blockers(ix, &self.desk, self.seen))
     }
 
     /// Whether the machine holds the run. It holds every run that is not terminal.
-    pub fn holds(&self, _run: RunId) -> bool {
-        false
+    pub fn holds(&self, run: RunId) -> bool {
+        self.runs.contains_key(&run)
     }
 
     /// How much the machine holds.
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        let pending = self.desk.starting.len();
+        Counts {
+            pending,
+            running: self.runs.len().saturating_sub(pending),
+            queued: self.desk.ready.len(),
+            attempts: self.desk.workers.iter().map(|(_, worker)| worker.held.len()).sum(),
+        }
     }
 
     /// The workers, by name.
     pub fn workers(&self) -> Vec<WorkerView> {
-        Vec::new()
+        self.desk.workers.views()
     }
 
     /// Forgets a run with all that hangs on it, as if it had never been loaded; for one whose
     /// changes were refused, before it is loaded again.
-    pub fn drop_run(&mut self, _run: RunId) {}
+    pub fn drop_run(&mut self, run: RunId) {
+        if let Some(mut run) = self.runs.remove(&run) {
+            run.let_go(&mut self.desk);
+            self.desk.starting.retain(|id| *id != run.id);
+        }
+    }
 
     /// Whether the tokens of this epoch are used up. Nothing is dispatched any more; the caller
     /// takes the lead anew.
     pub fn spent(&self) -> bool {
-        false
+        self.desk.tokens == u32::MAX
     }
 
-    /// Checks the invariants of the memory: counters equal recounts, every open instance is
-    /// reachable by a timer, a wait list, a queue or a worker.
-    pub fn check(&self) -> Vec<Violation> {
-        Vec::new()
+    /// Does something to a run. One that takes a step that is not possible is set aside; then, and
+    /// when there is no such run, nothing is returned.
+    pub(super) fn step<R>(
+        &mut self,
+        id: RunId,
+        now: Now,
+        out: &mut Out,
+        act: impl FnOnce(&mut Run, &mut Cx<'_>) -> Result<R, Illegal>,
+    ) -> Option<R> {
+        let Self { runs, desk, system, .. } = self;
+        let mut cx = Cx { desk, out, now, by: system };
+        guard(runs.get_mut(&id)?, &mut cx, act)
     }
+
+    /// The same, asked for by somebody.
+    fn step_by<R>(
+        &mut self,
+        id: RunId,
+        by: &Actor,
+        (now, out): (Now, &mut Out),
+        act: impl FnOnce(&mut Run, &mut Cx<'_>) -> Result<R, Illegal>,
+    ) -> Option<R> {
+        let mut cx = Cx { desk: &mut self.desk, out, now, by };
+        guard(self.runs.get_mut(&id)?, &mut cx, act)
+    }
+
+    /// Learns the time. A machine that was called much later than it asked for was not there for
+    /// its workers, so their silence says nothing.
+    fn notice(&mut self, now: Now) {
+        let late = |due: Mono| (now.mono - due).0 > self.desk.config.lease.0 / 3;
+        if self.healthy.is_none() || self.next_wakeup().is_some_and(late) {
+            self.healthy = Some(now.mono);
+        }
+        self.seen = now;
+    }
+
+    fn create(&mut self, new: NewRun, now: Now, out: &mut Out) -> Answered {
+        let (id, by) = (new.id, new.by.clone());
+        if self.holds(id) {
+            return Ok(Answer::Done);
+        }
+        self.runs.insert(id, Run::create(new, now));
+        self.desk.starting.push_back(id);
+        self.step_by(id, &by, (now, out), |run, cx| {
+            run.announce(cx);
+            Ok(())
+        });
+        Ok(Answer::Done)
+    }
+
+    fn cancel(
+        &mut self,
+        id: RunId,
+        path: Option<&InstancePath>,
+        force: bool,
+        by: &Actor,
+        now: Now,
+        out: &mut Out,
+    ) -> Answered {
+        self.step_by(id, by, (now, out), |run, cx| match path {
+            None => run.cancel(force, cx),
+            Some(path) => run.cancel_one(path, cx),
+        })
+        .unwrap_or_else(|| Err(not_held(id)))
+    }
+
+    fn retry(
+        &mut self,
+        id: RunId,
+        selection: &RetrySelection,
+        by: &Actor,
+        now: Now,
+        out: &mut Out,
+    ) -> Answered {
+        self.step_by(id, by, (now, out), |run, cx| run.reopen(selection, cx))
+            .unwrap_or_else(|| Err(not_held(id)))
+            .map(|()| Answer::Done)
+    }
+
+    fn report(&mut self, of: &AttemptRef, report: Report, now: Now, out: &mut Out) -> Answered {
+        self.step(of.run, now, out, |run, cx| match run.by_path.get(&of.path) {
+            Some(&ix) => run.report(ix, of.token, report, cx),
+            None => Ok(Err(stale(of.token))),
+        })
+        .unwrap_or_else(|| Err(stale(of.token)))
+        .map(|()| Answer::Done)
+    }
+
+    fn quarantine(&mut self, id: RunId, reason: String, now: Now, out: &mut Out) -> Answered {
+        self.step(id, now, out, |run, cx| match run.stage {
+            Stage::Over(_) => Ok(()),
+            _ => run.set_aside(reason, cx),
+        })
+        .map(|()| Answer::Done)
+        .ok_or_else(|| not_held(id))
+    }
+
+    fn join(
+        &mut self,
+        id: &WorkerId,
+        slots: u32,
+        queues: &[String],
+        now: Now,
+        out: &mut Out,
+    ) -> Answered {
+        let mut names: Vec<Arc<str>> = queues.iter().map(|name| name.as_str().into()).collect();
+        if names.is_empty() {
+            names.push(DEFAULT_QUEUE.into());
+        }
+        names.sort_unstable();
+        names.dedup();
+        self.desk.workers.change(id, |worker| {
+            worker.slots = slots;
+            worker.queues = names;
+            worker.joined = true;
+            worker.leaving = false;
+        });
+        self.desk.renew(id, now);
+        let held = self.desk.workers.get(id).map(|worker| worker.held.clone());
+        for key in held.unwrap_or_default() {
+            self.step(key.run, now, out, |run, cx| {
+                run.offer_again(key.ix, cx);
+                Ok(())
+            });
+        }
+        Ok(Answer::Done)
+    }
+
+    fn beat(&mut self, id: &WorkerId, now: Now) -> Answered {
+        if !self.desk.workers.get(id).is_some_and(|worker| worker.joined) {
+            return Err(unknown(id));
+        }
+        self.desk.renew(id, now);
+        Ok(Answer::Done)
+    }
+
+    fn leave(&mut self, id: &WorkerId) -> Answered {
+        if self.desk.workers.get(id).is_none() {
+            return Err(unknown(id));
+        }
+        self.desk.workers.change(id, |worker| worker.leaving = true);
+        Ok(Answer::Done)
+    }
+
+    /// A worker is gone: what it had is lost.
+    fn lose(&mut self, id: &WorkerId, why: &str, now: Now, out: &mut Out) {
+        let Some(worker) = self.desk.workers.remove(id) else { return };
+        for key in worker.held {
+            self.step(key.run, now, out, |run, cx| run.lose(key.ix, why, cx));
+        }
+    }
+
+    fn fetched(
+        &mut self,
+        digest: Digest,
+        value: Result<Arc<Value>, String>,
+        now: Now,
+        out: &mut Out,
+    ) {
+        let (value, error) = match value {
+            Ok(value) => (Some(value), None),
+            Err(error) => (None, Some(error)),
+        };
+        for waiter in self.desk.values.arrive(digest, value) {
+            self.step(waiter.run, now, out, |run, cx| match &error {
+                None if run.arrived(waiter.ix, digest, cx.desk) => run.resume(waiter.ix, cx),
+                Some(error) if run.awaits(waiter.ix, digest) => {
+                    let message = format!("a value cannot be loaded ({digest}): {error}");
+                    run.give_up_value(waiter.ix, &message, cx)
+                }
+                _ => Ok(()),
+            });
+        }
+    }
+
+    fn fire(&mut self, now: Now, out: &mut Out) {
+        while let Some((at, owner)) = self.desk.timers.pop_due(now.mono) {
+            match owner {
+                Owner::Run(id) => {
+                    self.step(id, now, out, |run, cx| match run.due {
+                        Some(due) if due == at => run.time_out(cx),
+                        _ => Ok(()),
+                    });
+                }
+                Owner::Instance(key) => {
+                    self.step(key.run, now, out, |run, cx| match run.instance(key.ix).due {
+                        Some(due) if due == at => run.on_due(key.ix, cx),
+                        _ => Ok(()),
+                    });
+                }
+                Owner::Worker(id) => self.check_lease(&id, at, now, out),
+            }
+        }
+    }
+
+    /// A worker's timer fired. Its lease may have been renewed, or it is too early to judge.
+    fn check_lease(&mut self, id: &WorkerId, at: Mono, now: Now, out: &mut Out) {
+        let gate = self.healthy.unwrap_or(now.mono) + self.desk.config.lease;
+        let Some(worker) = self.desk.workers.get_mut(id) else { return };
+        if worker.timer != Some(at) {
+            return;
+        }
+        let end = worker.due.unwrap_or(at).max(gate);
+        if end <= now.mono {
+            return self.lose(id, "its worker has been silent for the lease time", now, out);
+        }
+        worker.timer = Some(end);
+        self.desk.timers.set(end, Owner::Worker(id.clone()));
+    }
+}
+
+/// Does something to a run, and sets it aside when it takes a step that is not possible.
+fn guard<R>(
+    run: &mut Run,
+    cx: &mut Cx<'_>,
+    act: impl FnOnce(&mut Run, &mut Cx<'_>) -> Result<R, Illegal>,
+) -> Option<R> {
+    match act(run, cx) {
+        Ok(result) => Some(result),
+        Err(illegal) => {
+            // From every open state there is a step to `failed`, so this cannot fail in turn.
+            let _ = run.set_aside(illegal.to_string(), cx);
+            None
+        }
+    }
+}
+
+fn not_held(id: RunId) -> Refusal {
+    let message = format!("run {id} is not active");
+    Refusal { code: RefusalCode::NotFound, message }
+}
+
+fn unknown(id: &WorkerId) -> Refusal {
+    let message = format!("worker {id} is not known; it has to join first");
+    Refusal { code: RefusalCode::NotFound, message }
 }

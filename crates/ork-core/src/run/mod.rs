@@ -4,9 +4,26 @@
 //! the changes, and only then performs the effects and gives the answers. When a commit's outcome
 //! is unknown it drops the machine and loads another.
 
+mod active;
+mod admit;
+mod attempt;
+mod audit;
 mod command;
+mod control;
+mod flow;
+mod instance;
 mod machine;
+mod persist;
+mod ready;
+mod reopen;
+mod retry;
+mod rule;
+mod scope;
 mod state;
+mod timers;
+pub mod transition;
+mod values;
+mod workers;
 
 pub use command::{
     Answer, Assignment, Command, Effect, Finished, NewRun, Outcome, Refusal, RefusalCode, Report,

@@ -1,0 +1,140 @@
+//! A run's params: what was given, read by the declared types, with defaults filled in.
+
+use indexmap::IndexMap;
+
+use super::diagnostic::nearest;
+use super::expr::{Env, EvalError, TaskView, resolve};
+use crate::plan::{Param, Plan};
+use crate::types::Type;
+use crate::value::{Data, Digest, Value};
+
+/// A param as it is given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Given {
+    /// As a person types it after `-p name=`.
+    Text(String),
+    /// As JSON.
+    Json(Value),
+}
+
+/// What an expression default may ask of the run that is being made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFacts {
+    /// The run's id.
+    pub id: String,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The project's name.
+    pub project: String,
+    /// What the run is for: ISO 8601 with an offset.
+    pub logical_time: String,
+    /// Where a person finds the run.
+    pub url: String,
+}
+
+impl RunFacts {
+    /// `run`, as expressions see it.
+    pub fn value(&self) -> Value {
+        let day = self.logical_time.get(..10).unwrap_or(&self.logical_time);
+        serde_json::json!({
+            "id": self.id,
+            "workflow": self.workflow,
+            "project": self.project,
+            "logical_time": self.logical_time,
+            "logical_date": day,
+            "url": self.url,
+        })
+    }
+}
+
+/// What is wrong with a param.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("param `{name}`: {message}")]
+pub struct ParamError {
+    /// The param.
+    pub name: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// The params of a run: those given, read as their types, and the defaults of the others.
+///
+/// # Errors
+/// All that is wrong: unknown names, missing ones, values that are not of their type, defaults
+/// that fail on this run.
+pub fn bind_params(
+    plan: &Plan,
+    given: &IndexMap<String, Given>,
+    facts: &RunFacts,
+) -> Result<Value, Vec<ParamError>> {
+    let mut errors = Vec::new();
+    let mut values = serde_json::Map::new();
+    for name in given.keys().filter(|name| !plan.params.contains_key(*name)) {
+        errors.push(ParamError { name: name.clone(), message: unknown(plan, name) });
+    }
+    for (name, param) in &plan.params {
+        match bind(param, given.get(name), facts) {
+            Ok(value) => drop(values.insert(name.clone(), value)),
+            Err(message) => errors.push(ParamError { name: name.clone(), message }),
+        }
+    }
+    if errors.is_empty() { Ok(Value::Object(values)) } else { Err(errors) }
+}
+
+fn unknown(plan: &Plan, name: &str) -> String {
+    let names = || plan.params.keys().map(String::as_str);
+    match nearest(name, names()) {
+        Some(near) => format!("the workflow has no such param; did you mean `{near}`?"),
+        None if plan.params.is_empty() => "the workflow has no params".into(),
+        None => format!(
+            "the workflow has no such param; it has {}",
+            names().collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
+fn bind(param: &Param, given: Option<&Given>, facts: &RunFacts) -> Result<Value, String> {
+    match (given, &param.default) {
+        (Some(Given::Text(text)), _) => param.ty.read_text(text).map_err(|e| e.to_string()),
+        (Some(Given::Json(value)), _) => param.ty.read(value.clone()).map_err(|e| e.to_string()),
+        (None, Some(default)) => match resolve(default, &Defaults { run: facts.value() }) {
+            Ok(Data::Inline(value)) => {
+                param.ty.read(value).map_err(|e| format!("its default is wrong: {e}"))
+            }
+            Ok(Data::Blob { .. }) | Err(EvalError::Need(_)) => {
+                Err("its default is too large".into())
+            }
+            Err(EvalError::Failed(why)) => Err(format!("its default fails: {why}")),
+        },
+        (None, None) if matches!(param.ty, Type::Nullable(_)) => Ok(Value::Null),
+        (None, None) => Err(format!("it is required ({})", param.ty)),
+    }
+}
+
+/// What the expression of a default sees.
+struct Defaults {
+    run: Value,
+}
+
+impl Env for Defaults {
+    fn params(&self) -> (&Value, &IndexMap<String, Param>) {
+        static NONE: std::sync::OnceLock<IndexMap<String, Param>> = std::sync::OnceLock::new();
+        (&Value::Null, NONE.get_or_init(IndexMap::new))
+    }
+
+    fn run(&self) -> Value {
+        self.run.clone()
+    }
+
+    fn task(&self, _name: &str) -> Option<TaskView<'_>> {
+        None
+    }
+
+    fn blob(&self, _digest: &Digest) -> Option<std::sync::Arc<Value>> {
+        None
+    }
+
+    fn other(&self, _name: &str) -> Option<Value> {
+        None
+    }
+}

@@ -1,0 +1,103 @@
+//! Admission: which instance gets which slot, and why the others wait. One function decides both.
+
+use crate::run::active::{Desk, Run, Stage};
+use crate::run::instance::{Hold, Ix, Phase};
+use crate::run::machine::{Blocker, Machine, Out};
+use crate::run::rule::Verdict;
+use crate::time::Now;
+
+/// What keeps an instance from being offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    RunPending,
+    Body,
+    Upstreams,
+    Retry,
+    Values,
+    NoWorker,
+    NoSlot,
+    /// It is under way or over: there is nothing to admit.
+    Past,
+}
+
+impl Run {
+    /// The first gate that is closed before an instance; none: it may be offered now.
+    pub(super) fn gate(&self, ix: Ix, desk: &Desk) -> Option<Gate> {
+        let instance = self.instance(ix);
+        match &instance.phase {
+            Phase::Queued { hold: Hold::Ready, .. } => room(&desk.queue, desk),
+            Phase::Queued { hold: Hold::Retry, .. } => Some(Gate::Retry),
+            Phase::Queued { hold: Hold::Values, .. } => Some(Gate::Values),
+            Phase::Pending if self.stage == Stage::Pending => Some(Gate::RunPending),
+            Phase::Pending if self.stage == Stage::Body && self.in_finally(ix) => Some(Gate::Body),
+            Phase::Pending if instance.parked.is_some() => Some(Gate::Values),
+            Phase::Pending => Some(Gate::Upstreams),
+            Phase::Offered { .. } | Phase::Running(_) | Phase::Stopping(_) | Phase::Over(_) => {
+                Some(Gate::Past)
+            }
+        }
+    }
+
+    /// The gate, told to people.
+    pub(super) fn blockers(&self, ix: Ix, desk: &Desk, now: Now) -> Vec<Blocker> {
+        let Some(gate) = self.gate(ix, desk) else { return Vec::new() };
+        let instance = self.instance(ix);
+        let queue = || desk.queue.to_string();
+        match gate {
+            Gate::Past => Vec::new(),
+            Gate::RunPending => vec![Blocker::RunPending],
+            Gate::Body => vec![Blocker::Body { open: self.levels[0].open }],
+            Gate::Upstreams => self.open_upstreams(ix),
+            Gate::Retry => instance
+                .due
+                .map(|due| Blocker::RetryAt { at: now.wall + (due - now.mono) })
+                .into_iter()
+                .collect(),
+            Gate::Values => {
+                let digests = instance.parked.as_ref().map(|p| p.missing.clone());
+                vec![Blocker::Values { digests: digests.unwrap_or_default() }]
+            }
+            Gate::NoWorker => vec![Blocker::NoWorker { queue: queue() }],
+            Gate::NoSlot => {
+                vec![Blocker::NoSlot { queue: queue(), slots: desk.workers.slots(&desk.queue) }]
+            }
+        }
+    }
+
+    fn open_upstreams(&self, ix: Ix) -> Vec<Blocker> {
+        if self.instance(ix).tally.verdict(self.task(ix).trigger_rule) != Verdict::Wait {
+            return Vec::new();
+        }
+        let level = self.level(ix);
+        let upstreams = self.task(ix).upstreams.iter();
+        upstreams
+            .map(|up| self.instance(level.ix(Ix::new(*up).0)))
+            .filter(|up| !up.state().is_terminal())
+            .map(|up| Blocker::Upstream { path: up.path.clone(), state: up.state() })
+            .collect()
+    }
+}
+
+/// Whether a slot of the queue is free.
+fn room(queue: &str, desk: &Desk) -> Option<Gate> {
+    if desk.workers.pick(queue).is_some() {
+        return None;
+    }
+    Some(if desk.workers.slots(queue) == 0 { Gate::NoWorker } else { Gate::NoSlot })
+}
+
+impl Machine {
+    /// Offers what is ready while there is room, in turn.
+    pub(super) fn admit(&mut self, now: Now, out: &mut Out) {
+        for queue in self.desk.ready.queues() {
+            while !self.spent() {
+                let Some(worker) = self.desk.workers.pick(&queue).cloned() else { break };
+                let Some(key) = self.desk.ready.take(&queue) else { break };
+                self.step(key.run, now, out, |run, cx| match run.gate(key.ix, cx.desk) {
+                    None => run.offer(key.ix, &worker, cx),
+                    Some(_) => Ok(()),
+                });
+            }
+        }
+    }
+}

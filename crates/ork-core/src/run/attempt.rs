@@ -1,0 +1,450 @@
+//! The life of an attempt: offered, confirmed, started, ended, stopped, lost.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::ids::{AttemptRef, Token, WorkerId};
+use crate::lang::expr::EvalError;
+use crate::plan::Action;
+use crate::rows::{AttemptRow, LogSummary};
+use crate::run::active::{Cx, Run};
+use crate::run::flow::Ending;
+use crate::run::instance::{Hold, Instance, Ix, Lease, Phase, Stop};
+use crate::run::retry::Next;
+use crate::run::scope::{each, fit};
+use crate::run::transition::{Illegal, Step};
+use crate::run::{
+    Assignment, AttemptState, Effect, EventKind, Failure, FailureKind, Finished, Outcome, Refusal,
+    RefusalCode, Report, StopReason, TaskState,
+};
+use crate::time::{Span, Wall};
+use crate::value::{Data, Value};
+
+/// What an attempt needs beside its instance's inputs; read anew for each.
+struct Work {
+    env: IndexMap<String, String>,
+    spec: Value,
+}
+
+impl Run {
+    /// Offers a ready instance to a worker, unless a value is missing or an expression fails.
+    pub(super) fn offer(
+        &mut self,
+        ix: Ix,
+        worker: &WorkerId,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        match self.prepare(ix, cx) {
+            Ok(work) => self.send_offer(ix, worker, work, cx),
+            Err(EvalError::Need(needs)) => {
+                self.set_hold(ix, Hold::Values, cx.desk);
+                self.park(Some(ix), needs, cx);
+                Ok(())
+            }
+            Err(EvalError::Failed(message)) => {
+                self.end(
+                    ix,
+                    TaskState::Failed,
+                    Ending::failed(FailureKind::Expression, message),
+                    cx,
+                )?;
+                self.drain(cx)
+            }
+        }
+    }
+
+    fn send_offer(
+        &mut self,
+        ix: Ix,
+        worker: &WorkerId,
+        work: Work,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        let Some(token) = cx.desk.token() else {
+            self.enter_queue(ix, cx.desk);
+            return Ok(());
+        };
+        let attempt = self.instance(ix).next_attempt();
+        let (worker, offered_at) = (worker.clone(), cx.now.wall);
+        let lease = Lease { token, worker: worker.clone(), offered_at, started_at: None };
+        self.shift(ix, Step::Offer, Phase::Offered { lease, confirmed: false }, cx)?;
+        let instance = self.instance_mut(ix);
+        instance.attempt = attempt;
+        instance.attempt_dirty = true;
+        let claim = cx.now.mono + cx.desk.config.claim;
+        self.arm(ix, claim, cx.desk);
+        let event = EventKind::TaskDispatched { token, worker: worker.clone() };
+        self.log_at(ix, event, cx);
+        let assignment = Box::new(self.assignment(ix, token, work));
+        cx.out.effects.push(Effect::Dispatch { worker, assignment });
+        Ok(())
+    }
+
+    /// Sends an offer again under its token.
+    pub(super) fn offer_again(&mut self, ix: Ix, cx: &mut Cx<'_>) {
+        let Phase::Offered { lease, confirmed: false } = &self.instance(ix).phase else { return };
+        let (token, worker) = (lease.token, lease.worker.clone());
+        match self.prepare(ix, cx) {
+            Ok(work) => {
+                self.unpark(ix, cx.desk);
+                let assignment = Box::new(self.assignment(ix, token, work));
+                cx.out.effects.push(Effect::Dispatch { worker, assignment });
+            }
+            Err(EvalError::Need(needs)) => self.park(Some(ix), needs, cx),
+            // It could be evaluated when it was offered; if not any more, the claim runs out and
+            // the next offer says why.
+            Err(EvalError::Failed(_)) => self.unpark(ix, cx.desk),
+        }
+    }
+
+    /// Evaluates what the next attempt needs. The inputs are kept for the whole generation.
+    fn prepare(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<Work, EvalError> {
+        let plan = Arc::clone(&self.facts.plan);
+        let task = self.task_in(&plan, ix);
+        let view = self.view(Some(ix), cx.desk);
+        let inputs = match self.instance(ix).inputs {
+            Some(_) => Ok(None),
+            None => each("inputs", task.inputs.iter(), |b| view.data(b)).map(Some),
+        };
+        let shared = plan.env.iter().filter(|(name, _)| !task.env.contains_key(*name));
+        let env = each("env", shared.chain(&task.env), |binding| view.text(binding));
+        let Action::Execute { executor, spec } = &task.action;
+        let spec = view.whole(spec).map_err(|error| match error {
+            EvalError::Failed(message) => EvalError::Failed(format!("{executor}: {message}")),
+            need @ EvalError::Need(_) => need,
+        });
+        let (inputs, env, spec) = all(inputs, env, spec)?;
+        if let Some(inputs) = inputs {
+            let fitted: Result<_, EvalError> =
+                inputs.into_iter().map(|(name, data)| Ok((name, fit(data, cx.out)?))).collect();
+            self.instance_mut(ix).inputs = Some(Box::new(fitted?));
+        }
+        Ok(Work { env, spec })
+    }
+
+    fn assignment(&self, ix: Ix, token: Token, work: Work) -> Assignment {
+        let (instance, task, facts) = (self.instance(ix), self.task(ix), &self.facts);
+        let Action::Execute { executor, .. } = &task.action;
+        Assignment {
+            attempt: self.attempt_ref(instance, token),
+            project: Arc::clone(&facts.project_name),
+            workflow: Arc::clone(&facts.workflow),
+            generation: instance.generation,
+            number: instance.attempt,
+            executor: executor.as_str().into(),
+            spec: work.spec,
+            inputs: instance.inputs.as_deref().cloned().unwrap_or_default(),
+            input_type: task.input_type.clone(),
+            output_type: task.output_type.clone(),
+            env: work.env,
+            timeout: task.timeout,
+            grace: task.grace,
+            code: facts.code.clone(),
+            logical_time: Arc::clone(&facts.logical_time),
+            request_id: facts.created_by.request_id.clone(),
+        }
+    }
+
+    fn attempt_ref(&self, instance: &Instance, token: Token) -> AttemptRef {
+        AttemptRef { run: self.id, path: instance.path.clone(), token }
+    }
+
+    /// Takes a worker's word on an attempt.
+    pub(super) fn report(
+        &mut self,
+        ix: Ix,
+        token: Token,
+        report: Report,
+        cx: &mut Cx<'_>,
+    ) -> Result<Result<(), Refusal>, Illegal> {
+        let instance = self.instance(ix);
+        if !is_current(instance, token, cx) {
+            let answer = if instance.reported == Some(token) { Ok(()) } else { Err(stale(token)) };
+            return Ok(answer);
+        }
+        match report {
+            Report::Confirmed => self.confirm(ix),
+            Report::Started => {
+                if matches!(self.instance(ix).phase, Phase::Offered { .. }) {
+                    self.start(ix, cx.now.wall, cx)?;
+                    self.arm_timeout(ix, cx);
+                }
+            }
+            Report::Finished(finished) => {
+                self.finish(ix, *finished, cx)?;
+                self.instance_mut(ix).reported = Some(token);
+                self.drain(cx)?;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn confirm(&mut self, ix: Ix) {
+        let instance = self.instance_mut(ix);
+        if let Phase::Offered { confirmed, .. } = &mut instance.phase {
+            *confirmed = true;
+            instance.due = None;
+        }
+    }
+
+    fn start(&mut self, ix: Ix, at: Wall, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let Some(lease) = self.instance(ix).phase.lease() else { return Ok(()) };
+        let lease = Lease { started_at: Some(at), ..lease.clone() };
+        let token = lease.token;
+        self.shift(ix, Step::Start, Phase::Running(lease), cx)?;
+        let instance = self.instance_mut(ix);
+        instance.started_at.get_or_insert(at);
+        instance.attempt_dirty = true;
+        self.log_at(ix, EventKind::TaskStarted { token }, cx);
+        Ok(())
+    }
+
+    fn arm_timeout(&mut self, ix: Ix, cx: &mut Cx<'_>) {
+        if let Some(timeout) = self.task(ix).timeout {
+            self.arm(ix, cx.now.mono + timeout, cx.desk);
+        }
+    }
+
+    fn finish(&mut self, ix: Ix, finished: Finished, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        if let Phase::Offered { lease, .. } = &self.instance(ix).phase {
+            let began = cx.now.wall.0.saturating_sub(finished.took.0.max(0));
+            let at = Wall(began).max(lease.offered_at).min(cx.now.wall);
+            self.start(ix, at, cx)?;
+        }
+        let logs = finished.logs;
+        if let Phase::Stopping(stop) = &self.instance(ix).phase {
+            if matches!(finished.outcome, Outcome::Success { .. }) {
+                let token = stop.lease.token;
+                let event = EventKind::ReportIgnored { token, outcome: "success".into() };
+                self.log_at(ix, event, cx);
+            }
+            return self.end_stop(ix, logs, cx);
+        }
+        match finished.outcome {
+            Outcome::Success { output } => self.succeed(ix, output, logs, cx),
+            Outcome::Failed(failure) => self.fail(ix, failure, logs, cx),
+            Outcome::Stopped => {
+                let message = "the worker stopped it without being asked to";
+                self.fail(ix, Failure::new(FailureKind::Lost, message), logs, cx)
+            }
+        }
+    }
+
+    fn succeed(
+        &mut self,
+        ix: Ix,
+        output: Option<Data>,
+        logs: LogSummary,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        let output = match output.map(|data| fit(data, cx.out)).transpose() {
+            Ok(output) => output,
+            Err(error) => {
+                let failure = Failure::new(FailureKind::OutputInvalid, error.to_string());
+                return self.fail(ix, failure, logs, cx);
+            }
+        };
+        self.close_attempt(ix, AttemptState::Success, None, logs, cx);
+        self.end(ix, TaskState::Success, Ending { output, logs, ..Ending::default() }, cx)
+    }
+
+    /// An attempt is over and did not succeed: another follows, or the instance fails.
+    pub(super) fn fail(
+        &mut self,
+        ix: Ix,
+        failure: Failure,
+        logs: LogSummary,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        let Some(token) = self.instance(ix).phase.lease().map(|lease| lease.token) else {
+            return Ok(());
+        };
+        let lost = failure.kind == FailureKind::Lost;
+        let state = if lost { AttemptState::Lost } else { AttemptState::Failed };
+        self.close_attempt(ix, state, Some(failure.clone()), logs, cx);
+        self.instance_mut(ix).lost += u32::from(lost);
+        let wait = match self.next(ix, &failure, cx.desk) {
+            Next::Retry(wait) => wait,
+            Next::GiveUp => {
+                let ending = Ending { failure: Some(failure), logs, ..Ending::default() };
+                return self.end(ix, TaskState::Failed, ending, cx);
+            }
+            Next::Broken(message) => {
+                let ending = Ending { logs, ..Ending::failed(FailureKind::Expression, message) };
+                return self.end(ix, TaskState::Failed, ending, cx);
+            }
+        };
+        let hold = if wait > Span::ZERO { Hold::Retry } else { Hold::Ready };
+        self.shift(ix, Step::Retry, Phase::Queued { hold, unclaimed: None }, cx)?;
+        if hold == Hold::Retry {
+            self.arm(ix, cx.now.mono + wait, cx.desk);
+        }
+        self.instance_mut(ix).failure = Some(Box::new(failure.clone()));
+        let not_before = cx.now.wall + wait;
+        self.log_at(ix, EventKind::TaskRetrying { token, failure, not_before, logs }, cx);
+        Ok(())
+    }
+
+    /// Fixes the verdict on an attempt and has its processes stopped. The slot stays held.
+    pub(super) fn stop_attempt(
+        &mut self,
+        ix: Ix,
+        reason: StopReason,
+        failure: Failure,
+        last: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        let Some(lease) = self.instance(ix).phase.lease().cloned() else { return Ok(()) };
+        let token = lease.token;
+        let until = cx.now.mono + self.task(ix).grace + cx.desk.config.stop_margin;
+        let stop = Stop { lease, reason, failure, until, last };
+        self.shift(ix, Step::Stop, Phase::Stopping(Box::new(stop)), cx)?;
+        self.instance_mut(ix).attempt_dirty = true;
+        self.log_at(ix, EventKind::TaskStopping { token, reason }, cx);
+        self.nudge(ix, cx);
+        Ok(())
+    }
+
+    /// Tells the worker to stop, and sees to it that it is told again until it reports.
+    pub(super) fn nudge(&mut self, ix: Ix, cx: &mut Cx<'_>) {
+        let Phase::Stopping(stop) = &self.instance(ix).phase else { return };
+        let (reason, until) = (stop.reason, stop.until);
+        self.send_stop(ix, reason, cx);
+        let again = cx.now.mono + cx.desk.config.claim;
+        self.arm(ix, again.min(until), cx.desk);
+    }
+
+    pub(super) fn send_stop(&self, ix: Ix, reason: StopReason, cx: &mut Cx<'_>) {
+        let instance = self.instance(ix);
+        if let Some(lease) = instance.phase.lease() {
+            cx.out.effects.push(Effect::Stop {
+                worker: lease.worker.clone(),
+                attempt: self.attempt_ref(instance, lease.token),
+                reason,
+                grace: self.task(ix).grace,
+            });
+        }
+    }
+
+    /// A stopped attempt is over: its verdict takes effect.
+    fn end_stop(&mut self, ix: Ix, logs: LogSummary, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let Phase::Stopping(stop) = &self.instance(ix).phase else { return Ok(()) };
+        let (reason, last, failure) = (stop.reason, stop.last, stop.failure.clone());
+        if reason == StopReason::TimedOut && !last {
+            return self.fail(ix, failure, logs, cx);
+        }
+        let (attempt, state) = match reason {
+            StopReason::TimedOut => (AttemptState::Failed, TaskState::Failed),
+            _ => (AttemptState::Cancelled, TaskState::Cancelled),
+        };
+        self.close_attempt(ix, attempt, Some(failure.clone()), logs, cx);
+        self.end(ix, state, Ending { failure: Some(failure), logs, ..Ending::default() }, cx)
+    }
+
+    /// The worker is gone, and with it the attempt.
+    pub(super) fn lose(&mut self, ix: Ix, why: &str, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        match &self.instance(ix).phase {
+            Phase::Offered { .. } | Phase::Running(_) => {
+                let failure = Failure::new(FailureKind::Lost, why);
+                self.fail(ix, failure, LogSummary::default(), cx)?;
+            }
+            Phase::Stopping(_) => self.end_stop(ix, LogSummary::default(), cx)?,
+            Phase::Pending | Phase::Queued { .. } | Phase::Over(_) => {}
+        }
+        self.drain(cx)
+    }
+
+    /// The deadline of the instance's phase has come.
+    pub(super) fn on_due(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        self.instance_mut(ix).due = None;
+        match &self.instance(ix).phase {
+            Phase::Queued { .. } => self.set_hold(ix, Hold::Ready, cx.desk),
+            Phase::Offered { .. } => self.unclaim(ix, cx)?,
+            Phase::Running(_) => {
+                let timeout = self.task(ix).timeout.unwrap_or_default();
+                let message = format!("took longer than its timeout of {timeout}");
+                let failure = Failure::new(FailureKind::Timeout, message);
+                self.stop_attempt(ix, StopReason::TimedOut, failure, false, cx)?;
+            }
+            Phase::Stopping(stop) if stop.until <= cx.now.mono => {
+                self.end_stop(ix, LogSummary::default(), cx)?;
+            }
+            Phase::Stopping(_) => self.nudge(ix, cx),
+            Phase::Pending | Phase::Over(_) => {}
+        }
+        self.drain(cx)
+    }
+
+    fn unclaim(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let Some(lease) = self.instance(ix).phase.lease().cloned() else { return Ok(()) };
+        let token = lease.token;
+        let phase = Phase::Queued { hold: Hold::Ready, unclaimed: Some(Box::new(lease)) };
+        self.shift(ix, Step::Unclaim, phase, cx)?;
+        self.log_at(ix, EventKind::TaskUnclaimed { token }, cx);
+        Ok(())
+    }
+
+    /// Keeps the row of the attempt that ends now.
+    pub(super) fn close_attempt(
+        &mut self,
+        ix: Ix,
+        state: AttemptState,
+        failure: Option<Failure>,
+        logs: LogSummary,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(lease) = self.instance(ix).phase.lease() else { return };
+        let finished_at = Some(cx.now.wall);
+        let row = AttemptRow { finished_at, failure, logs, ..self.attempt_row(ix, lease, state) };
+        self.ended.push(row);
+        self.instance_mut(ix).attempt_dirty = false;
+        self.touch(cx.desk);
+    }
+
+    /// An instance ends while an offer of it is void: so does that attempt.
+    pub(super) fn close_unclaimed(&mut self, ix: Ix, cx: &mut Cx<'_>) {
+        if let Phase::Queued { unclaimed: Some(lease), .. } = &self.instance(ix).phase {
+            let row = self.attempt_row(ix, lease, AttemptState::Cancelled);
+            self.ended.push(AttemptRow { finished_at: Some(cx.now.wall), ..row });
+        }
+    }
+}
+
+/// The three at once, so that all that they need is asked for together. A failure goes first.
+fn all<A, B, C>(
+    a: Result<A, EvalError>,
+    b: Result<B, EvalError>,
+    c: Result<C, EvalError>,
+) -> Result<(A, B, C), EvalError> {
+    let errors = [a.as_ref().err(), b.as_ref().err(), c.as_ref().err()];
+    if let Some(failed) = errors.iter().flatten().find(|e| matches!(e, EvalError::Failed(_))) {
+        return Err(EvalError::clone(failed));
+    }
+    let needs = errors.into_iter().flatten().filter_map(|error| match error {
+        EvalError::Need(needs) => Some(needs.clone()),
+        EvalError::Failed(_) => None,
+    });
+    let needs: Vec<_> = needs.flatten().collect();
+    match (a, b, c) {
+        (Ok(a), Ok(b), Ok(c)) => Ok((a, b, c)),
+        _ => Err(EvalError::Need(needs)),
+    }
+}
+
+fn is_current(instance: &Instance, token: Token, cx: &Cx<'_>) -> bool {
+    let Some(lease) = instance.phase.lease() else { return false };
+    #[cfg(feature = "sabotage")]
+    if cx.desk.config.sabotage == Some(crate::run::Sabotage::SkipTokenCheck) {
+        return true;
+    }
+    let _ = cx;
+    lease.token == token
+}
+
+pub(super) fn stale(token: Token) -> Refusal {
+    Refusal {
+        code: RefusalCode::StaleLease,
+        message: format!("token {token} is not current; stop what runs under it"),
+    }
+}

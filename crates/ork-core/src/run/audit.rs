@@ -1,0 +1,114 @@
+//! The invariants of the machine's memory, checked by counting again.
+
+use crate::run::active::{Run, Stage};
+use crate::run::instance::{Hold, Ix, Key, Phase};
+use crate::run::machine::{Machine, Violation};
+use crate::run::rule::Verdict;
+use crate::run::timers::Owner;
+use crate::run::values::Waiter;
+
+impl Machine {
+    /// Checks the invariants of the memory: counters equal recounts, every open instance is
+    /// reachable by a timer, a wait list, a queue or a worker. Looks at everything; for tests and
+    /// for looking into trouble, between one [`Machine::settle`] and the next command.
+    pub fn check(&self) -> Vec<Violation> {
+        let mut found = Vec::new();
+        for run in self.runs.values() {
+            self.check_run(run, &mut found);
+        }
+        let ready = self.runs.values().flat_map(|run| &run.instances);
+        let ready =
+            ready.filter(|i| matches!(i.phase, Phase::Queued { hold: Hold::Ready, .. })).count();
+        if ready != self.desk.ready.len() {
+            let counted = self.desk.ready.len();
+            found.push(Violation(format!("{ready} instances are ready, {counted} are counted")));
+        }
+        self.check_workers(&mut found);
+        found
+    }
+
+    fn check_run(&self, run: &Run, found: &mut Vec<Violation>) {
+        let id = run.id;
+        let mut expect = |holds: bool, what: &str| {
+            if !holds {
+                found.push(Violation(format!("run {id}: {what}")));
+            }
+        };
+        expect(!matches!(run.stage, Stage::Over(_)), "is over and still held");
+        expect(run.todo.is_empty(), "something is still to be decided");
+        for level in 0..run.levels.len() {
+            expect(run.levels[level].open == run.open_in(level), "open instances miscounted");
+        }
+        if let Some(at) = run.due {
+            expect(self.desk.timers.has(at, &Owner::Run(id)), "its timeout has no timer");
+        }
+        for ix in (0..run.instances.len()).map(Ix::new) {
+            if let Some(what) = self.fault(run, ix) {
+                let path = &run.instance(ix).path;
+                expect(false, &format!("{path}: {what}"));
+            }
+        }
+    }
+
+    /// What is wrong with an instance.
+    fn fault(&self, run: &Run, ix: Ix) -> Option<&'static str> {
+        let instance = run.instance(ix);
+        let key = run.key(ix);
+        if instance.tally != run.tally_of(ix) {
+            return Some("its upstreams are miscounted");
+        }
+        if !run.queue_agrees(ix, &self.desk) {
+            return Some("the queue does not agree");
+        }
+        if instance.due.is_some_and(|at| !self.desk.timers.has(at, &Owner::Instance(key))) {
+            return Some("its deadline has no timer");
+        }
+        let missing = instance.parked.as_ref().map_or(&[][..], |parked| &parked.missing);
+        let waiter = Waiter { run: run.id, ix: Some(ix) };
+        if missing.iter().any(|digest| !self.desk.values.awaited(digest, waiter)) {
+            return Some("it waits for a value that nobody fetches");
+        }
+        if let Some(lease) = instance.phase.lease() {
+            let worker = self.desk.workers.get(&lease.worker);
+            if !worker.is_some_and(|worker| worker.held.contains(&key)) {
+                return Some("its worker does not have it");
+            }
+        }
+        let reachable = match &instance.phase {
+            Phase::Pending => self.is_waiting(run, ix) || !missing.is_empty(),
+            Phase::Queued { hold: Hold::Ready, .. } => true,
+            Phase::Queued { hold: Hold::Retry, .. } => instance.due.is_some(),
+            Phase::Queued { hold: Hold::Values, .. } => !missing.is_empty(),
+            Phase::Stopping(_) => instance.due.is_some(),
+            Phase::Offered { .. } | Phase::Running(_) | Phase::Over(_) => true,
+        };
+        (!reachable).then_some("nothing will ever wake it")
+    }
+
+    /// Whether something that is still open decides a pending instance.
+    fn is_waiting(&self, run: &Run, ix: Ix) -> bool {
+        let rule = run.task(ix).trigger_rule;
+        !run.is_open(ix) || run.instance(ix).tally.verdict(rule) == Verdict::Wait
+    }
+
+    fn check_workers(&self, found: &mut Vec<Violation>) {
+        let leased = |key: &Key| {
+            let run = self.runs.get(&key.run);
+            run.and_then(|run| run.instance(key.ix).phase.lease()).map(|lease| &lease.worker)
+        };
+        for (id, worker) in self.desk.workers.iter() {
+            if let Some(key) = worker.held.iter().find(|key| leased(key) != Some(id)) {
+                let what = format!("worker {id} holds a slot for nothing: {key:?}");
+                found.push(Violation(what));
+            }
+            let timer = worker.timer;
+            let owner = Owner::Worker(id.clone());
+            if !timer.is_some_and(|at| self.desk.timers.has(at, &owner)) {
+                found.push(Violation(format!("worker {id} has no lease timer")));
+            }
+        }
+        if !self.desk.workers.lists_agree() {
+            found.push(Violation("the lists of workers with room are wrong".into()));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What people and the machine itself ask of a run.
+
+use crate::ids::InstancePath;
+use crate::run::active::{Cx, Desk, Run, RunStop, Stage};
+use crate::run::flow::Ending;
+use crate::run::instance::{Hold, Ix, Phase};
+use crate::run::transition::Illegal;
+use crate::run::{
+    Answer, EventKind, Failure, FailureKind, Refusal, RefusalCode, RunState, StopReason, TaskState,
+};
+
+/// What a command comes to, unless the run is broken.
+type Answered = Result<Result<Answer, Refusal>, Illegal>;
+
+impl Run {
+    /// The run is accepted.
+    pub(super) fn announce(&mut self, cx: &mut Cx<'_>) {
+        let event = EventKind::RunCreated {
+            workflow: self.facts.workflow.to_string(),
+            version: self.facts.version,
+            tasks: self.instances.iter().map(|instance| instance.path.clone()).collect(),
+        };
+        self.log(event, cx);
+        self.dirty = true;
+        for ix in (0..self.instances.len()).map(Ix::new) {
+            self.mark(ix, cx.desk);
+        }
+    }
+
+    /// A run that was loaded goes on from where it stood.
+    pub(super) fn go_on(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        match self.stage {
+            Stage::Pending => cx.desk.starting.push_back(self.id),
+            Stage::Over(_) => self.touch(cx.desk),
+            Stage::Body | Stage::Finally | Stage::Output => {
+                self.todo.extend(self.levels[0].all());
+                self.drain(cx)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the body; when that was asked for before, or is forced, `finally` too.
+    pub(super) fn cancel(&mut self, force: bool, cx: &mut Cx<'_>) -> Answered {
+        match self.stage {
+            Stage::Over(RunState::Cancelled) => return Ok(Ok(Answer::Done)),
+            Stage::Over(state) => {
+                let message = format!("run {} is over: {}", self.id, name(&state));
+                return Ok(Err(Refusal { code: RefusalCode::Conflict, message }));
+            }
+            _ => {}
+        }
+        let before = self.stop.filter(|stop| stop.reason == StopReason::Cancelled);
+        // A run that has not begun has nothing to clean up.
+        let forced = force || before.is_some() || self.stage == Stage::Pending;
+        if before.is_none_or(|stop| !stop.forced) {
+            self.stop_run(RunStop { reason: StopReason::Cancelled, forced }, cx)?;
+        }
+        Ok(Ok(Answer::Done))
+    }
+
+    /// Ends one instance.
+    pub(super) fn cancel_one(&mut self, path: &InstancePath, cx: &mut Cx<'_>) -> Answered {
+        let Some(&ix) = self.by_path.get(path) else {
+            let message = format!("run {} has no task {path}", self.id);
+            return Ok(Err(Refusal { code: RefusalCode::NotFound, message }));
+        };
+        match self.instance(ix).state() {
+            TaskState::Cancelled => Ok(Ok(Answer::Done)),
+            state if state.is_terminal() => {
+                let message = format!("{path} of run {} is over: {}", self.id, name(&state));
+                Ok(Err(Refusal { code: RefusalCode::Conflict, message }))
+            }
+            _ => {
+                let failure = Failure::new(FailureKind::Cancelled, "it was cancelled");
+                self.halt(ix, StopReason::Cancelled, &failure, cx)?;
+                self.drain(cx)?;
+                Ok(Ok(Answer::Done))
+            }
+        }
+    }
+
+    /// The run took longer than it may.
+    pub(super) fn time_out(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        self.due = None;
+        if self.stop.is_some() {
+            return Ok(());
+        }
+        self.stop_run(RunStop { reason: StopReason::TimedOut, forced: false }, cx)
+    }
+
+    /// All values that were waited for are here.
+    pub(super) fn resume(&mut self, at: Option<Ix>, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let Some(ix) = at else {
+            self.conclude(cx);
+            return Ok(());
+        };
+        match &self.instance(ix).phase {
+            Phase::Pending => {
+                self.todo.push_back(ix);
+                return self.drain(cx);
+            }
+            Phase::Queued { .. } => self.set_hold(ix, Hold::Ready, cx.desk),
+            Phase::Offered { .. } => self.offer_again(ix, cx),
+            Phase::Running(_) | Phase::Stopping(_) | Phase::Over(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A value that is waited for cannot be had.
+    pub(super) fn give_up_value(
+        &mut self,
+        at: Option<Ix>,
+        message: &str,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        let Some(ix) = at else {
+            self.fail_output(message, cx);
+            return Ok(());
+        };
+        if matches!(self.instance(ix).phase, Phase::Pending | Phase::Queued { .. }) {
+            let ending = Ending::failed(FailureKind::Expression, message);
+            self.end(ix, TaskState::Failed, ending, cx)?;
+            return self.drain(cx);
+        }
+        self.unpark(ix, cx.desk);
+        Ok(())
+    }
+
+    /// Gives up all that the run holds of what is shared.
+    pub(super) fn let_go(&mut self, desk: &mut Desk) {
+        self.unpark_at(None, desk);
+        for ix in (0..self.instances.len()).map(Ix::new) {
+            self.leave_queue(ix, desk);
+            self.unpark(ix, desk);
+            if let Some(lease) = self.instance(ix).phase.lease() {
+                desk.workers.free(&lease.worker, self.key(ix));
+            }
+        }
+    }
+}
+
+/// A state's name, as rows and clients know it.
+fn name(state: &impl serde::Serialize) -> String {
+    serde_json::to_value(state)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}

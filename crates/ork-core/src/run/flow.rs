@@ -1,0 +1,354 @@
+//! How a run goes on: rules and conditions, the ends of instances, of levels and of the run.
+
+use std::sync::Arc;
+
+use crate::lang::expr::EvalError;
+use crate::plan::TriggerRule;
+use crate::rows::LogSummary;
+use crate::run::active::{BodyEnd, Cx, Part, Run, RunStop, Stage};
+use crate::run::instance::{Ix, Phase};
+use crate::run::rule::{Verdict, decides};
+use crate::run::scope::fit;
+use crate::run::timers::Owner;
+use crate::run::transition::{Illegal, Step};
+use crate::run::{AttemptState, EventKind, Failure, FailureKind, RunState, StopReason, TaskState};
+use crate::value::Data;
+
+/// How many names a message lists.
+const NAMES: usize = 5;
+
+/// How a generation ends.
+#[derive(Default)]
+pub(super) struct Ending {
+    pub(super) failure: Option<Failure>,
+    pub(super) cause: Option<Ix>,
+    pub(super) output: Option<Data>,
+    pub(super) logs: LogSummary,
+}
+
+impl Ending {
+    /// For want of a value.
+    pub(super) fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { failure: Some(Failure::new(kind, message)), ..Self::default() }
+    }
+}
+
+impl Run {
+    /// The run is admitted: its roots may start.
+    pub(super) fn begin(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        self.stage = Stage::Body;
+        self.started_at.get_or_insert(cx.now.wall);
+        self.dirty = true;
+        self.due = self.facts.plan.timeout.map(|timeout| cx.now.mono + timeout);
+        if let Some(at) = self.due {
+            cx.desk.timers.set(at, Owner::Run(self.id));
+        }
+        self.log(EventKind::RunStarted { run_attempt: self.run_attempt }, cx);
+        self.todo.extend(self.levels[0].all());
+        self.drain(cx)
+    }
+
+    /// Decides all that can be decided.
+    pub(super) fn drain(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        loop {
+            while let Some(ix) = self.todo.pop_front() {
+                self.resolve(ix, cx)?;
+            }
+            if !self.advance(cx) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Goes to the next stage if this one is over.
+    fn advance(&mut self, cx: &mut Cx<'_>) -> bool {
+        match self.stage {
+            Stage::Body if self.levels[0].open == 0 => self.end_body(),
+            Stage::Finally if self.levels[1].open == 0 => self.stage = Stage::Output,
+            Stage::Output if self.parked.is_none() => {
+                self.conclude(cx);
+                return false;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The body is over. From here on the run's timeout has nothing to end.
+    fn end_body(&mut self) {
+        let (state, failure, failed) = self.judge(Part::Body);
+        self.body_end = Some(BodyEnd { state, failure, failed });
+        self.stage = Stage::Finally;
+        self.due = None;
+        self.dirty = true;
+        self.todo.extend(self.levels[1].all());
+    }
+
+    /// Whether the instance's level has been reached.
+    pub(super) fn is_open(&self, ix: Ix) -> bool {
+        match self.stage {
+            Stage::Body => !self.in_finally(ix),
+            Stage::Finally => self.in_finally(ix),
+            Stage::Pending | Stage::Output | Stage::Over(_) => false,
+        }
+    }
+
+    /// Decides whether a pending instance may start.
+    fn resolve(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let instance = self.instance(ix);
+        let waits = instance.parked.as_ref().is_some_and(|parked| !parked.missing.is_empty());
+        if !matches!(instance.phase, Phase::Pending)
+            || waits
+            || !self.is_open(ix)
+            || self.is_ended(ix)
+        {
+            return Ok(());
+        }
+        let rule = self.task(ix).trigger_rule;
+        match instance.tally.verdict(rule) {
+            Verdict::Wait => Ok(()),
+            Verdict::Holds => self.decide_when(ix, cx),
+            Verdict::Never(state) => {
+                let cause = self.cause(ix, rule, state);
+                self.end(ix, state, Ending { cause, ..Ending::default() }, cx)
+            }
+        }
+    }
+
+    fn decide_when(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let plan = Arc::clone(&self.facts.plan);
+        let Some(when) = &self.task_in(&plan, ix).when else { return self.queue(ix, cx) };
+        let holds = self.view(Some(ix), cx.desk).holds(when);
+        match holds {
+            Ok(true) => self.queue(ix, cx),
+            Ok(false) => self.end(ix, TaskState::Skipped, Ending::default(), cx),
+            Err(EvalError::Need(needs)) => {
+                self.park(Some(ix), needs, cx);
+                Ok(())
+            }
+            Err(EvalError::Failed(message)) => {
+                let ending = Ending::failed(FailureKind::Expression, format!("when: {message}"));
+                self.end(ix, TaskState::Failed, ending, cx)
+            }
+        }
+    }
+
+    fn queue(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        self.instance_mut(ix).queued_at = Some(cx.now.wall);
+        self.shift(ix, Step::Queue, Phase::READY, cx)?;
+        self.log_at(ix, EventKind::TaskQueued, cx);
+        Ok(())
+    }
+
+    /// The instance that decided that `ix` cannot start: the first such upstream, or what decided
+    /// that one.
+    fn cause(&self, ix: Ix, rule: TriggerRule, refusal: TaskState) -> Option<Ix> {
+        let level = self.level(ix);
+        let upstreams = self.task(ix).upstreams.iter();
+        let found = upstreams
+            .map(|up| Ix(level.first + Ix::new(*up).0))
+            .find(|up| decides(rule, self.instance(*up).state(), refusal))?;
+        Some(self.instance(found).cause.unwrap_or(found))
+    }
+
+    /// Ends a generation, and tells its downstreams.
+    pub(super) fn end(
+        &mut self,
+        ix: Ix,
+        state: TaskState,
+        ending: Ending,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        let Ending { failure, cause, output, logs } = ending;
+        self.close_unclaimed(ix, cx);
+        let token = self.instance(ix).phase.lease().map(|lease| lease.token);
+        self.shift(ix, Step::End(state), Phase::Over(state), cx)?;
+        let instance = self.instance_mut(ix);
+        instance.failure = failure.clone().map(Box::new);
+        instance.cause = cause;
+        instance.output = output.map(Box::new);
+        instance.finished_at = Some(cx.now.wall);
+        let cause = cause.map(|ix| self.instance(ix).path.clone());
+        self.log_at(ix, EventKind::TaskFinished { state, token, failure, cause, logs }, cx);
+        self.tell_downstreams(ix, state);
+        Ok(())
+    }
+
+    fn tell_downstreams(&mut self, ix: Ix, state: TaskState) {
+        let Self { instances, levels, todo, facts, .. } = self;
+        let instance = &instances[ix.at()];
+        let (task, level) = (instance.task, &mut levels[instance.scope as usize]);
+        level.open -= 1;
+        let tasks = &level.part.of(&facts.plan).tasks;
+        for &down in level.downs(task) {
+            let ix = level.ix(down);
+            let instance = &mut instances[ix.at()];
+            instance.tally.count(state);
+            let verdict = instance.tally.verdict(tasks[down as usize].trigger_rule);
+            if matches!(instance.phase, Phase::Pending) && verdict != Verdict::Wait {
+                todo.push_back(ix);
+            }
+        }
+    }
+
+    /// The result so far: of the body, or of all. What failed is named.
+    fn judge(&self, upto: Part) -> (RunState, Option<Failure>, Vec<String>) {
+        let failed: Vec<String> = (0..)
+            .map(Ix)
+            .zip(&self.instances)
+            .filter(|(ix, instance)| {
+                matches!(instance.phase, Phase::Over(TaskState::Failed | TaskState::Cancelled))
+                    && !self.task(*ix).allow_failure
+                    && (upto == Part::Finally || !self.in_finally(*ix))
+            })
+            .map(|(_, instance)| instance.path.to_string())
+            .collect();
+        let (state, failure) = match self.stop.map(|stop| stop.reason) {
+            Some(StopReason::TimedOut) => (RunState::Failed, Some(self.timed_out())),
+            Some(_) => {
+                let failure = Failure::new(FailureKind::Cancelled, "the run was cancelled");
+                (RunState::Cancelled, Some(failure))
+            }
+            None if failed.is_empty() => (RunState::Success, None),
+            None => (RunState::Failed, Some(self.task_failed(&failed))),
+        };
+        (state, failure, failed)
+    }
+
+    pub(super) fn timed_out(&self) -> Failure {
+        let timeout = self.facts.plan.timeout.unwrap_or_default();
+        let message = format!("the run took longer than its timeout of {timeout}");
+        Failure::new(FailureKind::Timeout, message)
+    }
+
+    fn task_failed(&self, failed: &[String]) -> Failure {
+        if let [path] = failed {
+            let instance = self.by_path.get(path.as_str()).map(|ix| self.instance(*ix));
+            let verb = match instance.map(|i| i.state()) {
+                Some(TaskState::Cancelled) => "was cancelled",
+                _ => "failed",
+            };
+            let why = instance.and_then(|i| i.failure.as_ref());
+            let why = why.map_or_else(String::new, |failure| format!(": {}", failure.message));
+            return Failure::new(FailureKind::TaskFailed, format!("{path} {verb}{why}"));
+        }
+        let more = match failed.len().saturating_sub(NAMES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names = failed.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("{} tasks failed: {names}{more}", failed.len());
+        Failure::new(FailureKind::TaskFailed, message)
+    }
+
+    /// All instances are over: the result, and the output if it is a good one.
+    pub(super) fn conclude(&mut self, cx: &mut Cx<'_>) {
+        let (state, failure, _) = self.judge(Part::Finally);
+        let plan = Arc::clone(&self.facts.plan);
+        let Some(binding) = plan.output.as_ref().filter(|_| state == RunState::Success) else {
+            return self.over(state, failure, None, cx);
+        };
+        let output = self.view(None, cx.desk).data(binding);
+        match output.and_then(|data| fit(data, cx.out)) {
+            Ok(output) => self.over(state, None, Some(output), cx),
+            Err(EvalError::Need(needs)) => self.park(None, needs, cx),
+            Err(EvalError::Failed(message)) => self.fail_output(&message, cx),
+        }
+    }
+
+    pub(super) fn fail_output(&mut self, message: &str, cx: &mut Cx<'_>) {
+        let failure = Failure::new(FailureKind::Expression, format!("output: {message}"));
+        self.over(RunState::Failed, Some(failure), None, cx);
+    }
+
+    fn over(
+        &mut self,
+        state: RunState,
+        failure: Option<Failure>,
+        output: Option<Data>,
+        cx: &mut Cx<'_>,
+    ) {
+        self.unpark_at(None, cx.desk);
+        self.stage = Stage::Over(state);
+        self.finished_at = Some(cx.now.wall);
+        self.due = None;
+        self.failure.clone_from(&failure);
+        self.output = output;
+        self.dirty = true;
+        self.log(EventKind::RunFinished { state, failure }, cx);
+    }
+
+    /// Ends the body before its time, and `finally` too when `forced`.
+    pub(super) fn stop_run(&mut self, stop: RunStop, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        self.stop = Some(stop);
+        self.dirty = true;
+        let RunStop { reason, forced } = stop;
+        self.log(EventKind::RunStopping { reason, forced }, cx);
+        let failure = match reason {
+            StopReason::TimedOut => self.timed_out(),
+            _ => Failure::new(FailureKind::Cancelled, "the run was cancelled"),
+        };
+        let all = (0..self.instances.len()).map(Ix::new);
+        for ix in all.filter(|ix| self.is_ended(*ix)).collect::<Vec<_>>() {
+            self.halt(ix, reason, &failure, cx)?;
+        }
+        if self.stage == Stage::Pending {
+            self.stage = Stage::Body;
+        }
+        if self.stage == Stage::Output {
+            self.unpark_at(None, cx.desk);
+        }
+        self.drain(cx)
+    }
+
+    /// Ends an instance for good: at once, or when its processes are gone.
+    pub(super) fn halt(
+        &mut self,
+        ix: Ix,
+        reason: StopReason,
+        failure: &Failure,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        match &mut self.instance_mut(ix).phase {
+            Phase::Over(_) => Ok(()),
+            Phase::Pending | Phase::Queued { .. } => {
+                let ending = Ending { failure: Some(failure.clone()), ..Ending::default() };
+                self.end(ix, TaskState::Cancelled, ending, cx)
+            }
+            Phase::Offered { .. } | Phase::Running(_) => {
+                self.stop_attempt(ix, reason, failure.clone(), true, cx)
+            }
+            Phase::Stopping(stop) => {
+                stop.last = true;
+                self.mark(ix, cx.desk);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets the run aside: whatever is open fails with it, whatever runs is told to stop.
+    pub(super) fn set_aside(&mut self, reason: String, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        self.log(EventKind::RunQuarantined { reason: reason.clone() }, cx);
+        let failure = Failure::new(FailureKind::Quarantined, reason);
+        for ix in (0..self.instances.len()).map(Ix::new) {
+            if self.instance(ix).state().is_terminal() {
+                continue;
+            }
+            if self.instance(ix).phase.lease().is_some() {
+                self.send_stop(ix, StopReason::Cancelled, cx);
+                self.close_attempt(
+                    ix,
+                    AttemptState::Failed,
+                    Some(failure.clone()),
+                    LogSummary::default(),
+                    cx,
+                );
+            }
+            let ending = Ending { failure: Some(failure.clone()), ..Ending::default() };
+            self.end(ix, TaskState::Failed, ending, cx)?;
+        }
+        self.todo.clear();
+        self.over(RunState::Failed, Some(failure), None, cx);
+        Ok(())
+    }
+}

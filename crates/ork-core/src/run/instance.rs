@@ -1,0 +1,195 @@
+//! An instance in memory. Its phase carries what that phase needs, and nothing else can.
+
+use indexmap::IndexMap;
+
+use crate::ids::{InstancePath, RunId, Token, WorkerId};
+use crate::run::rule::Tally;
+use crate::run::{Failure, StopReason, TaskState};
+use crate::time::{Mono, Wall};
+use crate::value::{Data, Digest};
+
+/// An instance's number within its run. Paths are for the border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Ix(pub(super) u32);
+
+impl Ix {
+    /// The place in the run's list.
+    pub(super) fn at(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The number of the place `at`.
+    pub(super) fn new(at: usize) -> Self {
+        Self(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+}
+
+/// An instance's number within the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    /// The run.
+    pub(super) run: RunId,
+    /// The instance.
+    pub(super) ix: Ix,
+}
+
+/// An offer that a worker holds, and with it a slot.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    pub(super) token: Token,
+    pub(super) worker: WorkerId,
+    pub(super) offered_at: Wall,
+    pub(super) started_at: Option<Wall>,
+}
+
+/// Why a queued instance is not among those that are ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// It is ready: in the queue for a slot.
+    Ready,
+    /// It is tried again at [`Instance::due`].
+    Retry,
+    /// It waits for [`Instance::parked`] values.
+    Values,
+}
+
+/// A stop under way.
+#[derive(Clone, Debug)]
+pub(super) struct Stop {
+    pub(super) lease: Lease,
+    pub(super) reason: StopReason,
+    /// The verdict.
+    pub(super) failure: Failure,
+    /// When the slot is taken to be free.
+    pub(super) until: Mono,
+    /// Whether no attempt may follow.
+    pub(super) last: bool,
+}
+
+/// Where an instance stands.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    Pending,
+    Queued {
+        hold: Hold,
+        /// An offer that nobody confirmed: the next one has the same attempt number.
+        unclaimed: Option<Box<Lease>>,
+    },
+    Offered {
+        lease: Lease,
+        confirmed: bool,
+    },
+    Running(Lease),
+    Stopping(Box<Stop>),
+    Over(TaskState),
+}
+
+impl Phase {
+    /// Ready for a slot, for the first time or by a new attempt.
+    pub(super) const READY: Self = Self::Queued { hold: Hold::Ready, unclaimed: None };
+
+    /// Its name.
+    pub(super) fn state(&self) -> TaskState {
+        match self {
+            Self::Pending => TaskState::Pending,
+            Self::Queued { .. } => TaskState::Queued,
+            Self::Offered { .. } => TaskState::Dispatched,
+            Self::Running(_) => TaskState::Running,
+            Self::Stopping(_) => TaskState::Stopping,
+            Self::Over(state) => *state,
+        }
+    }
+
+    /// The offer that is under way.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        match self {
+            Self::Offered { lease, .. } | Self::Running(lease) => Some(lease),
+            Self::Stopping(stop) => Some(&stop.lease),
+            Self::Pending | Self::Queued { .. } | Self::Over(_) => None,
+        }
+    }
+}
+
+/// Values that something waits for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parked {
+    /// Not here yet.
+    pub(super) missing: Vec<Digest>,
+    /// Here, and kept until the expression has been evaluated.
+    pub(super) held: Vec<Digest>,
+}
+
+/// An instance.
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    pub(super) path: InstancePath,
+    /// Its scope in the run.
+    pub(super) scope: u32,
+    /// Its task's position in the scope's plan.
+    pub(super) task: u32,
+    pub(super) generation: u32,
+    /// Attempts begun in this generation.
+    pub(super) attempt: u32,
+    /// Those of them that were lost with their worker.
+    pub(super) lost: u32,
+    pub(super) tally: Tally,
+    pub(super) phase: Phase,
+    /// The phase's deadline, if it has one.
+    pub(super) due: Option<Mono>,
+    pub(super) parked: Option<Box<Parked>>,
+    pub(super) cause: Option<Ix>,
+    pub(super) failure: Option<Box<Failure>>,
+    pub(super) inputs: Option<Box<IndexMap<String, Data>>>,
+    pub(super) output: Option<Box<Data>>,
+    /// The token of the last attempt that ended by its worker's report, so that the same report
+    /// again gets the same answer.
+    pub(super) reported: Option<Token>,
+    pub(super) queued_at: Option<Wall>,
+    pub(super) started_at: Option<Wall>,
+    pub(super) finished_at: Option<Wall>,
+    /// Whether its row is to be written.
+    pub(super) dirty: bool,
+    /// Whether its attempt's row is.
+    pub(super) attempt_dirty: bool,
+}
+
+impl Instance {
+    /// One of which nothing has happened yet.
+    pub(super) fn new(path: InstancePath, scope: u32, task: u32, upstreams: usize) -> Self {
+        Self {
+            path,
+            scope,
+            task,
+            generation: 1,
+            attempt: 0,
+            lost: 0,
+            tally: Tally::of(upstreams),
+            phase: Phase::Pending,
+            due: None,
+            parked: None,
+            cause: None,
+            failure: None,
+            inputs: None,
+            output: None,
+            reported: None,
+            queued_at: None,
+            started_at: None,
+            finished_at: None,
+            dirty: false,
+            attempt_dirty: false,
+        }
+    }
+
+    /// Its state's name.
+    pub(super) fn state(&self) -> TaskState {
+        self.phase.state()
+    }
+
+    /// The number of the attempt that is offered next.
+    pub(super) fn next_attempt(&self) -> u32 {
+        match self.phase {
+            Phase::Queued { unclaimed: Some(_), .. } => self.attempt,
+            _ => self.attempt + 1,
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Runs as rows, and rows as runs. Deadlines are kept as what is left of them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstancePath, Token};
+use crate::rows::{ActiveRun, AttemptRow, Change, LogSummary, RunRow, TaskRow};
+use crate::run::active::{Cx, Desk, Facts, Run, RunStop, Stage};
+use crate::run::instance::{Hold, Instance, Ix, Lease, Phase, Stop};
+use crate::run::timers::Owner;
+use crate::run::values::Map;
+use crate::run::{AttemptState, Failure, RunState, StopReason, TaskState};
+use crate::time::{Mono, Now, Span, Wall};
+use crate::value::Value;
+
+/// A deadline in a row: what was left of it, and when.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Left {
+    left: Span,
+    at: Wall,
+}
+
+impl Left {
+    fn of(due: Mono, now: Now) -> Self {
+        Self { left: Span((due - now.mono).0.max(0)), at: now.wall }
+    }
+
+    /// The deadline on the clock of this process. However the civil clock stepped, no more is left
+    /// than was, and no less than nothing.
+    fn due(self, now: Now) -> Mono {
+        let passed = (now.wall - self.at).0.clamp(0, self.left.0.max(0));
+        now.mono + Span(self.left.0 - passed)
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct RunDetail {
+    project_name: Arc<str>,
+    url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due: Option<Left>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stop: Option<(StopReason, bool)>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct TaskDetail {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due: Option<Left>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    lost: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reported: Option<Token>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stop: Option<StopDetail>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StopDetail {
+    reason: StopReason,
+    failure: Failure,
+    last: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+impl Run {
+    /// Appends the rows that changed, each once: the run's, instances', ended attempts, and those
+    /// under way.
+    pub(super) fn write(&mut self, now: Now, changes: &mut Vec<Change>) {
+        self.touched = false;
+        if std::mem::take(&mut self.dirty) {
+            changes.push(Change::Run(Box::new(self.row(now))));
+        }
+        let ended = std::mem::take(&mut self.ended);
+        changes.extend(ended.into_iter().map(|row| Change::Attempt(Box::new(row))));
+        let mut written = std::mem::take(&mut self.written);
+        written.sort_unstable();
+        for ix in written {
+            changes.push(Change::Task(Box::new(self.task_row(ix, now))));
+            self.instance_mut(ix).dirty = false;
+            if std::mem::take(&mut self.instance_mut(ix).attempt_dirty) {
+                changes.extend(self.open_attempt(ix).map(|row| Change::Attempt(Box::new(row))));
+            }
+        }
+    }
+
+    fn row(&self, now: Now) -> RunRow {
+        let facts = &self.facts;
+        let detail = RunDetail {
+            project_name: Arc::clone(&facts.project_name),
+            url: facts.url.clone(),
+            due: self.due.map(|due| Left::of(due, now)),
+            stop: self.stop.map(|stop| (stop.reason, stop.forced)),
+        };
+        RunRow {
+            project: facts.project,
+            id: self.id,
+            workflow: facts.workflow.to_string(),
+            version: facts.version,
+            state: self.stage.state(),
+            run_attempt: self.run_attempt,
+            params: facts.params.clone(),
+            logical_time: facts.logical_time.to_string(),
+            labels: facts.labels.clone(),
+            trigger: facts.trigger.clone(),
+            created_by: facts.created_by.clone(),
+            created_at: facts.created_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            failure: self.failure.clone(),
+            output: self.output.clone(),
+            detail: json(&detail),
+        }
+    }
+
+    fn task_row(&self, ix: Ix, now: Now) -> TaskRow {
+        let instance = self.instance(ix);
+        let cause = instance.cause.map(|cause| self.instance(cause).path.clone());
+        TaskRow {
+            project: self.facts.project,
+            run: self.id,
+            path: instance.path.clone(),
+            ordinal: ix.0,
+            generation: instance.generation,
+            state: instance.state(),
+            attempt: instance.attempt,
+            cause,
+            failure: instance.failure.as_deref().cloned(),
+            inputs: instance.inputs.as_deref().cloned(),
+            output: instance.output.as_deref().cloned(),
+            queued_at: instance.queued_at,
+            started_at: instance.started_at,
+            finished_at: instance.finished_at,
+            detail: json(&task_detail(instance, now)),
+        }
+    }
+
+    fn open_attempt(&self, ix: Ix) -> Option<AttemptRow> {
+        let phase = &self.instance(ix).phase;
+        let state = match phase {
+            Phase::Offered { .. } => AttemptState::Dispatched,
+            Phase::Running(_) => AttemptState::Running,
+            Phase::Stopping(_) => AttemptState::Stopping,
+            Phase::Pending | Phase::Queued { .. } | Phase::Over(_) => return None,
+        };
+        phase.lease().map(|lease| self.attempt_row(ix, lease, state))
+    }
+
+    /// The row of an instance's last attempt.
+    pub(super) fn attempt_row(&self, ix: Ix, lease: &Lease, state: AttemptState) -> AttemptRow {
+        let instance = self.instance(ix);
+        AttemptRow {
+            project: self.facts.project,
+            run: self.id,
+            path: instance.path.clone(),
+            generation: instance.generation,
+            attempt: instance.attempt,
+            token: lease.token,
+            worker: lease.worker.clone(),
+            state,
+            offered_at: lease.offered_at,
+            started_at: lease.started_at,
+            finished_at: None,
+            failure: None,
+            logs: LogSummary::default(),
+        }
+    }
+
+    /// The run that the rows tell of. When they make no sense, the second part says why.
+    pub(super) fn restore(active: ActiveRun, cx: &mut Cx<'_>) -> (Self, Result<(), String>) {
+        let ActiveRun { run: row, version, tasks, attempts, last_seq } = active;
+        let detail: Result<RunDetail, _> = serde_json::from_value(row.detail);
+        let broken = detail.as_ref().err().map(|error| format!("the run's detail: {error}"));
+        let detail = detail.unwrap_or_default();
+        let facts = Facts {
+            project: row.project,
+            project_name: detail.project_name,
+            workflow: row.workflow.into(),
+            version: row.version,
+            plan: version.plan,
+            code: version.code,
+            params: row.params,
+            logical_time: row.logical_time.into(),
+            labels: row.labels,
+            trigger: row.trigger,
+            url: detail.url,
+            created_by: row.created_by,
+            created_at: row.created_at,
+        };
+        let mut run = Self::new(row.id, facts);
+        run.seq = last_seq;
+        run.run_attempt = row.run_attempt;
+        run.started_at = row.started_at;
+        run.finished_at = row.finished_at;
+        run.failure = row.failure;
+        run.output = row.output;
+        run.stop = detail.stop.map(|(reason, forced)| RunStop { reason, forced });
+        run.stage = match row.state {
+            RunState::Pending => Stage::Pending,
+            RunState::Running => Stage::Body,
+            state => Stage::Over(state),
+        };
+        run.rebase(detail.due, cx);
+        let restored = broken.map_or_else(|| run.restore_tasks(tasks, attempts, cx), Err);
+        (run, restored)
+    }
+
+    fn rebase(&mut self, due: Option<Left>, cx: &mut Cx<'_>) {
+        self.due = due.map(|left| left.due(cx.now));
+        if let Some(at) = self.due {
+            cx.desk.timers.set(at, Owner::Run(self.id));
+        }
+    }
+
+    fn restore_tasks(
+        &mut self,
+        tasks: Vec<TaskRow>,
+        attempts: Vec<AttemptRow>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), String> {
+        let mut open: Map<InstancePath, AttemptRow> = Map::default();
+        for row in attempts {
+            let known = open.get(&row.path).map(|row| (row.generation, row.attempt));
+            if known < Some((row.generation, row.attempt)) {
+                open.insert(row.path.clone(), row);
+            }
+        }
+        let mut seen = vec![false; self.instances.len()];
+        let mut causes = Vec::new();
+        for row in tasks {
+            let Some(&ix) = self.by_path.get(&row.path) else {
+                return Err(format!("its plan has no task {}", row.path));
+            };
+            seen[ix.at()] = true;
+            causes.extend(row.cause.clone().map(|cause| (ix, cause)));
+            let attempt = open.remove(&row.path).filter(|a| a.generation == row.generation);
+            self.restore_task(ix, row, attempt, cx)?;
+        }
+        for (ix, cause) in causes {
+            self.instance_mut(ix).cause = self.by_path.get(&cause).copied();
+        }
+        for ix in seen.iter().enumerate().filter(|(_, seen)| !**seen).map(|(at, _)| Ix::new(at)) {
+            self.mark(ix, cx.desk);
+        }
+        self.recount_all();
+        Ok(())
+    }
+
+    fn recount_all(&mut self) {
+        for ix in (0..self.instances.len()).map(Ix::new) {
+            self.recount(ix);
+        }
+        for level in 0..self.levels.len() {
+            self.levels[level].open = self.open_in(level);
+        }
+    }
+
+    /// How many instances of a level are not over.
+    pub(super) fn open_in(&self, level: usize) -> u32 {
+        let open = self.levels[level].all().filter(|ix| !self.instance(*ix).state().is_terminal());
+        Ix::new(open.count()).0
+    }
+
+    fn restore_task(
+        &mut self,
+        ix: Ix,
+        row: TaskRow,
+        attempt: Option<AttemptRow>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), String> {
+        let detail: TaskDetail =
+            serde_json::from_value(row.detail).map_err(|e| format!("{}: {e}", row.path))?;
+        let instance = self.instance_mut(ix);
+        instance.generation = row.generation;
+        instance.attempt = row.attempt;
+        instance.lost = detail.lost;
+        instance.reported = detail.reported;
+        instance.failure = row.failure.map(Box::new);
+        instance.inputs = row.inputs.map(Box::new);
+        instance.output = row.output.map(Box::new);
+        instance.queued_at = row.queued_at;
+        instance.started_at = row.started_at;
+        instance.finished_at = row.finished_at;
+        let due = detail.due.map(|left| left.due(cx.now));
+        let lease = attempt.map(|row| Lease {
+            token: row.token,
+            worker: row.worker,
+            offered_at: row.offered_at,
+            started_at: row.started_at,
+        });
+        instance.phase = phase(row.state, due, lease, detail.stop)
+            .ok_or_else(|| format!("{} is {:?}, without what that needs", row.path, row.state))?;
+        self.settle_in(ix, due, cx);
+        Ok(())
+    }
+
+    /// Takes what the phase of a restored instance holds.
+    fn settle_in(&mut self, ix: Ix, due: Option<Mono>, cx: &mut Cx<'_>) {
+        let soon = cx.now.mono + cx.desk.config.claim;
+        if let Some(lease) = self.instance(ix).phase.lease() {
+            let worker = lease.worker.clone();
+            cx.desk.workers.take(&worker, self.key(ix));
+            cx.desk.renew(&worker, cx.now);
+        }
+        match (&self.instance(ix).phase, due) {
+            (Phase::Stopping(stop), _) => {
+                let at = stop.until.min(soon);
+                self.arm(ix, at, cx.desk);
+            }
+            (Phase::Queued { .. } | Phase::Running(_), Some(at)) => self.arm(ix, at, cx.desk),
+            _ => {}
+        }
+        self.enter_queue(ix, cx.desk);
+    }
+}
+
+fn phase(
+    state: TaskState,
+    due: Option<Mono>,
+    lease: Option<Lease>,
+    stop: Option<StopDetail>,
+) -> Option<Phase> {
+    Some(match state {
+        TaskState::Pending => Phase::Pending,
+        TaskState::Queued => {
+            let hold = if due.is_some() { Hold::Retry } else { Hold::Ready };
+            Phase::Queued { hold, unclaimed: lease.map(Box::new) }
+        }
+        TaskState::Dispatched => Phase::Offered { lease: lease?, confirmed: false },
+        TaskState::Running => Phase::Running(lease?),
+        TaskState::Stopping => {
+            let StopDetail { reason, failure, last } = stop?;
+            Phase::Stopping(Box::new(Stop { lease: lease?, reason, failure, until: due?, last }))
+        }
+        TaskState::Deferred => return None,
+        over => Phase::Over(over),
+    })
+}
+
+fn task_detail(instance: &Instance, now: Now) -> TaskDetail {
+    let (due, stop) = match &instance.phase {
+        Phase::Stopping(stop) => {
+            let Stop { reason, failure, last, until, .. } = &**stop;
+            let detail = StopDetail { reason: *reason, failure: failure.clone(), last: *last };
+            (Some(*until), Some(detail))
+        }
+        Phase::Offered { .. } => (None, None),
+        _ => (instance.due, None),
+    };
+    let due = due.map(|due| Left::of(due, now));
+    TaskDetail { due, lost: instance.lost, reported: instance.reported, stop }
+}
+
+/// These structures always have a JSON form.
+fn json(detail: &impl Serialize) -> Value {
+    serde_json::to_value(detail).unwrap_or_default()
+}
+
+impl Desk {
+    /// A worker is alive, or may be: its lease runs anew.
+    pub(super) fn renew(&mut self, id: &crate::ids::WorkerId, now: Now) {
+        let due = now.mono + self.config.lease;
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        worker.due = Some(due);
+        if worker.timer.is_none() {
+            worker.timer = Some(due);
+            self.timers.set(due, Owner::Worker(id.clone()));
+        }
+    }
+}
