@@ -6,6 +6,7 @@ mod edges;
 pub mod executors;
 pub mod expr;
 mod file;
+mod fmt;
 mod graph;
 mod keys;
 mod notation;
@@ -21,6 +22,7 @@ use std::collections::HashMap;
 
 use self::diagnostic::Report;
 pub use self::diagnostic::{Diagnostic, Severity, render};
+pub use self::fmt::{Formatted, format};
 pub use self::graph::{GraphFormat, graph};
 use self::notation::Aliases;
 pub use self::params::{Given, ParamError, RunFacts, bind_params};

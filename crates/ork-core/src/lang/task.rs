@@ -211,7 +211,7 @@ impl Lower<'_> {
                 .error(entry.place, "unknown-key", format!("{what} has no key `{key}`"))
                 .hint(hint);
         }
-        let block = (executor.older.block)(self, &fields)?;
+        let block = (executor.older.block)(&mut self.report, &fields)?;
         Some(Head { name, place, fields, executor, older: Some(block) })
     }
 

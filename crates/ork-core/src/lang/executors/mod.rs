@@ -13,10 +13,11 @@ pub use self::python::{PythonSpec, PythonTarget};
 pub use self::run::{Program, RunOutput, RunSpec, Shell};
 use super::Lower;
 use super::binding::Bind;
+use super::diagnostic::Report;
 use super::keys::{Key, Shape};
 use super::python::Signature;
 use super::read::Fields;
-use super::tree::{Node, Place};
+use super::tree::{Node, Place, Yaml};
 use crate::plan::Binding;
 use crate::types::Type;
 use crate::value::Value;
@@ -53,7 +54,11 @@ pub(crate) struct Older {
     /// The keys that it adds to a task.
     pub(crate) keys: &'static [&'static str],
     /// The block that a task's fields mean.
-    pub(crate) block: fn(&mut Lower, &Fields) -> Option<Node>,
+    pub(crate) block: fn(&mut Report, &Fields) -> Option<Node>,
+    /// Whether its output came on a line of standard output.
+    pub(crate) reads_output: bool,
+    /// The short form of a block, where it has one.
+    pub(crate) shorten: fn(Node) -> Node,
 }
 
 /// A task's executor block, with what `defaults` add to it.
@@ -145,4 +150,22 @@ const LATER: &[&str] =
 /// The way to run a task called `name`, if this version does not have it.
 pub(crate) fn later(name: &str) -> Option<&'static str> {
     LATER.iter().copied().find(|later| *later == name)
+}
+
+/// Text of a field of the older form.
+fn older_text<'n>(report: &mut Report, node: &'n Node, what: &str) -> Option<&'n str> {
+    let text = node.scalar().map(|scalar| scalar.text.as_str());
+    if text.is_none() {
+        let message = format!("{what} must be text, not {}", node.kind());
+        report.error(node.place, "wrong-kind", message);
+    }
+    text
+}
+
+/// A map within braces.
+fn flow(mut block: Node) -> Node {
+    if let Yaml::Map { flow, .. } = &mut block.yaml {
+        *flow = true;
+    }
+    block
 }

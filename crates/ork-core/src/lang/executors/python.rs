@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Block, Executor, Legacy, Older, Prepared, inside_root};
 use crate::lang::Lower;
+use crate::lang::diagnostic::Report;
 use crate::lang::keys::{Key, Shape};
 use crate::lang::python::Target;
 use crate::lang::read::{Fields, is_name};
@@ -48,7 +49,13 @@ pub(super) const EXECUTOR: Executor = Executor {
     keys: KEYS,
     target: &["file", "module", "function"],
     words: &["function", "file", "module", "callable", "python_callable"],
-    older: Older { name: "python", keys: &["file", "module", "function"], block: older },
+    older: Older {
+        name: "python",
+        keys: &["file", "module", "function"],
+        block: older,
+        reads_output: false,
+        shorten,
+    },
     prepare,
     lower: |_, _, _| Some(IndexMap::new()),
 };
@@ -200,7 +207,7 @@ fn module(lower: &mut Lower, node: &Node, name: &str) -> Option<PythonTarget> {
 }
 
 /// The block of an older task: its `file` or `module`, and `function` (`main`).
-fn older(_: &mut Lower, fields: &Fields) -> Option<Node> {
+fn older(_: &mut Report, fields: &Fields) -> Option<Node> {
     let place = fields.place;
     let mut entries: Vec<_> = EXECUTOR
         .target
@@ -218,4 +225,14 @@ fn older(_: &mut Lower, fields: &Fields) -> Option<Node> {
         entries.push(Entry { key: "function".into(), place, value });
     }
     Some(Node { yaml: Yaml::Map { entries, flow: false }, place })
+}
+
+/// `file.py:function`.
+fn shorten(block: Node) -> Node {
+    let text = |key: &str| block.get(key).and_then(Node::scalar).map(|scalar| scalar.text.as_str());
+    let (Some(target), Some(function)) = (text("file").or(text("module")), text("function")) else {
+        return super::flow(block);
+    };
+    let scalar = Scalar { text: format!("{target}:{function}"), style: Style::Plain };
+    Node { yaml: Yaml::Scalar(scalar), place: block.place }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Block, Executor, Legacy, Older, Prepared, inside_root};
 use crate::lang::Lower;
 use crate::lang::binding::{Bind, has_expression};
+use crate::lang::diagnostic::Report;
 use crate::lang::keys::{Key, Shape};
 use crate::lang::read::Fields;
 use crate::lang::tree::{Entry, Node, Scalar, Style, Yaml};
@@ -81,7 +82,7 @@ pub(super) const EXECUTOR: Executor = Executor {
     keys: KEYS,
     target: &["argv", "shell"],
     words: &["command", "script", "cmd", "args", "bash", "sh", "shell", "exec", "argv", "process"],
-    older: Older { name: "process", keys: &["command"], block: older },
+    older: Older { name: "process", keys: &["command"], block: older, reads_output: true, shorten },
     prepare,
     lower,
 };
@@ -234,21 +235,20 @@ fn folder(lower: &mut Lower, node: &Node) -> Option<Binding> {
 }
 
 /// The block of an older task: its `command` split where no shell is needed.
-fn older(lower: &mut Lower, fields: &Fields) -> Option<Node> {
+fn older(report: &mut Report, fields: &Fields) -> Option<Node> {
     let Some(node) = fields.get("command") else {
-        lower.report.error(fields.place, "missing-key", "`executor: process` needs `command`");
+        report.error(fields.place, "missing-key", "`executor: process` needs `command`");
         return None;
     };
     let place = node.place;
     let make =
         |text: String| Node { yaml: Yaml::Scalar(Scalar { text, style: Style::Quoted }), place };
-    let text = lower.text(node, "`command`")?.to_owned();
+    let text = super::older_text(report, node, "`command`")?.to_owned();
     let (key, value) = if let Some(words) = split(&text) {
         let items = words.into_iter().map(make).collect();
         ("argv", Node { yaml: Yaml::List { items, flow: true }, place })
     } else {
-        lower
-            .report
+        report
             .warning(
                 place,
                 "command-by-shell",
@@ -259,6 +259,14 @@ fn older(lower: &mut Lower, fields: &Fields) -> Option<Node> {
     };
     let entries = vec![Entry { key: key.to_owned(), place, value }];
     Some(Node { yaml: Yaml::Map { entries, flow: false }, place })
+}
+
+/// A list of arguments needs no key.
+fn shorten(block: Node) -> Node {
+    match block.get("argv") {
+        Some(argv) => argv.clone(),
+        None => super::flow(block),
+    }
 }
 
 /// The words of a command that needs no shell; none when it has characters that a shell reads.
