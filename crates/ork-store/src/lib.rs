@@ -2,6 +2,13 @@
 //!
 //! A store keeps what it is given and gives it back; it knows no rule about states.
 
+mod check;
+mod memory;
+mod page;
+mod refs;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
@@ -9,8 +16,11 @@ use ork_core::rows::{
     WorkflowRow,
 };
 use ork_core::run::{RunState, TaskState};
-use ork_core::time::Wall;
+use ork_core::time::{Span, Wall};
+use ork_core::value::Digest;
 use serde::{Deserialize, Serialize};
+
+pub use memory::Memory;
 
 /// Counts commits of a store from 1, without gaps.
 #[derive(
@@ -21,6 +31,18 @@ pub struct CommitSeq(pub u64);
 
 /// The most changes that one commit takes.
 pub const MAX_CHANGES: usize = 1_000;
+
+/// The most items that one call returns.
+pub const MAX_PAGE: usize = 1_000;
+
+/// The most bytes of a version's source, and of its plan's JSON. All other payloads in rows (an
+/// inline value, params, an answer, a failure's words) end at
+/// [`INLINE_LIMIT`](ork_core::value::INLINE_LIMIT).
+pub const MAX_VERSION: usize = 64 << 20;
+
+/// A draft that no run refers to is kept this long, so that one whose run is about to be made is
+/// not pruned.
+pub const DRAFT_GRACE: Span = Span::from_secs(3_600);
 
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +70,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// How many items at most.
+    /// How many items at most: 1 to [`MAX_PAGE`], else [`StoreError::Rejected`].
     pub limit: usize,
     /// Where the part before ended, as that part's `next` said; opaque to callers.
     pub cursor: Option<String>,
@@ -123,9 +145,14 @@ pub trait Store: Send + Sync + 'static {
     /// Makes the changes durable, in order, all or none. After a crash all of them are there or
     /// none is; once this has returned `Ok` all are.
     ///
+    /// A run keeps the workflow, trigger, labels and time of creation that it was inserted with.
+    ///
     /// # Errors
-    /// [`StoreError::Rejected`] for more than [`MAX_CHANGES`], or where a row breaks a constraint.
-    async fn commit(&self, epoch: Epoch, changes: &[Change]) -> Result<CommitSeq>;
+    /// [`StoreError::Rejected`] for more than [`MAX_CHANGES`], and where a row has a payload over
+    /// 64 KiB or contradicts itself or what is stored: a final state without the time of the end
+    /// (or the reverse), a number below the first, an event's `seq` that is there, a run that is
+    /// there as another, a version's content that is there under another number.
+    async fn commit(&self, epoch: Epoch, changes: Arc<[Change]>) -> Result<CommitSeq>;
 
     /// The last commit.
     async fn last_commit(&self) -> Result<CommitSeq>;
@@ -167,7 +194,7 @@ pub trait Store: Send + Sync + 'static {
         page: &Page,
     ) -> Result<Items<AttemptRow>>;
 
-    /// A run's events after `seq`, at most `limit`.
+    /// A run's events after `seq`, at most `limit` (1 to [`MAX_PAGE`]).
     async fn events(
         &self,
         project: ProjectId,
@@ -176,7 +203,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Committed>>;
 
-    /// All events after a place in the order of commits, at most `limit`.
+    /// All events after a place in the order of commits, at most `limit` (1 to [`MAX_PAGE`]). The
+    /// places of pruned runs are missing.
     async fn feed(&self, after: (CommitSeq, u32), limit: usize) -> Result<Vec<Committed>>;
 
     /// A workflow.
@@ -206,7 +234,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         project: ProjectId,
         workflow: &str,
-        digest: &ork_core::value::Digest,
+        digest: &Digest,
         draft: bool,
     ) -> Result<Option<VersionRow>>;
 
@@ -220,7 +248,12 @@ pub trait Store: Send + Sync + 'static {
     /// The answer that is kept for an idempotency key.
     async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>>;
 
-    /// Removes old terminal runs with all that belongs to them, and expired answers, in one small
-    /// transaction, and returns the runs removed; fewer than `batch`: all is done.
+    /// Those of these blobs that no row refers to.
+    async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>>;
+
+    /// Removes old terminal runs, the earliest ended first, with all that belongs to them, expired
+    /// answers, and drafts without runs (after [`DRAFT_GRACE`]), in small transactions, and returns
+    /// the runs removed; fewer than `batch`: all is done. After a crash a run that was being
+    /// removed is gone, and the rest of what belonged to it goes with the next call.
     async fn prune(&self, epoch: Epoch, retention: &Retention) -> Result<Vec<(ProjectId, RunId)>>;
 }

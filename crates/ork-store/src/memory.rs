@@ -1,0 +1,460 @@
+//! A store in memory: for tests, simulation, and runs that need not outlive the process.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::RangeBounds;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
+use ork_core::rows::{
+    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, TaskRow, VersionId, VersionRow,
+    WorkflowRow,
+};
+use ork_core::run::TaskState;
+use ork_core::time::Wall;
+use ork_core::value::Digest;
+
+use crate::{
+    CommitSeq, Committed, DRAFT_GRACE, Items, Page, Result, Retention, RunFilter, Store,
+    StoreError, check, page, refs,
+};
+
+type RunKey = (ProjectId, RunId);
+
+/// A store in memory. Its clones are the same store, as several openings of one database would be.
+#[derive(Clone, Debug, Default)]
+pub struct Memory(Arc<Mutex<State>>);
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    epoch: Epoch,
+    last: CommitSeq,
+    runs: BTreeMap<RunKey, RunRow>,
+    tasks: BTreeMap<(RunKey, InstancePath), TaskRow>,
+    attempts: BTreeMap<(RunKey, InstancePath, (u32, u32)), AttemptRow>,
+    events: BTreeMap<(RunKey, u64), (CommitSeq, u32)>,
+    feed: BTreeMap<(CommitSeq, u32), EventRow>,
+    workflows: BTreeMap<(ProjectId, String), WorkflowRow>,
+    versions: BTreeMap<(ProjectId, String, VersionId), VersionRow>,
+    answers: BTreeMap<(ProjectId, String), AnswerRow>,
+}
+
+impl State {
+    fn leads(&self, ours: Epoch) -> Result<()> {
+        if self.epoch == ours { Ok(()) } else { Err(StoreError::Fenced { ours }) }
+    }
+
+    /// What cannot be told from a change alone. Nothing has been applied yet.
+    fn check(&self, changes: &[Change]) -> Result<()> {
+        let mut events = HashSet::new();
+        let mut runs: HashMap<RunKey, &RunRow> = HashMap::new();
+        let mut digests = HashMap::new();
+        for change in changes {
+            match change {
+                Change::Event(row) => {
+                    let key = ((row.project, row.run), row.seq);
+                    if self.events.contains_key(&key) || !events.insert(key) {
+                        return refuse(format!("event {} of run {} is there", row.seq, row.run));
+                    }
+                }
+                Change::Run(row) => {
+                    let key = (row.project, row.id);
+                    let before = runs.insert(key, row).or_else(|| self.runs.get(&key));
+                    if before.is_some_and(|before| identity(before) != identity(row)) {
+                        return refuse(format!("run {} is there as another", row.id));
+                    }
+                }
+                Change::Version(row) => self.check_version(row, &mut digests)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_version<'a>(
+        &self,
+        row: &'a VersionRow,
+        digests: &mut HashMap<(ProjectId, &'a str, bool, Digest), VersionId>,
+    ) -> Result<()> {
+        let key = (row.project, row.workflow.clone(), row.version);
+        if self.versions.contains_key(&key) {
+            return Ok(());
+        }
+        let draft = row.version.is_draft();
+        let content = (row.project, row.workflow.as_str(), draft, row.digest);
+        let same = self.by_digest(row.project, &row.workflow, &row.digest, draft);
+        let before = same.map(|same| same.version).or_else(|| digests.get(&content).copied());
+        if before.is_some_and(|before| before != row.version) {
+            let (version, workflow) = (row.version.0, &row.workflow);
+            return refuse(format!("version {version} of `{workflow}` is there as another"));
+        }
+        digests.insert(content, row.version);
+        Ok(())
+    }
+
+    fn by_digest(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        digest: &Digest,
+        draft: bool,
+    ) -> Option<&VersionRow> {
+        self.versions_of(project, workflow)
+            .find(|row| row.digest == *digest && row.version.is_draft() == draft)
+    }
+
+    fn versions_of(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+    ) -> impl DoubleEndedIterator<Item = &VersionRow> {
+        let bound = |version| (project, workflow.to_owned(), VersionId(version));
+        self.versions.range(bound(i64::MIN)..=bound(i64::MAX)).map(|(_, row)| row)
+    }
+
+    fn apply(&mut self, change: &Change, position: &mut u32) {
+        match change {
+            Change::Run(row) => drop(self.runs.insert((row.project, row.id), (**row).clone())),
+            Change::Task(row) => {
+                let key = ((row.project, row.run), row.path.clone());
+                self.tasks.insert(key, (**row).clone());
+            }
+            Change::Attempt(row) => {
+                let number = (row.generation, row.attempt);
+                let key = ((row.project, row.run), row.path.clone(), number);
+                self.attempts.insert(key, (**row).clone());
+            }
+            Change::Event(row) => {
+                let place = (self.last, *position);
+                *position += 1;
+                self.events.insert(((row.project, row.run), row.seq), place);
+                self.feed.insert(place, (**row).clone());
+            }
+            Change::Workflow(row) => {
+                self.workflows.insert((row.project, row.name.clone()), (**row).clone());
+            }
+            Change::Version(row) => {
+                let key = (row.project, row.workflow.clone(), row.version);
+                self.versions.entry(key).or_insert_with(|| (**row).clone());
+            }
+            Change::Answer(row) => {
+                self.answers.insert((row.project, row.key.clone()), (**row).clone());
+            }
+        }
+    }
+
+    fn tasks_of(&self, run: RunKey) -> Vec<&TaskRow> {
+        let from = (run, InstancePath::from(""));
+        let rows = self.tasks.range(from..).take_while(|((of, _), _)| *of == run);
+        let mut rows: Vec<_> = rows.map(|(_, row)| row).collect();
+        rows.sort_by_key(|row| (row.ordinal, &row.path));
+        rows
+    }
+
+    fn attempts_of(&self, run: RunKey) -> impl Iterator<Item = &AttemptRow> {
+        let from = (run, InstancePath::from(""), (0, 0));
+        let rows = self.attempts.range(from..).take_while(move |((of, ..), _)| *of == run);
+        rows.map(|(_, row)| row)
+    }
+
+    fn active(&self, run: &RunRow) -> Result<ActiveRun> {
+        let key = (run.project, run.id);
+        let version = (run.project, run.workflow.clone(), run.version);
+        let Some(version) = self.versions.get(&version) else {
+            return refuse(format!("version {} of run {} is missing", run.version.0, run.id));
+        };
+        let open = self.attempts_of(key).filter(|row| row.finished_at.is_none());
+        let last = self.events.range((key, 0)..=(key, u64::MAX)).next_back();
+        Ok(ActiveRun {
+            run: run.clone(),
+            version: version.clone(),
+            tasks: self.tasks_of(key).into_iter().cloned().collect(),
+            attempts: open.cloned().collect(),
+            last_seq: last.map_or(0, |((_, seq), _)| *seq),
+        })
+    }
+
+    fn committed(&self, places: impl RangeBounds<(CommitSeq, u32)>) -> Vec<Committed> {
+        let rows = self.feed.range(places);
+        rows.map(|(place, row)| committed(*place, row)).collect()
+    }
+
+    /// Terminal runs that are to go, the earliest ended first.
+    fn surplus(&self, retention: &Retention) -> Vec<RunKey> {
+        let mut seen: HashMap<(ProjectId, &str), u64> = HashMap::new();
+        let mut ended: Vec<_> =
+            self.runs.values().filter_map(|run| Some((run.finished_at?, run))).collect();
+        ended.sort_by_key(|(_, run)| Reverse((run.created_at, run.id)));
+        ended.retain(|(at, run)| {
+            let rank = seen.entry((run.project, &run.workflow)).or_default();
+            *rank += 1;
+            retention.finished_before.is_some_and(|before| *at < before)
+                || retention.keep_per_workflow.is_some_and(|keep| *rank > keep)
+        });
+        ended.sort_by_key(|(at, run)| (*at, run.id));
+        ended.iter().take(retention.batch).map(|(_, run)| (run.project, run.id)).collect()
+    }
+
+    fn remove(&mut self, run: RunKey) {
+        self.runs.remove(&run);
+        self.tasks.retain(|(of, _), _| *of != run);
+        self.attempts.retain(|(of, ..), _| *of != run);
+        self.events.retain(|(of, _), _| *of != run);
+        self.feed.retain(|_, row| (row.project, row.run) != run);
+        self.answers.retain(|_, row| row.run.map(|of| (row.project, of)) != Some(run));
+    }
+
+    fn remove_drafts(&mut self, now: Wall) {
+        let used: BTreeSet<_> = self
+            .runs
+            .values()
+            .map(|run| (run.project, run.workflow.clone(), run.version))
+            .collect();
+        self.versions.retain(|key, row| {
+            !row.version.is_draft() || used.contains(key) || row.created_at + DRAFT_GRACE > now
+        });
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T> {
+    Err(StoreError::Rejected(message))
+}
+
+/// What stays as it was when a run is replaced: what runs are listed and filtered by, besides
+/// their state.
+fn identity(row: &RunRow) -> impl PartialEq {
+    (&row.workflow, &row.trigger, &row.labels, row.created_at)
+}
+
+fn committed(place: (CommitSeq, u32), row: &EventRow) -> Committed {
+    Committed { commit: place.0, position: place.1, event: row.clone() }
+}
+
+fn matches(filter: &RunFilter, row: &RunRow) -> bool {
+    filter.workflow.as_ref().is_none_or(|workflow| *workflow == row.workflow)
+        && (filter.states.is_empty() || filter.states.contains(&row.state))
+        && filter.trigger.as_ref().is_none_or(|trigger| *trigger == row.trigger)
+        && filter.labels.iter().all(|(key, value)| row.labels.get(key) == Some(value))
+        && filter.created_after.is_none_or(|after| row.created_at >= after)
+        && filter.created_before.is_none_or(|before| row.created_at < before)
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn lead(&self) -> Result<Epoch> {
+        let mut state = self.state();
+        state.epoch.0 += 1;
+        Ok(state.epoch)
+    }
+
+    async fn load_active(&self) -> Result<Vec<ActiveRun>> {
+        let state = self.state();
+        let open = state.runs.values().filter(|run| run.finished_at.is_none());
+        let mut runs: Vec<_> = open.map(|run| state.active(run)).collect::<Result<_>>()?;
+        runs.sort_by_key(|active| active.run.id);
+        Ok(runs)
+    }
+
+    async fn load_run(&self, project: ProjectId, run: RunId) -> Result<Option<ActiveRun>> {
+        let state = self.state();
+        state.runs.get(&(project, run)).map(|run| state.active(run)).transpose()
+    }
+
+    async fn commit(&self, epoch: Epoch, changes: Arc<[Change]>) -> Result<CommitSeq> {
+        let mut state = self.state();
+        state.leads(epoch)?;
+        check::changes(&changes)?;
+        state.check(&changes)?;
+        state.last.0 += 1;
+        let mut position = 0;
+        changes.iter().for_each(|change| state.apply(change, &mut position));
+        Ok(state.last)
+    }
+
+    async fn last_commit(&self) -> Result<CommitSeq> {
+        Ok(self.state().last)
+    }
+
+    async fn run(&self, project: ProjectId, run: RunId) -> Result<Option<RunRow>> {
+        Ok(self.state().runs.get(&(project, run)).cloned())
+    }
+
+    async fn runs(
+        &self,
+        project: ProjectId,
+        filter: &RunFilter,
+        page: &Page,
+    ) -> Result<Items<RunRow>> {
+        let after: Option<(Wall, RunId)> = page::after(page)?;
+        let state = self.state();
+        let mut rows: Vec<_> = state
+            .runs
+            .values()
+            .filter(|row| row.project == project && matches(filter, row))
+            .filter(|row| after.is_none_or(|after| (row.created_at, row.id) < after))
+            .collect();
+        rows.sort_by_key(|row| Reverse((row.created_at, row.id)));
+        let rows = rows.into_iter().take(page.limit + 1).cloned().collect();
+        Ok(page::items(rows, page.limit, |row: &RunRow| (row.created_at, row.id)))
+    }
+
+    async fn task(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        path: &InstancePath,
+    ) -> Result<Option<TaskRow>> {
+        Ok(self.state().tasks.get(&((project, run), path.clone())).cloned())
+    }
+
+    async fn tasks(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        states: &[TaskState],
+        page: &Page,
+    ) -> Result<Items<TaskRow>> {
+        let after: Option<(u32, InstancePath)> = page::after(page)?;
+        let key = |row: &TaskRow| (row.ordinal, row.path.clone());
+        let state = self.state();
+        let rows = state.tasks_of((project, run)).into_iter();
+        let rows = rows.filter(|row| states.is_empty() || states.contains(&row.state));
+        let rows = rows.filter(|row| after.as_ref().is_none_or(|after| key(row) > *after));
+        Ok(page::items(rows.take(page.limit + 1).cloned().collect(), page.limit, key))
+    }
+
+    async fn attempts(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        path: &InstancePath,
+        page: &Page,
+    ) -> Result<Items<AttemptRow>> {
+        let after: Option<(u32, u32)> = page::after(page)?;
+        let key = |row: &AttemptRow| (row.generation, row.attempt);
+        let state = self.state();
+        let rows = state.attempts_of((project, run)).filter(|row| row.path == *path);
+        let rows = rows.filter(|row| after.is_none_or(|after| key(row) > after));
+        Ok(page::items(rows.take(page.limit + 1).cloned().collect(), page.limit, key))
+    }
+
+    async fn events(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Committed>> {
+        page::limit(limit)?;
+        let state = self.state();
+        let key = (project, run);
+        let Some(from) = seq.checked_add(1) else { return Ok(Vec::new()) };
+        let places = state.events.range((key, from)..=(key, u64::MAX)).take(limit);
+        Ok(places.flat_map(|(_, place)| state.committed(*place..=*place)).collect())
+    }
+
+    async fn feed(&self, after: (CommitSeq, u32), limit: usize) -> Result<Vec<Committed>> {
+        page::limit(limit)?;
+        let state = self.state();
+        let rows = state.feed.range(after..).filter(|(place, _)| **place != after);
+        Ok(rows.take(limit).map(|(place, row)| committed(*place, row)).collect())
+    }
+
+    async fn workflow(&self, project: ProjectId, name: &str) -> Result<Option<WorkflowRow>> {
+        Ok(self.state().workflows.get(&(project, name.to_owned())).cloned())
+    }
+
+    async fn workflows(&self, project: ProjectId, page: &Page) -> Result<Items<WorkflowRow>> {
+        let after: Option<String> = page::after(page)?;
+        let state = self.state();
+        let rows = state.workflows.values().filter(|row| row.project == project);
+        let rows = rows.filter(|row| after.as_ref().is_none_or(|after| row.name > *after));
+        let rows = rows.take(page.limit + 1).cloned().collect();
+        Ok(page::items(rows, page.limit, |row: &WorkflowRow| row.name.clone()))
+    }
+
+    async fn version(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        version: VersionId,
+    ) -> Result<Option<VersionRow>> {
+        let key = (project, workflow.to_owned(), version);
+        Ok(self.state().versions.get(&key).cloned())
+    }
+
+    async fn versions(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        page: &Page,
+    ) -> Result<Items<VersionRow>> {
+        let after: Option<VersionId> = page::after(page)?;
+        let state = self.state();
+        let rows = state.versions_of(project, workflow).rev();
+        let rows = rows.filter(|row| !row.version.is_draft());
+        let rows = rows.filter(|row| after.is_none_or(|after| row.version < after));
+        let rows = rows.take(page.limit + 1).cloned().collect();
+        Ok(page::items(rows, page.limit, |row: &VersionRow| row.version))
+    }
+
+    async fn version_by_digest(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        digest: &Digest,
+        draft: bool,
+    ) -> Result<Option<VersionRow>> {
+        Ok(self.state().by_digest(project, workflow, digest, draft).cloned())
+    }
+
+    async fn version_numbers(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+    ) -> Result<(VersionId, VersionId)> {
+        let state = self.state();
+        let mut rows = state.versions_of(project, workflow).map(|row| row.version);
+        let lowest = rows.next().unwrap_or(VersionId(0));
+        let highest = rows.next_back().unwrap_or(lowest);
+        Ok((highest.max(VersionId(0)), lowest.min(VersionId(0))))
+    }
+
+    async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>> {
+        Ok(self.state().answers.get(&(project, key.to_owned())).cloned())
+    }
+
+    async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
+        let state = self.state();
+        let mut used = BTreeSet::new();
+        let mut found = |digest| {
+            used.insert(digest);
+        };
+        state.runs.values().for_each(|row| refs::run(row, &mut found));
+        state.tasks.values().for_each(|row| refs::task(row, &mut found));
+        used.extend(state.versions.values().filter_map(refs::version));
+        Ok(digests.iter().copied().filter(|digest| !used.contains(digest)).collect())
+    }
+
+    async fn prune(&self, epoch: Epoch, retention: &Retention) -> Result<Vec<(ProjectId, RunId)>> {
+        let mut state = self.state();
+        state.leads(epoch)?;
+        let runs = state.surplus(retention);
+        runs.iter().for_each(|run| state.remove(*run));
+        state.remove_drafts(retention.now);
+        state.answers.retain(|_, row| row.expires_at.is_none_or(|at| at > retention.now));
+        Ok(runs)
+    }
+}

@@ -1,0 +1,4 @@
+//! The tests of `ork-store`.
+
+mod conformance;
+mod rows;

@@ -1,0 +1,192 @@
+//! Rows to store.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId, Token, WorkerId};
+use ork_core::plan::{Code, Metadata, Plan, Scope};
+use ork_core::rows::{
+    Actor, AnswerRow, AttemptRow, Change, CodeRef, EventRow, LogSummary, RunRow, TaskRow,
+    VersionId, VersionRow, WorkflowRow,
+};
+use ork_core::run::{AttemptState, EventKind, Failure, FailureKind, RunState, TaskState};
+use ork_core::time::Wall;
+use ork_core::value::{Data, Digest, Value};
+use serde_json::json;
+use uuid::Uuid;
+
+pub(crate) const PROJECT: ProjectId = ProjectId::DEFAULT;
+
+pub(crate) fn run_id(n: u128) -> RunId {
+    RunId(Uuid::from_u128(n))
+}
+
+pub(crate) fn actor() -> Actor {
+    Actor { name: "ann".into(), reason: Some("try".into()), request_id: None }
+}
+
+/// A pending run made `n` µs after the epoch.
+pub(crate) fn run(n: u128) -> RunRow {
+    RunRow {
+        project: PROJECT,
+        id: run_id(n),
+        workflow: "etl".into(),
+        version: VersionId(1),
+        state: RunState::Pending,
+        run_attempt: 1,
+        params: json!({"day": "2026-11-24", "text": "nul \u{0} and \u{1f980}"}),
+        logical_time: "2026-11-24T00:00:00Z".into(),
+        labels: IndexMap::from([("team".to_owned(), "data".to_owned())]),
+        trigger: "manual".into(),
+        created_by: actor(),
+        created_at: Wall(i64::try_from(n).unwrap()),
+        started_at: None,
+        finished_at: None,
+        failure: None,
+        output: None,
+        detail: Value::Null,
+    }
+}
+
+/// The run in `state`, ended `at` if that is final.
+pub(crate) fn in_state(mut row: RunRow, state: RunState, at: i64) -> RunRow {
+    row.state = state;
+    row.finished_at = state.is_terminal().then_some(Wall(at));
+    row
+}
+
+pub(crate) fn task(run: u128, path: &str, ordinal: u32) -> TaskRow {
+    TaskRow {
+        project: PROJECT,
+        run: run_id(run),
+        path: path.into(),
+        ordinal,
+        generation: 1,
+        state: TaskState::Queued,
+        attempt: 0,
+        cause: None,
+        failure: None,
+        inputs: Some(IndexMap::from([("n".to_owned(), Data::Inline(json!(1)))])),
+        output: None,
+        queued_at: Some(Wall(5)),
+        started_at: None,
+        finished_at: None,
+        detail: json!({"not_before": 7}),
+    }
+}
+
+pub(crate) fn ended(mut row: TaskRow, state: TaskState) -> TaskRow {
+    row.state = state;
+    row.finished_at = Some(Wall(9));
+    row.cause = (state == TaskState::UpstreamFailed).then(|| InstancePath::from("up"));
+    row
+}
+
+pub(crate) fn attempt(run: u128, path: &str, attempt: u32) -> AttemptRow {
+    AttemptRow {
+        project: PROJECT,
+        run: run_id(run),
+        path: path.into(),
+        generation: 1,
+        attempt,
+        token: Token::new(Epoch(u32::MAX), attempt),
+        worker: WorkerId::from("w-1"),
+        state: AttemptState::Running,
+        offered_at: Wall(1),
+        started_at: Some(Wall(2)),
+        finished_at: None,
+        failure: None,
+        logs: LogSummary::default(),
+    }
+}
+
+pub(crate) fn failed(mut row: AttemptRow) -> AttemptRow {
+    row.state = AttemptState::Failed;
+    row.finished_at = Some(Wall(3));
+    row.failure = Some(Failure::new(FailureKind::Failure, "exit code 3"));
+    row.logs = LogSummary { lines: 3, dropped_lines: 1, bytes: 60, dropped_bytes: 7 };
+    row
+}
+
+pub(crate) fn event(run: u128, seq: u64) -> EventRow {
+    EventRow {
+        project: PROJECT,
+        run: run_id(run),
+        seq,
+        at: Wall(11),
+        path: Some("extract".into()),
+        generation: Some(1),
+        attempt: Some(1),
+        actor: actor(),
+        schema_version: 1,
+        kind: EventKind::TaskStarted { token: Token::new(Epoch(1), 9) },
+    }
+}
+
+pub(crate) fn workflow(name: &str) -> WorkflowRow {
+    WorkflowRow {
+        project: PROJECT,
+        name: name.into(),
+        current: Some(VersionId(1)),
+        metadata: Metadata { description: Some("d".into()), ..Metadata::default() },
+        created_at: Wall(1),
+        updated_at: Wall(2),
+    }
+}
+
+pub(crate) fn version(workflow: &str, number: i64) -> VersionRow {
+    VersionRow {
+        project: PROJECT,
+        workflow: workflow.into(),
+        version: VersionId(number),
+        digest: Digest::of(format!("{workflow} {number}").as_bytes()),
+        source: "name: etl\n".into(),
+        plan: Arc::new(plan(workflow)),
+        code: CodeRef::InPlace { root: "/code".into() },
+        created_by: actor(),
+        created_at: Wall(number.abs()),
+    }
+}
+
+fn plan(name: &str) -> Plan {
+    Plan {
+        name: name.into(),
+        metadata: Metadata::default(),
+        params: IndexMap::new(),
+        env: IndexMap::new(),
+        timeout: None,
+        body: Scope::default(),
+        finally: Scope::default(),
+        output: None,
+        code: Code::default(),
+    }
+}
+
+pub(crate) fn answer(key: &str, run: Option<u128>) -> AnswerRow {
+    AnswerRow {
+        project: PROJECT,
+        key: key.into(),
+        request: Digest::of(b"request"),
+        run: run.map(run_id),
+        answer: json!({"id": 1}),
+        expires_at: run.is_none().then_some(Wall(100)),
+    }
+}
+
+/// A row as a change.
+pub(crate) trait IntoChange {
+    fn change(self) -> Change;
+}
+
+macro_rules! into_change {
+    ($($row:ty => $variant:ident),*) => {
+        $(impl IntoChange for $row {
+            fn change(self) -> Change {
+                Change::$variant(Box::new(self))
+            }
+        })*
+    };
+}
+
+into_change!(RunRow => Run, TaskRow => Task, AttemptRow => Attempt, EventRow => Event,
+    WorkflowRow => Workflow, VersionRow => Version, AnswerRow => Answer);
