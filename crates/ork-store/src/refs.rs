@@ -4,13 +4,13 @@ use ork_core::rows::{CodeRef, RunRow, TaskRow, VersionRow};
 use ork_core::value::{Data, Digest, Value};
 
 /// The blobs of a run: its output, and what its `detail` names in the JSON form of a [`Data`].
-pub(crate) fn run(row: &RunRow, found: &mut impl FnMut(Digest)) {
+pub(crate) fn run(row: &RunRow, found: &mut dyn FnMut(Digest)) {
     row.output.iter().for_each(|output| data(output, found));
     detail(&row.detail, found);
 }
 
 /// The blobs of an instance: its inputs, its output, and those that its `detail` names.
-pub(crate) fn task(row: &TaskRow, found: &mut impl FnMut(Digest)) {
+pub(crate) fn task(row: &TaskRow, found: &mut dyn FnMut(Digest)) {
     row.inputs.iter().flat_map(|inputs| inputs.values()).for_each(|input| data(input, found));
     row.output.iter().for_each(|output| data(output, found));
     detail(&row.detail, found);
@@ -24,14 +24,14 @@ pub(crate) fn version(row: &VersionRow) -> Option<Digest> {
     }
 }
 
-fn data(value: &Data, found: &mut impl FnMut(Digest)) {
+fn data(value: &Data, found: &mut dyn FnMut(Digest)) {
     match value {
         Data::Blob { digest, .. } => found(*digest),
         Data::Inline(value) => detail(value, found),
     }
 }
 
-fn detail(value: &Value, found: &mut impl FnMut(Digest)) {
+fn detail(value: &Value, found: &mut dyn FnMut(Digest)) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| detail(item, found)),
         Value::Object(fields) => {
