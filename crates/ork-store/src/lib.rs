@@ -3,9 +3,11 @@
 //! A store keeps what it is given and gives it back; it knows no rule about states.
 
 mod check;
+mod dir;
 mod memory;
 mod page;
 mod refs;
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -20,7 +22,9 @@ use ork_core::time::{Span, Wall};
 use ork_core::value::Digest;
 use serde::{Deserialize, Serialize};
 
+pub use dir::{DataDir, DirError, Holder};
 pub use memory::Memory;
+pub use sqlite::Sqlite;
 
 /// Counts commits of a store from 1, without gaps.
 #[derive(

@@ -26,6 +26,15 @@ macro_rules! conformance {
                 super::$case(std::sync::Arc::new(ork_store::Memory::new())).await;
             })*
         }
+
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $case() {
+                let dir = tempfile::tempdir().unwrap();
+                let held = ork_store::DataDir::open(dir.path()).unwrap();
+                super::$case(std::sync::Arc::new(ork_store::Sqlite::open(held).unwrap())).await;
+            })*
+        }
     };
 }
 

@@ -1,0 +1,137 @@
+-- Columns are what rows are found, ordered and guarded by; `row` is the whole row as JSON.
+
+CREATE TABLE store (
+    id         INTEGER PRIMARY KEY CHECK (id = 1),
+    epoch      INTEGER NOT NULL CHECK (epoch >= 0),
+    commit_seq INTEGER NOT NULL CHECK (commit_seq >= 0)
+) STRICT;
+INSERT INTO store (id, epoch, commit_seq) VALUES (1, 0, 0);
+
+CREATE TABLE runs (
+    project     INTEGER NOT NULL,
+    id          BLOB    NOT NULL CHECK (length(id) = 16),
+    workflow    TEXT    NOT NULL,
+    version     INTEGER NOT NULL,
+    trigger     TEXT    NOT NULL,
+    labels      TEXT    NOT NULL CHECK (json_valid(labels)),
+    state       TEXT    NOT NULL
+                CHECK (state IN ('pending', 'running', 'success', 'failed', 'cancelled', 'skipped')),
+    run_attempt INTEGER NOT NULL CHECK (run_attempt >= 1),
+    created_at  INTEGER NOT NULL,
+    finished_at INTEGER,
+    row         TEXT    NOT NULL CHECK (json_valid(row)),
+    CHECK ((state IN ('pending', 'running')) = (finished_at IS NULL)),
+    PRIMARY KEY (project, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX runs_by_time ON runs (project, created_at, id);
+CREATE INDEX runs_by_workflow ON runs (project, workflow, created_at, id);
+CREATE INDEX runs_by_state ON runs (project, state, created_at, id);
+CREATE INDEX runs_by_workflow_state ON runs (project, workflow, state, created_at, id);
+CREATE INDEX runs_by_trigger ON runs (project, trigger, created_at, id);
+CREATE INDEX runs_of_drafts ON runs (project, workflow, version) WHERE version < 0;
+CREATE INDEX runs_open ON runs (id, project) WHERE finished_at IS NULL;
+CREATE INDEX runs_ended ON runs (finished_at, id, project) WHERE finished_at IS NOT NULL;
+CREATE INDEX runs_surplus ON runs (project, workflow, created_at, id, finished_at)
+    WHERE finished_at IS NOT NULL;
+
+CREATE TABLE run_labels (
+    project    INTEGER NOT NULL,
+    key        TEXT    NOT NULL,
+    value      TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    run        BLOB    NOT NULL,
+    PRIMARY KEY (project, key, value, created_at, run)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tasks (
+    project     INTEGER NOT NULL,
+    run         BLOB    NOT NULL CHECK (length(run) = 16),
+    path        TEXT    NOT NULL,
+    ordinal     INTEGER NOT NULL CHECK (ordinal >= 0),
+    generation  INTEGER NOT NULL CHECK (generation >= 1),
+    state       TEXT    NOT NULL
+                CHECK (state IN ('pending', 'queued', 'dispatched', 'running', 'deferred', 'stopping',
+                                 'success', 'failed', 'skipped', 'upstream_failed', 'cancelled')),
+    finished_at INTEGER,
+    row         TEXT    NOT NULL CHECK (json_valid(row)),
+    CHECK ((state IN ('success', 'failed', 'skipped', 'upstream_failed', 'cancelled'))
+           = (finished_at IS NOT NULL)),
+    PRIMARY KEY (project, run, path)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tasks_by_ordinal ON tasks (project, run, ordinal, path);
+CREATE INDEX tasks_by_state ON tasks (project, run, state, ordinal, path);
+
+CREATE TABLE attempts (
+    project     INTEGER NOT NULL,
+    run         BLOB    NOT NULL CHECK (length(run) = 16),
+    path        TEXT    NOT NULL,
+    generation  INTEGER NOT NULL CHECK (generation >= 1),
+    attempt     INTEGER NOT NULL CHECK (attempt >= 1),
+    state       TEXT    NOT NULL
+                CHECK (state IN ('dispatched', 'running', 'stopping',
+                                 'success', 'failed', 'cancelled', 'lost')),
+    finished_at INTEGER,
+    row         TEXT    NOT NULL CHECK (json_valid(row)),
+    CHECK ((state IN ('dispatched', 'running', 'stopping')) = (finished_at IS NULL)),
+    PRIMARY KEY (project, run, path, generation, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX attempts_open ON attempts (project, run) WHERE finished_at IS NULL;
+
+-- place = commit_seq * 1024 + position: the order of commits is the order of the table.
+CREATE TABLE events (
+    place   INTEGER PRIMARY KEY,
+    project INTEGER NOT NULL,
+    run     BLOB    NOT NULL CHECK (length(run) = 16),
+    seq     INTEGER NOT NULL CHECK (seq >= 1),
+    row     TEXT    NOT NULL CHECK (json_valid(row))
+) STRICT;
+CREATE UNIQUE INDEX events_by_run ON events (project, run, seq);
+
+CREATE TABLE workflows (
+    project INTEGER NOT NULL,
+    name    TEXT    NOT NULL,
+    current INTEGER CHECK (current >= 1),
+    row     TEXT    NOT NULL CHECK (json_valid(row)),
+    PRIMARY KEY (project, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE versions (
+    project    INTEGER NOT NULL,
+    workflow   TEXT    NOT NULL,
+    version    INTEGER NOT NULL CHECK (version <> 0),
+    digest     BLOB    NOT NULL CHECK (length(digest) = 32),
+    bundle     BLOB    CHECK (length(bundle) = 32),
+    created_at INTEGER NOT NULL,
+    row        TEXT    NOT NULL CHECK (json_valid(row)),
+    PRIMARY KEY (project, workflow, version)
+) STRICT;
+CREATE UNIQUE INDEX versions_by_digest ON versions (project, workflow, version < 0, digest);
+CREATE INDEX versions_by_bundle ON versions (bundle) WHERE bundle IS NOT NULL;
+CREATE INDEX versions_drafts ON versions (created_at) WHERE version < 0;
+
+CREATE TABLE answers (
+    project    INTEGER NOT NULL,
+    key        TEXT    NOT NULL,
+    run        BLOB    CHECK (length(run) = 16),
+    expires_at INTEGER,
+    row        TEXT    NOT NULL CHECK (json_valid(row)),
+    PRIMARY KEY (project, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_by_run ON answers (project, run) WHERE run IS NOT NULL;
+CREATE INDEX answers_by_end ON answers (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The blobs that the rows of a run refer to.
+CREATE TABLE run_blobs (
+    project INTEGER NOT NULL,
+    run     BLOB    NOT NULL CHECK (length(run) = 16),
+    digest  BLOB    NOT NULL CHECK (length(digest) = 32),
+    PRIMARY KEY (project, run, digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX run_blobs_by_digest ON run_blobs (digest);
+
+-- Runs whose row is gone and whose other rows are being removed.
+CREATE TABLE removed (
+    project INTEGER NOT NULL,
+    run     BLOB    NOT NULL,
+    PRIMARY KEY (project, run)
+) STRICT, WITHOUT ROWID;

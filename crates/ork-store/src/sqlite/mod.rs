@@ -1,0 +1,305 @@
+//! A store in one SQLite file, for one server.
+//!
+//! One thread writes, each commit a transaction that is on disk (`synchronous=FULL`) before it is
+//! answered; a few read-only connections answer queries beside it. A process that is killed leaves
+//! every commit that was answered, and perhaps the one that was not.
+
+pub(crate) mod error;
+mod read;
+mod schema;
+mod write;
+mod writer;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
+use ork_core::rows::{
+    ActiveRun, AnswerRow, AttemptRow, Change, RunRow, TaskRow, VersionId, VersionRow, WorkflowRow,
+};
+use ork_core::run::TaskState;
+use ork_core::time::Wall;
+use ork_core::value::Digest;
+use rusqlite::{Connection, params};
+use tokio::sync::Semaphore;
+
+use crate::{
+    CommitSeq, Committed, DataDir, Items, Page, Result, Retention, RunFilter, Store, StoreError,
+    page,
+};
+
+/// Connections for reading; each is opened when it is first needed.
+const READERS: usize = 4;
+
+/// A store in `ork.db` of a data directory.
+pub struct Sqlite {
+    writer: writer::Writer,
+    readers: Arc<Readers>,
+    /// Held until the writer is gone.
+    _dir: Arc<DataDir>,
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sqlite").field(&self.readers.path).finish()
+    }
+}
+
+struct Readers {
+    path: PathBuf,
+    places: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Sqlite {
+    /// Opens the store of a data directory, makes it if there is none, and brings its schema up
+    /// to date. Blocks for a few milliseconds.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when a newer program has changed its schema, or when the file is no
+    /// database.
+    pub fn open(dir: Arc<DataDir>) -> Result<Self> {
+        let path = dir.path().join("ork.db");
+        let writer = writer::Writer::start(schema::open_writer(&path)?, path.clone())?;
+        let (places, idle) = (Semaphore::new(READERS), Mutex::default());
+        Ok(Self { writer, readers: Arc::new(Readers { path, places, idle }), _dir: dir })
+    }
+
+    /// Reads one state of the store, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let stopped = |error: &dyn fmt::Display| StoreError::Retryable(error.to_string());
+        let place = self.readers.places.acquire().await.map_err(|error| stopped(&error))?;
+        let readers = self.readers.clone();
+        let read = tokio::task::spawn_blocking(move || readers.snapshot(work));
+        let result = read.await.map_err(|error| stopped(&error))?;
+        drop(place);
+        result
+    }
+}
+
+impl Readers {
+    fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let db = match self.lock().pop() {
+            Some(db) => db,
+            None => schema::open_reader(&self.path)?,
+        };
+        let step = |sql| db.prepare_cached(sql).and_then(|mut step| step.execute([]));
+        step("BEGIN").map_err(error::failed("read"))?;
+        let value = work(&db)?;
+        step("COMMIT").map_err(error::failed("read"))?;
+        self.lock().push(db);
+        Ok(value)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn lead(&self) -> Result<Epoch> {
+        self.writer.write(write::lead).await
+    }
+
+    async fn load_active(&self) -> Result<Vec<ActiveRun>> {
+        self.read(read::load_active).await
+    }
+
+    async fn load_run(&self, project: ProjectId, run: RunId) -> Result<Option<ActiveRun>> {
+        self.read(move |db| read::load_run(db, project, run)).await
+    }
+
+    async fn commit(&self, epoch: Epoch, changes: Arc<[Change]>) -> Result<CommitSeq> {
+        self.writer.write(move |db| write::commit(db, epoch, &changes)).await
+    }
+
+    async fn last_commit(&self) -> Result<CommitSeq> {
+        self.read(|db| read::one(db, "SELECT commit_seq FROM store", []).map(CommitSeq)).await
+    }
+
+    async fn run(&self, project: ProjectId, run: RunId) -> Result<Option<RunRow>> {
+        self.read(move |db| read::find(db, read::RUN, params![project.0, run.0.as_bytes()])).await
+    }
+
+    async fn runs(
+        &self,
+        project: ProjectId,
+        filter: &RunFilter,
+        page: &Page,
+    ) -> Result<Items<RunRow>> {
+        let after: Option<(Wall, RunId)> = page::after(page)?;
+        let (filter, limit) = (filter.clone(), page.limit);
+        let rows = self.read(move |db| read::runs(db, project, &filter, after, limit + 1)).await?;
+        Ok(page::items(rows, limit, |row: &RunRow| (row.created_at, row.id)))
+    }
+
+    async fn task(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        path: &InstancePath,
+    ) -> Result<Option<TaskRow>> {
+        let path = path.clone();
+        let sql = "SELECT row FROM tasks WHERE project = ?1 AND run = ?2 AND path = ?3";
+        let key = move |db: &_| {
+            read::find(db, sql, params![project.0, run.0.as_bytes(), path.as_str()])
+        };
+        self.read(key).await
+    }
+
+    async fn tasks(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        states: &[TaskState],
+        page: &Page,
+    ) -> Result<Items<TaskRow>> {
+        let after: Option<(u32, InstancePath)> = page::after(page)?;
+        let (states, limit) = (states.to_vec(), page.limit);
+        let rows = self
+            .read(move |db| read::tasks(db, project, run, &states, after, limit + 1))
+            .await?;
+        Ok(page::items(rows, limit, |row: &TaskRow| (row.ordinal, row.path.clone())))
+    }
+
+    async fn attempts(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        path: &InstancePath,
+        page: &Page,
+    ) -> Result<Items<AttemptRow>> {
+        let after: Option<(u32, u32)> = page::after(page)?;
+        let (path, limit) = (path.clone(), page.limit);
+        let rows = self
+            .read(move |db| read::attempts(db, (project, run, &path), after, limit + 1))
+            .await?;
+        Ok(page::items(rows, limit, |row: &AttemptRow| (row.generation, row.attempt)))
+    }
+
+    async fn events(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Committed>> {
+        page::limit(limit)?;
+        let sql = "SELECT place, row FROM events WHERE project = ?1 AND run = ?2 AND seq > ?3
+                   ORDER BY seq LIMIT ?4";
+        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+        let key = move |db: &_| {
+            read::events(db, sql, params![project.0, run.0.as_bytes(), seq, limit])
+        };
+        self.read(key).await
+    }
+
+    async fn feed(&self, after: (CommitSeq, u32), limit: usize) -> Result<Vec<Committed>> {
+        page::limit(limit)?;
+        let sql = "SELECT place, row FROM events WHERE place > ?1 ORDER BY place LIMIT ?2";
+        let place = write::place(after.0, after.1);
+        self.read(move |db| read::events(db, sql, params![place, limit])).await
+    }
+
+    async fn workflow(&self, project: ProjectId, name: &str) -> Result<Option<WorkflowRow>> {
+        let name = name.to_owned();
+        let sql = "SELECT row FROM workflows WHERE project = ?1 AND name = ?2";
+        self.read(move |db| read::find(db, sql, params![project.0, name])).await
+    }
+
+    async fn workflows(&self, project: ProjectId, page: &Page) -> Result<Items<WorkflowRow>> {
+        let after: String = page::after(page)?.unwrap_or_default();
+        let limit = page.limit;
+        let sql = "SELECT row FROM workflows WHERE project = ?1 AND name > ?2
+                   ORDER BY name LIMIT ?3";
+        let rows = self.read(move |db| read::list(db, sql, params![project.0, after, limit + 1]));
+        Ok(page::items(rows.await?, limit, |row: &WorkflowRow| row.name.clone()))
+    }
+
+    async fn version(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        version: VersionId,
+    ) -> Result<Option<VersionRow>> {
+        let workflow = workflow.to_owned();
+        let key = move |db: &_| read::find(db, read::VERSION, params![project.0, workflow, version.0]);
+        self.read(key).await
+    }
+
+    async fn versions(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        page: &Page,
+    ) -> Result<Items<VersionRow>> {
+        let before = page::after(page)?.unwrap_or(VersionId(i64::MAX));
+        let (workflow, limit) = (workflow.to_owned(), page.limit);
+        let sql = "SELECT row FROM versions
+                   WHERE project = ?1 AND workflow = ?2 AND version > 0 AND version < ?3
+                   ORDER BY version DESC LIMIT ?4";
+        let list = move |db: &_| {
+            read::list(db, sql, params![project.0, workflow, before.0, limit + 1])
+        };
+        Ok(page::items(self.read(list).await?, limit, |row: &VersionRow| row.version))
+    }
+
+    async fn version_by_digest(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        digest: &Digest,
+        draft: bool,
+    ) -> Result<Option<VersionRow>> {
+        let (workflow, digest) = (workflow.to_owned(), digest.0);
+        let sql = "SELECT row FROM versions
+                   WHERE project = ?1 AND workflow = ?2 AND (version < 0) = ?3 AND digest = ?4";
+        self.read(move |db| read::find(db, sql, params![project.0, workflow, draft, digest])).await
+    }
+
+    async fn version_numbers(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+    ) -> Result<(VersionId, VersionId)> {
+        let workflow = workflow.to_owned();
+        let sql = "SELECT max(0, coalesce((SELECT max(version) FROM versions
+                       WHERE project = ?1 AND workflow = ?2), 0)),
+                   min(0, coalesce((SELECT min(version) FROM versions
+                       WHERE project = ?1 AND workflow = ?2), 0))";
+        let numbers = move |db: &Connection| {
+            let mut statement = db.prepare_cached(sql).map_err(error::failed("read"))?;
+            let row = statement.query_row(params![project.0, workflow], |row| {
+                Ok((VersionId(row.get(0)?), VersionId(row.get(1)?)))
+            });
+            row.map_err(error::failed("read"))
+        };
+        self.read(numbers).await
+    }
+
+    async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>> {
+        let key = key.to_owned();
+        let sql = "SELECT row FROM answers WHERE project = ?1 AND key = ?2";
+        self.read(move |db| read::find(db, sql, params![project.0, key])).await
+    }
+
+    async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
+        let digests = digests.to_vec();
+        self.read(move |db| read::unreferenced(db, &digests)).await
+    }
+
+    async fn prune(&self, epoch: Epoch, retention: &Retention) -> Result<Vec<(ProjectId, RunId)>> {
+        let asked = *retention;
+        let runs = self.read(move |db| read::surplus(db, &asked)).await?;
+        let chosen = runs.clone();
+        self.writer.write(move |db| write::remove(db, epoch, &chosen)).await?;
+        while self.writer.write(move |db| write::sweep(db, epoch, asked.now)).await? {}
+        Ok(runs)
+    }
+}
