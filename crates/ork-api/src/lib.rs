@@ -2,6 +2,7 @@
 //! and a typed client.
 
 pub mod client;
+pub mod encode;
 pub mod problem;
 mod schema;
 pub mod stamp;

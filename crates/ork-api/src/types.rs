@@ -22,7 +22,7 @@ pub const DEFAULT_LIMIT: usize = 50;
 pub const MAX_LIMIT: usize = 500;
 
 /// How many lines a part of a log has at most.
-pub const MAX_LOG_LINES: usize = 10_000;
+pub const MAX_LOG_LINES: usize = 1_000;
 
 /// The largest code bundle, in bytes.
 pub const MAX_BUNDLE: usize = 100 << 20;
@@ -299,10 +299,15 @@ pub struct NewRun {
     /// A file with its code in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft: Option<Draft>,
-    /// Its params by name. Text stands for a date or a time where one is declared.
+    /// Its params by name, as JSON. Text stands for a date or a time where one is declared.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Value>)]
     pub params: IndexMap<String, Value>,
+    /// Params as a person types them, read by their declared types: `str` verbatim, lists as
+    /// `a,b` or JSON, others as JSON or ISO dates.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub params_text: IndexMap<String, String>,
     /// What the run is for, ISO 8601 with an offset (now).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logical_time: Option<String>,
@@ -518,6 +523,26 @@ pub struct LogLine {
     pub level: Level,
     /// Its text, without a line end.
     pub text: String,
+    /// Bytes at its end that were not kept, since it is longer than a line may be.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut: u64,
+    /// What was not kept before this line, since the attempt wrote more than its cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+}
+
+/// Lines of a log that were not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Gap {
+    /// How many lines.
+    pub lines: u64,
+    /// How many bytes of text.
+    pub bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Which lines of an attempt are wanted.
@@ -534,9 +559,9 @@ pub struct LogQuery {
     /// Lines after this one (0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// Only the last so many lines; not with `after`.
+    /// Only the last so many lines, at most 1,000; not with `after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tail: Option<u64>,
+    pub tail: Option<usize>,
     /// Only lines that matter at least so much.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(schema_with = schema::level)]
@@ -548,7 +573,7 @@ pub struct LogQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(schema_with = schema::stream)]
     pub stream: Option<Stream>,
-    /// How many lines at most: 1 to 10,000 (1,000). Not with `follow`.
+    /// How many lines at most: 1 to 1,000 (1,000). Not with `follow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Go on with new lines until the attempt has ended (false).
@@ -629,8 +654,9 @@ pub struct EventQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct StreamQuery {
-    /// With commas between, at most 16: `run:ID` (the events of a run), `project:NAME` (those of
-    /// all its runs), `logs:ID` (the lines of all instances of a run), `logs:ID/PATH` (of one).
+    /// With commas between, at most 16: `run:ID` (the events of a run, from its first),
+    /// `project:NAME` (those of all its runs, from now on), `logs:ID` (the lines of all instances
+    /// of a run), `logs:ID/PATH` (of one).
     pub topics: String,
     /// `Last-Event-ID` for clients that cannot send the header.
     #[serde(default, skip_serializing_if = "Option::is_none")]

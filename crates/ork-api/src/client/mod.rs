@@ -1,6 +1,5 @@
 //! A typed client of the API. The CLI, tests and tools use it and nothing else.
 
-mod encode;
 mod stream;
 mod transport;
 
@@ -15,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::stream::{EventStream, LogStream, Streamed, StreamedItem};
 pub use self::transport::{Body, Http, Transport, TransportError};
+use crate::encode::{query, segment};
 use crate::problem::{self, Code, Problem};
 use crate::types::{
     Attempt, Blob, Cancel, Deploy, Deployed, Event, EventQuery, Explanation, Health, LOG_COMPLETE,
@@ -23,8 +23,6 @@ use crate::types::{
 };
 use ork_core::ids::RunId;
 use ork_core::value::Digest;
-
-use self::encode::{query, segment};
 
 /// The largest answer that is read whole, in bytes; streams have no such limit.
 pub const MAX_ANSWER: usize = 256 << 20;

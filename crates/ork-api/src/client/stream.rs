@@ -6,8 +6,8 @@ use bytes::{Buf as _, BytesMut};
 use http::{Request, header};
 use http_body_util::BodyExt as _;
 
-use super::encode::query;
 use super::{Body, Client, ClientError, Result, read};
+use crate::encode::query;
 use crate::problem::Code;
 use crate::types::{Event, LogChunk, LogLine, Reset, StreamQuery};
 

@@ -1,4 +1,4 @@
-//! Paths and queries.
+//! Names and values in paths and queries.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// `text` as one segment of a path, or as a name or value in a query.
-pub(super) fn segment(text: &str) -> String {
+pub fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -18,8 +18,24 @@ pub(super) fn segment(text: &str) -> String {
     encoded
 }
 
+/// The text that [`segment`] made; none for what is no such text.
+pub fn unsegment(encoded: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (high, low) = (rest.next()?, rest.next()?);
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        bytes.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// The fields of `fields` as a query, with its `?`; empty where there are none.
-pub(super) fn query(fields: &impl Serialize) -> String {
+pub fn query(fields: &impl Serialize) -> String {
     let Ok(Value::Object(fields)) = serde_json::to_value(fields) else { return String::new() };
     let pairs = fields.iter().filter_map(|(name, value)| {
         let text = match value {
@@ -48,6 +64,14 @@ mod tests {
             ("..", ".."),
         ] {
             assert_eq!(segment(text), encoded);
+            assert_eq!(unsegment(encoded).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn what_is_no_segment() {
+        for text in ["%", "%4", "%zz", "%FF", "a%"] {
+            assert_eq!(unsegment(text), None, "{text}");
         }
     }
 
