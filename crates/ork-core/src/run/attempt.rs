@@ -85,6 +85,10 @@ impl Run {
     pub(super) fn offer_again(&mut self, ix: Ix, cx: &mut Cx<'_>) {
         let Phase::Offered { lease, confirmed: false } = &self.instance(ix).phase else { return };
         let (token, worker) = (lease.token, lease.worker.clone());
+        if self.instance(ix).due.is_none() {
+            let claim = cx.now.mono + cx.desk.config.claim;
+            self.arm(ix, claim, cx.desk);
+        }
         match self.prepare(ix, cx) {
             Ok(work) => {
                 self.unpark(ix, cx.desk);

@@ -80,6 +80,10 @@ impl Machine {
             Phase::Queued { hold: Hold::Retry, .. } => instance.due.is_some(),
             Phase::Queued { hold: Hold::Values, .. } => !missing.is_empty(),
             Phase::Stopping(_) => instance.due.is_some(),
+            Phase::Offered { lease, confirmed: false } => {
+                let worker = self.desk.workers.get(&lease.worker);
+                instance.due.is_some() || worker.is_some_and(|worker| !worker.joined)
+            }
             Phase::Offered { .. } | Phase::Running(_) | Phase::Over(_) => true,
         };
         (!reachable).then_some("nothing will ever wake it")

@@ -72,7 +72,8 @@ impl Run {
                 Ok(Err(Refusal { code: RefusalCode::Conflict, message }))
             }
             _ => {
-                let failure = Failure::new(FailureKind::Cancelled, "it was cancelled");
+                let message = format!("cancelled by {}", cx.by.name);
+                let failure = Failure::new(FailureKind::Cancelled, message);
                 self.halt(ix, StopReason::Cancelled, &failure, cx)?;
                 self.drain(cx)?;
                 Ok(Ok(Answer::Done))

@@ -6,7 +6,7 @@ use crate::lang::expr::EvalError;
 use crate::plan::TriggerRule;
 use crate::rows::LogSummary;
 use crate::run::active::{BodyEnd, Cx, Part, Run, RunStop, Stage};
-use crate::run::instance::{Ix, Phase};
+use crate::run::instance::{Instance, Ix, Phase};
 use crate::run::rule::{Verdict, decides};
 use crate::run::scope::fit;
 use crate::run::timers::Owner;
@@ -224,13 +224,14 @@ impl Run {
     fn task_failed(&self, failed: &[String]) -> Failure {
         if let [path] = failed {
             let instance = self.by_path.get(path.as_str()).map(|ix| self.instance(*ix));
-            let verb = match instance.map(|i| i.state()) {
-                Some(TaskState::Cancelled) => "was cancelled",
-                _ => "failed",
+            let why = instance.and_then(|i| i.failure.as_ref()).map(|failure| &*failure.message);
+            let message = match (instance.map(Instance::state), why) {
+                (Some(TaskState::Cancelled), Some(why)) => format!("{path} was {why}"),
+                (Some(TaskState::Cancelled), None) => format!("{path} was cancelled"),
+                (_, Some(why)) => format!("{path} failed: {why}"),
+                (_, None) => format!("{path} failed"),
             };
-            let why = instance.and_then(|i| i.failure.as_ref());
-            let why = why.map_or_else(String::new, |failure| format!(": {}", failure.message));
-            return Failure::new(FailureKind::TaskFailed, format!("{path} {verb}{why}"));
+            return Failure::new(FailureKind::TaskFailed, message);
         }
         let more = match failed.len().saturating_sub(NAMES) {
             0 => String::new(),
