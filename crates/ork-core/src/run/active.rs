@@ -34,6 +34,8 @@ pub(super) struct Desk {
     pub(super) touched: Vec<RunId>,
     /// Runs that wait for admission.
     pub(super) starting: VecDeque<RunId>,
+    /// Runs that had more to do than one commit should carry.
+    pub(super) backlog: Vec<RunId>,
     /// The name of the one queue, shared.
     pub(super) queue: Arc<str>,
 }
@@ -51,6 +53,7 @@ impl Desk {
             values,
             touched: Vec::new(),
             starting: VecDeque::new(),
+            backlog: Vec::new(),
             queue: DEFAULT_QUEUE.into(),
         }
     }
@@ -214,7 +217,8 @@ pub(super) struct BodyEnd {
 pub(super) struct Run {
     pub(super) id: RunId,
     pub(super) facts: Facts,
-    pub(super) run_attempt: u32,
+    /// The number of the run attempt.
+    pub(super) round: u32,
     pub(super) stage: Stage,
     pub(super) stop: Option<RunStop>,
     /// When the run times out.
@@ -229,8 +233,12 @@ pub(super) struct Run {
     pub(super) instances: Vec<Instance>,
     pub(super) by_path: Map<InstancePath, Ix>,
     pub(super) levels: Vec<Level>,
-    /// Instances whose rule may have an answer now.
+    /// Instances whose rule may have an answer now, or that are to be ended.
     pub(super) todo: VecDeque<Ix>,
+    /// How many of those were decided since rows were written.
+    pub(super) decided: usize,
+    /// The first instance that has had no row yet unless something happened to it.
+    pub(super) unwritten: usize,
     pub(super) seq: u64,
     /// Whether the run's own row is to be written.
     pub(super) dirty: bool,
@@ -249,7 +257,7 @@ impl Run {
         let mut run = Self {
             id,
             facts,
-            run_attempt: 1,
+            round: 1,
             stage: Stage::Pending,
             stop: None,
             due: None,
@@ -263,6 +271,8 @@ impl Run {
             by_path: Map::default(),
             levels: Vec::new(),
             todo: VecDeque::new(),
+            decided: 0,
+            unwritten: usize::MAX,
             seq: 0,
             dirty: false,
             written: Vec::new(),

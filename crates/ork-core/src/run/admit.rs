@@ -16,7 +16,7 @@ pub(super) enum Gate {
     Values,
     NoWorker,
     NoSlot,
-    /// It is under way or over: there is nothing to admit.
+    /// It is under way, over, or about to be ended: there is nothing to admit.
     Past,
 }
 
@@ -25,6 +25,7 @@ impl Run {
     pub(super) fn gate(&self, ix: Ix, desk: &Desk) -> Option<Gate> {
         let instance = self.instance(ix);
         match &instance.phase {
+            Phase::Queued { .. } | Phase::Pending if self.is_ended(ix) => Some(Gate::Past),
             Phase::Queued { hold: Hold::Ready, .. } => room(&desk.queue, desk),
             Phase::Queued { hold: Hold::Retry, .. } => Some(Gate::Retry),
             Phase::Queued { hold: Hold::Values, .. } => Some(Gate::Values),
@@ -95,7 +96,8 @@ impl Machine {
                 let Some(key) = self.desk.ready.take(&queue) else { break };
                 self.step(key.run, now, out, |run, cx| match run.gate(key.ix, cx.desk) {
                     None => run.offer(key.ix, &worker, cx),
-                    Some(_) => Ok(()),
+                    // It is to be ended with its run; that was not its turn yet.
+                    Some(_) => run.decide(key.ix, cx).and_then(|()| run.drain(cx)),
                 });
             }
         }

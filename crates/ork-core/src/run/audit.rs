@@ -35,7 +35,8 @@ impl Machine {
             }
         };
         expect(!matches!(run.stage, Stage::Over(_)), "is over and still held");
-        expect(run.todo.is_empty(), "something is still to be decided");
+        let backlog = self.desk.backlog.contains(&id);
+        expect(!run.has_more() || backlog, "something is to be done and nobody will");
         for level in 0..run.levels.len() {
             expect(run.levels[level].open == run.open_in(level), "open instances miscounted");
         }
@@ -75,24 +76,19 @@ impl Machine {
             }
         }
         let reachable = match &instance.phase {
-            Phase::Pending => self.is_waiting(run, ix) || !missing.is_empty(),
-            Phase::Queued { hold: Hold::Ready, .. } => true,
-            Phase::Queued { hold: Hold::Retry, .. } => instance.due.is_some(),
+            Phase::Pending => is_waiting(run, ix) || !missing.is_empty(),
             Phase::Queued { hold: Hold::Values, .. } => !missing.is_empty(),
-            Phase::Stopping(_) => instance.due.is_some(),
+            Phase::Queued { hold: Hold::Retry, .. } | Phase::Stopping(_) => instance.due.is_some(),
             Phase::Offered { lease, confirmed: false } => {
                 let worker = self.desk.workers.get(&lease.worker);
                 instance.due.is_some() || worker.is_some_and(|worker| !worker.joined)
             }
-            Phase::Offered { .. } | Phase::Running(_) | Phase::Over(_) => true,
+            Phase::Queued { hold: Hold::Ready, .. }
+            | Phase::Offered { confirmed: true, .. }
+            | Phase::Running(_)
+            | Phase::Over(_) => true,
         };
-        (!reachable).then_some("nothing will ever wake it")
-    }
-
-    /// Whether something that is still open decides a pending instance.
-    fn is_waiting(&self, run: &Run, ix: Ix) -> bool {
-        let rule = run.task(ix).trigger_rule;
-        !run.is_open(ix) || run.instance(ix).tally.verdict(rule) == Verdict::Wait
+        (!reachable && run.todo.is_empty()).then_some("nothing will ever wake it")
     }
 
     fn check_workers(&self, found: &mut Vec<Violation>) {
@@ -115,4 +111,10 @@ impl Machine {
             found.push(Violation("the lists of workers with room are wrong".into()));
         }
     }
+}
+
+/// Whether something that is still open decides a pending instance.
+fn is_waiting(run: &Run, ix: Ix) -> bool {
+    let rule = run.task(ix).trigger_rule;
+    !run.is_open(ix) || run.instance(ix).tally.verdict(rule) == Verdict::Wait
 }

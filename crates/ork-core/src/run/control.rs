@@ -22,9 +22,7 @@ impl Run {
         };
         self.log(event, cx);
         self.dirty = true;
-        for ix in (0..self.instances.len()).map(Ix::new) {
-            self.mark(ix, cx.desk);
-        }
+        self.unwritten = 0;
     }
 
     /// A run that was loaded goes on from where it stood.
@@ -33,7 +31,9 @@ impl Run {
             Stage::Pending => cx.desk.starting.push_back(self.id),
             Stage::Over(_) => self.touch(cx.desk),
             Stage::Body | Stage::Finally | Stage::Output => {
-                self.todo.extend(self.levels[0].all());
+                let open = (0..).map(Ix).zip(&self.instances);
+                let open = open.filter(|(_, instance)| !instance.state().is_terminal());
+                self.todo = open.map(|(ix, _)| ix).collect();
                 self.drain(cx)?;
             }
         }

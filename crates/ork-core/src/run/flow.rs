@@ -17,6 +17,11 @@ use crate::value::Data;
 /// How many names a message lists.
 const NAMES: usize = 5;
 
+/// The most instances of a run that are decided between two commits. Each makes a handful of
+/// changes, so that a commit stays small however wide a run is. What is left is decided for the
+/// next commit; after a crash it is found again, since it is a matter of what is durable.
+pub(super) const BURST: usize = 200;
+
 /// How a generation ends.
 #[derive(Default)]
 pub(super) struct Ending {
@@ -43,7 +48,7 @@ impl Run {
         if let Some(at) = self.due {
             cx.desk.timers.set(at, Owner::Run(self.id));
         }
-        self.log(EventKind::RunStarted { run_attempt: self.run_attempt }, cx);
+        self.log(EventKind::RunStarted { run_attempt: self.round }, cx);
         self.todo.extend(self.levels[0].all());
         self.drain(cx)
     }
@@ -51,8 +56,15 @@ impl Run {
     /// Decides all that can be decided.
     pub(super) fn drain(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         loop {
-            while let Some(ix) = self.todo.pop_front() {
-                self.resolve(ix, cx)?;
+            while self.decided < BURST {
+                let Some(ix) = self.todo.pop_front() else { break };
+                let before = self.seq;
+                self.decide(ix, cx)?;
+                self.decided += usize::from(self.seq > before);
+            }
+            if !self.todo.is_empty() {
+                self.touch(cx.desk);
+                return Ok(());
             }
             if !self.advance(cx) {
                 return Ok(());
@@ -93,15 +105,27 @@ impl Run {
         }
     }
 
-    /// Decides whether a pending instance may start.
+    /// Ends an instance that is to be ended, or decides whether a pending one may start.
+    pub(super) fn decide(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let stop = self.stop.filter(|_| self.is_ended(ix));
+        match stop {
+            Some(stop) => self.halt(ix, stop.reason, &self.stopped(stop.reason), cx),
+            None => self.resolve(ix, cx),
+        }
+    }
+
+    /// What an instance that is ended with its run fails of.
+    fn stopped(&self, reason: StopReason) -> Failure {
+        match reason {
+            StopReason::TimedOut => self.timed_out(),
+            _ => Failure::new(FailureKind::Cancelled, "the run was cancelled"),
+        }
+    }
+
     fn resolve(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         let instance = self.instance(ix);
         let waits = instance.parked.as_ref().is_some_and(|parked| !parked.missing.is_empty());
-        if !matches!(instance.phase, Phase::Pending)
-            || waits
-            || !self.is_open(ix)
-            || self.is_ended(ix)
-        {
+        if !matches!(instance.phase, Phase::Pending) || waits || !self.is_open(ix) {
             return Ok(());
         }
         let rule = self.task(ix).trigger_rule;
@@ -285,13 +309,17 @@ impl Run {
         self.dirty = true;
         let RunStop { reason, forced } = stop;
         self.log(EventKind::RunStopping { reason, forced }, cx);
-        let failure = match reason {
-            StopReason::TimedOut => self.timed_out(),
-            _ => Failure::new(FailureKind::Cancelled, "the run was cancelled"),
-        };
-        let all = (0..self.instances.len()).map(Ix::new);
-        for ix in all.filter(|ix| self.is_ended(*ix)).collect::<Vec<_>>() {
-            self.halt(ix, reason, &failure, cx)?;
+        let failure = self.stopped(reason);
+        for ix in (0..self.instances.len())
+            .map(Ix::new)
+            .filter(|ix| self.is_ended(*ix))
+            .collect::<Vec<_>>()
+        {
+            if self.instance(ix).phase.lease().is_some() {
+                self.halt(ix, reason, &failure, cx)?;
+            } else {
+                self.todo.push_back(ix);
+            }
         }
         if self.stage == Stage::Pending {
             self.stage = Stage::Body;

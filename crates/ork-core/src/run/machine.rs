@@ -193,8 +193,10 @@ impl Machine {
             let (run, restored) = Run::restore(active, &mut cx);
             self.runs.insert(id, run);
             self.step(id, now, out, |run, cx| match restored {
-                Ok(()) => run.go_on(cx),
-                Err(why) => run.set_aside(format!("cannot be loaded: {why}"), cx),
+                Err(why) if !matches!(run.stage, Stage::Over(_)) => {
+                    run.set_aside(format!("cannot be loaded: {why}"), cx)
+                }
+                _ => run.go_on(cx),
             });
         }
     }
@@ -206,13 +208,17 @@ impl Machine {
     pub fn apply(&mut self, command: Command, now: Now, out: &mut Out) -> Result<Answer, Refusal> {
         self.notice(now);
         match command {
-            Command::Create(new) => self.create(*new, now, out),
+            Command::Create(new) => {
+                self.create(*new, now, out);
+                Ok(Answer::Done)
+            }
             Command::Cancel { run, path, force, by } => {
                 self.cancel(run, path.as_ref(), force, &by, now, out)
             }
             Command::Retry { run, selection, by } => self.retry(run, &selection, &by, now, out),
             Command::WorkerJoined { worker, slots, queues } => {
-                self.join(&worker, slots, &queues, now, out)
+                self.join(&worker, slots, &queues, now, out);
+                Ok(Answer::Done)
             }
             Command::WorkerBeat { worker } => self.beat(&worker, now),
             Command::WorkerGone { worker } => {
@@ -233,6 +239,12 @@ impl Machine {
     /// call, each once. To be called once after the commands of a batch.
     pub fn settle(&mut self, now: Now, out: &mut Out) {
         self.notice(now);
+        for id in std::mem::take(&mut self.desk.backlog) {
+            self.step(id, now, out, |run, cx| {
+                run.touch(cx.desk);
+                run.drain(cx)
+            });
+        }
         self.fire(now, out);
         while let Some(id) = self.desk.starting.pop_front() {
             self.step(id, now, out, |run, cx| match run.stage {
@@ -246,6 +258,8 @@ impl Machine {
             run.write(now, &mut out.changes);
             if matches!(run.stage, Stage::Over(_)) {
                 self.runs.remove(&id);
+            } else if run.has_more() {
+                self.desk.backlog.push(id);
             }
         }
         self.desk.values.evict();
@@ -259,9 +273,10 @@ impl Machine {
         });
     }
 
-    /// When [`Machine::settle`] has to be called next without a command.
+    /// When [`Machine::settle`] has to be called next without a command. An instant that has
+    /// passed means at once: a wide run goes on in several steps, each small enough for a commit.
     pub fn next_wakeup(&self) -> Option<Mono> {
-        self.desk.timers.next()
+        if self.desk.backlog.is_empty() { self.desk.timers.next() } else { Some(self.seen.mono) }
     }
 
     /// Why the instance does not go on: empty when it is under way or over, none when the machine
@@ -338,16 +353,16 @@ impl Machine {
     /// its workers, so their silence says nothing.
     fn notice(&mut self, now: Now) {
         let late = |due: Mono| (now.mono - due).0 > self.desk.config.lease.0 / 3;
-        if self.healthy.is_none() || self.next_wakeup().is_some_and(late) {
+        if self.healthy.is_none() || self.desk.timers.next().is_some_and(late) {
             self.healthy = Some(now.mono);
         }
         self.seen = now;
     }
 
-    fn create(&mut self, new: NewRun, now: Now, out: &mut Out) -> Answered {
+    fn create(&mut self, new: NewRun, now: Now, out: &mut Out) {
         let (id, by) = (new.id, new.by.clone());
         if self.holds(id) {
-            return Ok(Answer::Done);
+            return;
         }
         self.runs.insert(id, Run::create(new, now));
         self.desk.starting.push_back(id);
@@ -355,7 +370,6 @@ impl Machine {
             run.announce(cx);
             Ok(())
         });
-        Ok(Answer::Done)
     }
 
     fn cancel(
@@ -405,14 +419,7 @@ impl Machine {
         .ok_or_else(|| not_held(id))
     }
 
-    fn join(
-        &mut self,
-        id: &WorkerId,
-        slots: u32,
-        queues: &[String],
-        now: Now,
-        out: &mut Out,
-    ) -> Answered {
+    fn join(&mut self, id: &WorkerId, slots: u32, queues: &[String], now: Now, out: &mut Out) {
         let mut names: Vec<Arc<str>> = queues.iter().map(|name| name.as_str().into()).collect();
         if names.is_empty() {
             names.push(DEFAULT_QUEUE.into());
@@ -433,7 +440,6 @@ impl Machine {
                 Ok(())
             });
         }
-        Ok(Answer::Done)
     }
 
     fn beat(&mut self, id: &WorkerId, now: Now) -> Answered {

@@ -34,6 +34,9 @@ impl Left {
     }
 }
 
+/// The most rows of a new run's instances that are written at once.
+const ROWS: usize = 400;
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct RunDetail {
     project_name: Arc<str>,
@@ -71,13 +74,28 @@ fn is_zero(n: &u32) -> bool {
 impl Run {
     /// Appends the rows that changed, each once: the run's, instances', ended attempts, and those
     /// under way.
+    ///
+    /// Of a new run's instances to which nothing happened only so many are written at once. One
+    /// without a row is pending, for whoever loads it.
     pub(super) fn write(&mut self, now: Now, changes: &mut Vec<Change>) {
         self.touched = false;
+        self.decided = 0;
         if std::mem::take(&mut self.dirty) {
             changes.push(Change::Run(Box::new(self.row(now))));
         }
         let ended = std::mem::take(&mut self.ended);
         changes.extend(ended.into_iter().map(|row| Change::Attempt(Box::new(row))));
+        let upto = self.unwritten.saturating_add(ROWS).min(self.instances.len());
+        for ix in (self.unwritten..upto).map(Ix::new) {
+            let instance = self.instance_mut(ix);
+            if !instance.dirty && matches!(instance.phase, Phase::Pending) {
+                instance.dirty = true;
+                self.written.push(ix);
+            }
+        }
+        if self.unwritten < upto {
+            self.unwritten = upto;
+        }
         let mut written = std::mem::take(&mut self.written);
         written.sort_unstable();
         for ix in written {
@@ -103,7 +121,7 @@ impl Run {
             workflow: facts.workflow.to_string(),
             version: facts.version,
             state: self.stage.state(),
-            run_attempt: self.run_attempt,
+            run_attempt: self.round,
             params: facts.params.clone(),
             logical_time: facts.logical_time.to_string(),
             labels: facts.labels.clone(),
@@ -171,6 +189,11 @@ impl Run {
         }
     }
 
+    /// Whether there is more to decide or to write than was.
+    pub(super) fn has_more(&self) -> bool {
+        !self.todo.is_empty() || self.unwritten < self.instances.len()
+    }
+
     /// The run that the rows tell of. When they make no sense, the second part says why.
     pub(super) fn restore(active: ActiveRun, cx: &mut Cx<'_>) -> (Self, Result<(), String>) {
         let ActiveRun { run: row, version, tasks, attempts, last_seq } = active;
@@ -194,7 +217,7 @@ impl Run {
         };
         let mut run = Self::new(row.id, facts);
         run.seq = last_seq;
-        run.run_attempt = row.run_attempt;
+        run.round = row.run_attempt;
         run.started_at = row.started_at;
         run.finished_at = row.finished_at;
         run.failure = row.failure;
@@ -244,8 +267,9 @@ impl Run {
         for (ix, cause) in causes {
             self.instance_mut(ix).cause = self.by_path.get(&cause).copied();
         }
-        for ix in seen.iter().enumerate().filter(|(_, seen)| !**seen).map(|(at, _)| Ix::new(at)) {
-            self.mark(ix, cx.desk);
+        if let Some(first) = seen.iter().position(|seen| !seen) {
+            self.unwritten = first;
+            self.touch(cx.desk);
         }
         self.recount_all();
         Ok(())

@@ -20,7 +20,7 @@ impl Run {
             Ok(chosen) => chosen,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.run_attempt += 1;
+        self.round += 1;
         self.stage = Stage::Pending;
         self.stop = None;
         self.finished_at = None;
@@ -28,7 +28,7 @@ impl Run {
         self.output = None;
         self.body_end = None;
         self.dirty = true;
-        self.log(EventKind::RunReopened { run_attempt: self.run_attempt }, cx);
+        self.log(EventKind::RunReopened { run_attempt: self.round }, cx);
         let again = self.with_downstream(chosen);
         for &ix in &again {
             self.reset(ix, cx)?;

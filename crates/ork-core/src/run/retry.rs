@@ -66,7 +66,7 @@ fn is_wanted(on: &[RetryOn], failure: &Failure) -> bool {
 
 /// The wait before the `n`-th retry, from 1. With jitter it lies in the upper half of what it
 /// would be without.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
 pub(super) fn wait(retry: &Retry, n: u32, seed: u64) -> Span {
     let delay = retry.delay.0.max(0) as f64;
     let grown = match retry.backoff {
