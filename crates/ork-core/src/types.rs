@@ -1,11 +1,17 @@
-//! The types of params, inputs and outputs.
+//! The types of params, inputs and outputs: what they are, how they are written, which may stand
+//! for which, and whether a value is of one.
 
-use std::fmt;
+mod iso;
+mod notation;
+mod values;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::value::Value;
+pub(crate) use self::iso::{Moment, zone};
+pub use self::notation::TypeIssue;
+pub use self::values::Mismatch;
+pub(crate) use self::values::describe;
 
 /// A type of the workflow language. Serialised as the language's own notation is left to
 /// [`crate::lang`]; this form is for versions in the store and for the wire.
@@ -44,76 +50,53 @@ pub enum Type {
     Nullable(Box<Type>),
 }
 
-/// What is wrong with a type's text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TypeIssue {
-    /// Where it begins, in characters of the text.
-    pub offset: usize,
-    /// How many characters are meant; at least 1.
-    pub length: usize,
-    /// One sentence that names the thing.
-    pub message: String,
-    /// How to mend it.
-    pub hint: Option<String>,
-}
-
-/// A value that is not of its type.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}expected {expected}, got {got}", if path.is_empty() { String::new() } else { format!("{path}: ") })]
-pub struct Mismatch {
-    /// Where in the value: `parts[3].rows`; empty for the whole.
-    pub path: String,
-    /// What was expected there: a type, or `no such field`.
-    pub expected: String,
-    /// What came.
-    pub got: String,
-}
-
 impl Type {
-    /// Reads the language's notation: `[str]?`, `{path: str, rows: int}`, `dict[float]`,
-    /// `{enum: [a, b]}`, an alias.
-    ///
-    /// # Errors
-    /// The first thing that is wrong, with the word of this language for those of others.
-    pub fn parse(text: &str, _aliases: &dyn Fn(&str) -> Option<Self>) -> Result<Self, TypeIssue> {
-        Err(TypeIssue { offset: 0, length: text.len().max(1), message: String::new(), hint: None })
-    }
-
-    /// Whether every value of `from` may stand where this type is expected. `json` on either side
-    /// fits: what it holds is checked when it comes.
+    /// Whether every value of `from` may stand where this type is expected: `int` for `float`,
+    /// `datetime_utc` for `datetime_tz`, an enum for `str` or for a wider enum, an object for a
+    /// `dict` of what its fields are, `T` for `T?`. `json` on either side fits: what it holds is
+    /// checked when it comes.
     pub fn accepts(&self, from: &Self) -> bool {
-        self == from
+        match (self, from) {
+            (Self::Json, _) | (_, Self::Json) => true,
+            (Self::Nullable(inner), Self::Nullable(from)) => inner.accepts(from),
+            (Self::Nullable(inner), _) => inner.accepts(from),
+            (Self::Float, Self::Int)
+            | (Self::DatetimeTz, Self::DatetimeUtc)
+            | (Self::Str, Self::Enum(_)) => true,
+            (Self::Enum(wide), Self::Enum(narrow)) => narrow.iter().all(|v| wide.contains(v)),
+            (Self::List(item), Self::List(from)) | (Self::Dict(item), Self::Dict(from)) => {
+                item.accepts(from)
+            }
+            (Self::Dict(item), Self::Object(fields)) => {
+                fields.values().all(|field| item.accepts(field))
+            }
+            (Self::Object(fields), Self::Object(from)) => object_accepts(fields, from),
+            _ => self == from,
+        }
     }
 
-    /// Whether a value is of this type.
-    ///
-    /// # Errors
-    /// The first place where it is not.
-    pub fn check(&self, _value: &Value) -> Result<(), Mismatch> {
-        Ok(())
+    /// The type or null; what may be null already stays as it is.
+    #[must_use]
+    pub fn nullable(self) -> Self {
+        match self {
+            Self::Nullable(_) => self,
+            _ => Self::Nullable(Box::new(self)),
+        }
     }
 
-    /// Reads a literal or a JSON value as this type: JSON strings as numbers and dates where those
-    /// are expected. What comes out passes [`Type::check`].
-    ///
-    /// # Errors
-    /// The first place where it cannot be read.
-    pub fn read(&self, value: Value) -> Result<Value, Mismatch> {
-        Ok(value)
-    }
-
-    /// Reads a person's text, as after `-p name=`: `str` and enums verbatim, lists as `a,b` or
-    /// JSON, dates as ISO 8601, others as JSON.
-    ///
-    /// # Errors
-    /// The first place where it cannot be read.
-    pub fn read_text(&self, text: &str) -> Result<Value, Mismatch> {
-        Ok(Value::String(text.into()))
+    /// The type without null.
+    pub fn non_null(&self) -> &Self {
+        match self {
+            Self::Nullable(inner) => inner.non_null(),
+            _ => self,
+        }
     }
 }
 
-impl fmt::Display for Type {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
+fn object_accepts(fields: &IndexMap<String, Type>, from: &IndexMap<String, Type>) -> bool {
+    let all_there = fields.iter().all(|(name, ty)| match from.get(name) {
+        Some(given) => ty.accepts(given),
+        None => matches!(ty, Type::Nullable(_)),
+    });
+    all_there && from.keys().all(|name| fields.contains_key(name))
 }

@@ -21,6 +21,7 @@ pub mod tree;
 use std::collections::HashMap;
 
 use self::diagnostic::Report;
+pub(crate) use self::diagnostic::nearest;
 pub use self::diagnostic::{Diagnostic, Severity, render};
 pub use self::fmt::{Formatted, format};
 pub use self::graph::{GraphFormat, graph};

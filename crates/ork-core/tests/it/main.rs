@@ -1,3 +1,8 @@
 //! The tests of `ork-core` that use its public face alone.
 
+mod expr_check;
+mod expr_eval;
+mod expr_world;
 mod lang;
+mod python;
+mod types;
