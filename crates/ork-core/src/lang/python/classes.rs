@@ -10,8 +10,10 @@ use super::annotation::{Note, read};
 use super::module::{Item, Module};
 use crate::types::Type;
 
-/// How deep classes and aliases are followed; deeper, and where they lead back, is `json`.
-const DEPTH: usize = 12;
+/// How deep annotations, classes and aliases are followed; deeper is `json`.
+const DEPTH: usize = 32;
+/// How many parts one annotation may have in all; further ones are `json`.
+const PARTS: usize = 2_000;
 
 /// What a class gives.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,11 +32,13 @@ enum Shape {
 impl Reader<'_> {
     /// The type of an annotation in a file; `json` when it has none in the language.
     pub(super) fn annotation(&mut self, module: &Rc<Module>, text: &str) -> Type {
+        self.budget = PARTS;
         self.note(module, &read(text), 0)
     }
 
     fn note(&mut self, module: &Rc<Module>, note: &Note, depth: usize) -> Type {
-        if depth > DEPTH {
+        self.budget = self.budget.saturating_sub(1);
+        if depth > DEPTH || self.budget == 0 {
             return Type::Json;
         }
         match note {
@@ -77,15 +81,20 @@ impl Reader<'_> {
         Found::Elsewhere(last.into())
     }
 
+    /// A class or an alias; one that is being read already is `json`.
     fn item(&mut self, module: &Rc<Module>, name: &str, depth: usize) -> Type {
-        if depth > DEPTH {
+        let key = (module.file.clone(), name.to_string());
+        if self.open.contains(&key) {
             return Type::Json;
         }
-        match module.item(name) {
+        self.open.push(key);
+        let ty = match module.item(name) {
             Some(Item::Alias(right)) => self.alias(module, &read(module.text(right)), depth),
             Some(Item::Class { node, decorated }) => self.class(module, node, decorated, depth),
             _ => Type::Json,
-        }
+        };
+        self.open.pop();
+        ty
     }
 
     fn alias(&mut self, module: &Rc<Module>, note: &Note, depth: usize) -> Type {
@@ -194,6 +203,7 @@ impl Reader<'_> {
         depth: usize,
         fields: &mut IndexMap<String, Type>,
     ) -> Shape {
+        self.budget = self.budget.saturating_sub(1);
         match self.find(module, name) {
             Found::Elsewhere(name) => match name.as_str() {
                 "TypedDict" | "BaseModel" | "NamedTuple" | "Struct" | "BaseSettings" => {
@@ -203,7 +213,7 @@ impl Reader<'_> {
                 "Enum" | "IntEnum" => Shape::Options,
                 _ => Shape::Unknown,
             },
-            Found::Here(..) if depth > DEPTH => Shape::Unknown,
+            Found::Here(..) if depth > DEPTH || self.budget == 0 => Shape::Unknown,
             Found::Here(module, name) => match module.item(&name) {
                 Some(Item::Class { node, decorated }) => {
                     let shape = self.shape(&module, node, decorated, depth + 1, fields);

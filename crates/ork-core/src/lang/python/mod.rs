@@ -84,12 +84,16 @@ pub fn signature(
 pub struct Reader<'s> {
     sources: &'s dyn Sources,
     modules: HashMap<String, Result<Rc<Module>, Option<SignatureError>>>,
+    /// Classes and aliases that are being read, by file and name.
+    open: Vec<(String, String)>,
+    /// What is left to be read of one annotation.
+    budget: usize,
 }
 
 impl<'s> Reader<'s> {
     /// A reader of these sources.
     pub fn new(sources: &'s dyn Sources) -> Self {
-        Self { sources, modules: HashMap::new() }
+        Self { sources, modules: HashMap::new(), open: Vec::new(), budget: 0 }
     }
 
     /// Reads the signature of a function: a plain `def` at the top of the file, decorated or not,
