@@ -2,11 +2,14 @@
 //!
 //! A store keeps what it is given and gives it back; it knows no rule about states.
 
+mod blobs;
 mod check;
 mod dir;
+mod logs;
 mod memory;
 mod page;
 mod refs;
+mod retention;
 mod sqlite;
 
 use std::sync::Arc;
@@ -22,8 +25,14 @@ use ork_core::time::{Span, Wall};
 use ork_core::value::Digest;
 use serde::{Deserialize, Serialize};
 
+pub use blobs::{Blobs, FileBlobs, Listed, MemoryBlobs};
 pub use dir::{DataDir, DirError, Holder};
+pub use logs::{
+    FileLogs, FoundLine, Gap, Limits, LogKey, LogPart, LogQuery, MAX_BATCH, MAX_PART, MAX_SCAN,
+    Place,
+};
 pub use memory::Memory;
+pub use retention::{Swept, prune, sweep_blobs, sweep_logs};
 pub use sqlite::Sqlite;
 
 /// Counts commits of a store from 1, without gaps.

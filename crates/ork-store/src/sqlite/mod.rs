@@ -147,9 +147,8 @@ impl Store for Sqlite {
     ) -> Result<Option<TaskRow>> {
         let path = path.clone();
         let sql = "SELECT row FROM tasks WHERE project = ?1 AND run = ?2 AND path = ?3";
-        let key = move |db: &_| {
-            read::find(db, sql, params![project.0, run.0.as_bytes(), path.as_str()])
-        };
+        let key =
+            move |db: &_| read::find(db, sql, params![project.0, run.0.as_bytes(), path.as_str()]);
         self.read(key).await
     }
 
@@ -162,9 +161,8 @@ impl Store for Sqlite {
     ) -> Result<Items<TaskRow>> {
         let after: Option<(u32, InstancePath)> = page::after(page)?;
         let (states, limit) = (states.to_vec(), page.limit);
-        let rows = self
-            .read(move |db| read::tasks(db, project, run, &states, after, limit + 1))
-            .await?;
+        let rows =
+            self.read(move |db| read::tasks(db, project, run, &states, after, limit + 1)).await?;
         Ok(page::items(rows, limit, |row: &TaskRow| (row.ordinal, row.path.clone())))
     }
 
@@ -194,9 +192,8 @@ impl Store for Sqlite {
         let sql = "SELECT place, row FROM events WHERE project = ?1 AND run = ?2 AND seq > ?3
                    ORDER BY seq LIMIT ?4";
         let seq = i64::try_from(seq).unwrap_or(i64::MAX);
-        let key = move |db: &_| {
-            read::events(db, sql, params![project.0, run.0.as_bytes(), seq, limit])
-        };
+        let key =
+            move |db: &_| read::events(db, sql, params![project.0, run.0.as_bytes(), seq, limit]);
         self.read(key).await
     }
 
@@ -229,7 +226,8 @@ impl Store for Sqlite {
         version: VersionId,
     ) -> Result<Option<VersionRow>> {
         let workflow = workflow.to_owned();
-        let key = move |db: &_| read::find(db, read::VERSION, params![project.0, workflow, version.0]);
+        let key =
+            move |db: &_| read::find(db, read::VERSION, params![project.0, workflow, version.0]);
         self.read(key).await
     }
 
@@ -244,9 +242,8 @@ impl Store for Sqlite {
         let sql = "SELECT row FROM versions
                    WHERE project = ?1 AND workflow = ?2 AND version > 0 AND version < ?3
                    ORDER BY version DESC LIMIT ?4";
-        let list = move |db: &_| {
-            read::list(db, sql, params![project.0, workflow, before.0, limit + 1])
-        };
+        let list =
+            move |db: &_| read::list(db, sql, params![project.0, workflow, before.0, limit + 1]);
         Ok(page::items(self.read(list).await?, limit, |row: &VersionRow| row.version))
     }
 

@@ -230,7 +230,8 @@ pub(super) fn tasks(
     const IN_STATE: &str = "SELECT row FROM tasks
          WHERE project = ?1 AND run = ?2 AND state = ?6 AND (ordinal, path) > (?3, ?4)
          ORDER BY ordinal, path LIMIT ?5";
-    let (ordinal, path) = after.map_or((-1, InstancePath::from("")), |(n, path)| (i64::from(n), path));
+    let (ordinal, path) =
+        after.map_or((-1, InstancePath::from("")), |(n, path)| (i64::from(n), path));
     let id = run.0.as_bytes();
     let mut rows: Vec<TaskRow> = Vec::new();
     for state in wanted(states) {
@@ -238,11 +239,7 @@ pub(super) fn tasks(
             None => list(db, ALL, params![project.0, id, ordinal, path.as_str(), limit]),
             Some(state) => {
                 let state = name(&state)?;
-                list(
-                    db,
-                    IN_STATE,
-                    params![project.0, id, ordinal, path.as_str(), limit, state],
-                )
+                list(db, IN_STATE, params![project.0, id, ordinal, path.as_str(), limit, state])
             }
         };
         rows.extend(part?);

@@ -1,4 +1,9 @@
 //! The tests of `ork-store`.
 
+mod blobs;
 mod conformance;
+mod crash;
+mod dir;
+mod logs;
+mod model;
 mod rows;
