@@ -2,6 +2,7 @@
 
 mod expr_check;
 mod expr_eval;
+mod expr_random;
 mod expr_world;
 mod lang;
 mod python;
