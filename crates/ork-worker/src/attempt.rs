@@ -14,11 +14,11 @@ use ork_core::types::Type;
 use ork_core::value::{Data, INLINE_LIMIT, Value};
 use tokio::time::Instant;
 
-use crate::child::{self, Broken, Output, StopWatch};
+use crate::child::{self, Broken, Life, Output, StopWatch};
 use crate::environment::{self, Env};
 use crate::json;
 use crate::logs::Logs;
-use crate::spawner::{Gone, TreeHandle};
+use crate::spawner::Gone;
 use crate::worker::Inner;
 
 /// How an attempt ended before its time, or badly.
@@ -287,7 +287,7 @@ impl Attempt {
     /// Sees a tree through to its end.
     pub(crate) async fn watch(
         &mut self,
-        tree: &mut TreeHandle,
+        tree: &mut impl Life,
         output: &mut Output,
     ) -> Result<Gone, Broken> {
         child::watch(tree, output, &mut self.logs, &mut self.stop).await

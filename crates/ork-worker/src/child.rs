@@ -14,6 +14,25 @@ use tokio::sync::watch;
 use crate::logs::{Logs, Splitter};
 use crate::spawner::{Gone, TreeHandle, Word};
 
+/// What runs.
+pub(crate) trait Life: Send {
+    /// The next word of it; none when the spawner's process has died.
+    fn next(&mut self) -> impl Future<Output = Option<Word>> + Send;
+
+    /// Stops it: politely, and after `grace` by force.
+    fn stop(&mut self, grace: Duration);
+}
+
+impl Life for TreeHandle {
+    async fn next(&mut self) -> Option<Word> {
+        TreeHandle::next(self).await
+    }
+
+    fn stop(&mut self, grace: Duration) {
+        TreeHandle::stop(self, grace);
+    }
+}
+
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 /// How much more is read from a pipe that somebody unknown still holds open.
@@ -234,7 +253,7 @@ async fn fill(pipe: &mut Pipe) {
 /// # Errors
 /// See [`Broken`].
 pub(crate) async fn watch(
-    tree: &mut TreeHandle,
+    tree: &mut impl Life,
     output: &mut Output,
     logs: &mut Logs,
     stop: &mut StopWatch,

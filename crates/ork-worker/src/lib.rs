@@ -13,6 +13,7 @@ pub mod environment;
 mod executors;
 mod json;
 mod logs;
+mod programs;
 pub mod spawner;
 mod worker;
 

@@ -78,14 +78,13 @@ impl Worker {
     pub fn new(config: Config, spawner: Spawner, link: Arc<dyn Link>) -> Self {
         let inherited = environment::inherited(&config.pass_env);
         let bundles = Bundles::new(&config.dirs.cache);
-        let executors = executors::all(&config, &spawner, &inherited);
         let inner = Inner {
             config,
             link,
             spawner,
             bundles,
             inherited,
-            executors,
+            executors: executors::all(),
             scratch: OnceLock::new(),
             table: Mutex::default(),
             ended: Notify::new(),

@@ -1,14 +1,14 @@
 //! Executors: each knows how one kind of task runs.
 
+mod python;
 mod run;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use ork_api::worker::Prepare;
 
 use crate::attempt::{Attempt, End, Given};
-use crate::config::Config;
-use crate::environment::Env;
-use crate::spawner::Spawner;
 use crate::worker::Inner;
 
 /// A kind of task.
@@ -21,11 +21,10 @@ pub(crate) trait Executor: Send + Sync {
     async fn run(&self, attempt: &mut Attempt) -> Result<Option<Given>, End>;
 
     /// Gets ready for attempts that will come. What fails here fails again, and is then reported.
-    async fn prepare(&self, _inner: &Inner, _what: &Prepare) {}
+    async fn prepare(&self, _inner: &Arc<Inner>, _what: &Prepare) {}
 }
 
 /// All executors.
-pub(crate) fn all(config: &Config, spawner: &Spawner, inherited: &Env) -> Vec<Box<dyn Executor>> {
-    let _ = (config, spawner, inherited);
-    vec![Box::new(run::Run)]
+pub(crate) fn all() -> Vec<Box<dyn Executor>> {
+    vec![Box::new(run::Run), Box::new(python::Python::default())]
 }

@@ -8,7 +8,7 @@
 mod mark;
 mod process;
 mod tree;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -147,7 +147,7 @@ struct Shared {
     ended: Notify,
 }
 
-/// What became of a tree.
+/// A word of the spawner about a tree.
 #[derive(Debug)]
 pub enum Word {
     /// Its first process runs.

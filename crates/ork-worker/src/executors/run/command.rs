@@ -3,12 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ork_core::lang::executors::{Program as Spelled, RunSpec, Shell};
 
 use crate::attempt::{Attempt, End};
+use crate::programs::on_path;
 use crate::spawner::Program;
 
 /// What is to be started.
@@ -68,15 +68,10 @@ fn find(name: &str, cwd: &Path, path: &OsStr) -> Result<PathBuf, String> {
             Err(_) => Err(format!("there is no program {}", file.display())),
         };
     }
-    let places = std::env::split_paths(path).filter(|place| place.is_absolute());
-    places.map(|place| place.join(name)).find(|file| is_program(file)).ok_or_else(|| {
+    on_path(name, path).ok_or_else(|| {
         let path = path.to_string_lossy();
         format!("no program `{name}` on PATH ({path}); install it, or give a path with `/`")
     })
-}
-
-fn is_program(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// Why the kernel refused a program.

@@ -1,0 +1,351 @@
+//! Warm parents: interpreters that have loaded the runner alone and fork a child per attempt.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+
+use super::interpreter;
+use crate::child::Life;
+use crate::environment::Env;
+use crate::spawner::{Gone, Program, Spawner, Stdio3, TreeHandle, Word, wire};
+
+/// How long a parent stays without work.
+const IDLE: Duration = Duration::from_secs(300);
+/// How much of a parent's last words is kept.
+const LAST_WORDS: usize = 4096;
+/// The bytes of an answer.
+const ANSWER: usize = 13;
+
+/// One parent per project, interpreter and environment of packages.
+#[derive(Default)]
+pub(super) struct Pool {
+    parents: Arc<Mutex<HashMap<Key, Arc<Parent>>>>,
+}
+
+/// What attempts must have in common to share a parent.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) project: Arc<str>,
+    /// The interpreter; that of a virtual environment stands for the environment.
+    pub(super) interpreter: PathBuf,
+}
+
+/// A warm parent.
+struct Parent {
+    control: UnixStream,
+    state: Mutex<State>,
+    gone: AtomicBool,
+}
+
+struct State {
+    children: HashMap<u64, UnboundedSender<Answer>>,
+    next: u64,
+    idle_since: Instant,
+    /// What the parent wrote to stderr.
+    last_words: String,
+}
+
+enum Answer {
+    Pid(i32),
+    Status(i32),
+    Refused(i32),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    /// Makes sure that there is a parent.
+    pub(super) fn warm(
+        &self,
+        key: &Key,
+        spawner: &Spawner,
+        package: &Path,
+        env: &Env,
+    ) -> io::Result<()> {
+        self.parent(key, spawner, package, env).map(drop)
+    }
+
+    fn parent(
+        &self,
+        key: &Key,
+        spawner: &Spawner,
+        package: &Path,
+        env: &Env,
+    ) -> io::Result<Arc<Parent>> {
+        let mut parents = lock(&self.parents);
+        if let Some(parent) = parents.get(key).filter(|parent| !parent.is_gone()) {
+            return Ok(Arc::clone(parent));
+        }
+        let parent = Parent::start(&key.interpreter, spawner, package, env)?;
+        parents.insert(key.clone(), Arc::clone(&parent));
+        drop(tokio::spawn(retire(Arc::clone(&self.parents), key.clone(), Arc::clone(&parent))));
+        Ok(parent)
+    }
+
+    /// Forks a child for an attempt, which finds its descriptors as the runner wants them.
+    pub(super) fn fork(
+        &self,
+        key: &Key,
+        spawner: &Spawner,
+        package: &Path,
+        env: &Env,
+        fds: &[OwnedFd],
+    ) -> io::Result<Forked> {
+        let parent = self.parent(key, spawner, package, env)?;
+        let tree = spawner.reserve();
+        let (sender, answers) = unbounded_channel();
+        let id = {
+            let mut state = lock(&parent.state);
+            state.next += 1;
+            let id = state.next;
+            state.children.insert(id, sender);
+            id
+        };
+        let forked = Forked { id, parent, tree, answers, pid: None, status: None, stop: None };
+        forked.request(fds)?;
+        Ok(forked)
+    }
+}
+
+/// Lets a parent go once it has had no work for long.
+async fn retire(pool: Arc<Mutex<HashMap<Key, Arc<Parent>>>>, key: Key, parent: Arc<Parent>) {
+    loop {
+        let (busy, idle_since) = {
+            let state = lock(&parent.state);
+            (!state.children.is_empty(), state.idle_since)
+        };
+        let until = if busy { Instant::now() + IDLE } else { idle_since + IDLE };
+        if parent.is_gone() || until <= Instant::now() {
+            break;
+        }
+        tokio::time::sleep_until(until).await;
+    }
+    let mut parents = lock(&pool);
+    let busy = !lock(&parent.state).children.is_empty();
+    if !busy && parents.get(&key).is_some_and(|current| Arc::ptr_eq(current, &parent)) {
+        parents.remove(&key);
+        let _ = rustix::net::shutdown(&parent.control, rustix::net::Shutdown::Write);
+    }
+}
+
+impl Parent {
+    fn start(
+        interpreter: &Path,
+        spawner: &Spawner,
+        package: &Path,
+        env: &Env,
+    ) -> io::Result<Arc<Self>> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        let (words, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&words, true)?;
+        let program = Program {
+            file: interpreter.into(),
+            argv: interpreter::arguments(interpreter, package, "warm"),
+            cwd: "/".into(),
+            env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        };
+        let stdout = stderr.try_clone()?;
+        let stdio = Stdio3 { stdin: Some(theirs), stdout, stderr };
+        let tree = spawner.spawn(program, stdio, true);
+        let state = State {
+            children: HashMap::new(),
+            next: 0,
+            idle_since: Instant::now(),
+            last_words: String::new(),
+        };
+        let parent = Arc::new(Self {
+            control: UnixStream::from_std(ours.into())?,
+            state: Mutex::new(state),
+            gone: AtomicBool::new(false),
+        });
+        let words = Receiver::from_owned_fd_unchecked(words)?;
+        drop(tokio::spawn(serve(Arc::clone(&parent), tree, words)));
+        Ok(parent)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    fn forget(&self, id: u64) {
+        let mut state = lock(&self.state);
+        state.children.remove(&id);
+        state.idle_since = Instant::now();
+    }
+
+    fn deliver(&self, answer: &[u8]) {
+        let (Some(id), Some(number)) = (answer[1..].first_chunk(), answer[9..].first_chunk())
+        else {
+            return;
+        };
+        let number = i32::from_le_bytes(*number);
+        let answer = match answer[0] {
+            b'P' => Answer::Pid(number),
+            b'S' => Answer::Status(number),
+            _ => Answer::Refused(number),
+        };
+        if let Some(child) = lock(&self.state).children.get(&u64::from_le_bytes(*id)) {
+            let _ = child.send(answer);
+        }
+    }
+}
+
+/// Brings a parent's answers to its attempts, until its tree is gone.
+async fn serve(parent: Arc<Parent>, mut tree: TreeHandle, mut words: Receiver) {
+    let (mut inbox, mut said) = (Vec::new(), Vec::new());
+    loop {
+        tokio::select! {
+            word = tree.next() => match word {
+                Some(Word::Started(_)) => {}
+                Some(Word::Refused(error)) => {
+                    said = error.to_string().into_bytes();
+                    break;
+                }
+                Some(Word::Gone(_)) | None => break,
+            },
+            Ok(()) = parent.control.readable() => {
+                match parent.control.try_read_buf(&mut inbox) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => break,
+                }
+                let whole = inbox.len() - inbox.len() % ANSWER;
+                inbox.drain(..whole).as_slice().chunks(ANSWER).for_each(|a| parent.deliver(a));
+            }
+            Ok(n) = words.read_buf(&mut said), if said.len() < LAST_WORDS => {
+                if n == 0 {
+                    said.resize(said.len().max(LAST_WORDS), b' ');
+                }
+            }
+        }
+    }
+    if said.len() < LAST_WORDS {
+        let mut rest = [0; LAST_WORDS];
+        let n = words.try_read(&mut rest).unwrap_or(0);
+        said.extend_from_slice(&rest[..n]);
+    }
+    parent.gone.store(true, Ordering::Release);
+    let mut state = lock(&parent.state);
+    state.last_words = String::from_utf8_lossy(&said).trim().to_owned();
+    state.children.clear();
+}
+
+/// The child of a warm parent that does an attempt.
+pub(super) struct Forked {
+    id: u64,
+    parent: Arc<Parent>,
+    tree: TreeHandle,
+    answers: UnboundedReceiver<Answer>,
+    pid: Option<i32>,
+    /// How it ended, as `wait` has it.
+    status: Option<i32>,
+    /// An order to stop that came before the child was known.
+    stop: Option<Duration>,
+}
+
+impl Forked {
+    fn request(&self, fds: &[OwnedFd]) -> io::Result<()> {
+        let mut request = [0; 17];
+        request[0] = b'F';
+        request[1..9].copy_from_slice(&self.id.to_le_bytes());
+        request[9..].copy_from_slice(&self.tree.mark().to_le_bytes());
+        let control = &self.parent.control;
+        let sent = control.try_io(Interest::WRITABLE, || wire::send(control, &request, fds));
+        // A socket that is new is writable, whether the runtime has seen it or not.
+        let sent = match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wire::send(control, &request, fds)
+            }
+            sent => sent,
+        }?;
+        if sent == request.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Takes what the parent said about the child.
+    fn take(&mut self, answer: Option<Answer>) -> Option<Word> {
+        match answer {
+            Some(Answer::Pid(pid)) => {
+                self.pid = Some(pid);
+                self.tree.adopt(pid);
+                if let Some(grace) = self.stop {
+                    self.tree.stop(grace);
+                }
+                Some(Word::Started(pid))
+            }
+            Some(Answer::Status(status)) => {
+                self.status = Some(status);
+                self.tree.left();
+                None
+            }
+            Some(Answer::Refused(errno)) => {
+                Some(Word::Refused(io::Error::from_raw_os_error(errno)))
+            }
+            None if self.pid.is_none() => {
+                let said = lock(&self.parent.state).last_words.clone();
+                Some(Word::Refused(io::Error::other(said)))
+            }
+            None => {
+                // The parent is gone and its child with it, or soon.
+                self.status = Some(9);
+                self.tree.stop(Duration::ZERO);
+                None
+            }
+        }
+    }
+
+    fn ended(&self, gone: Gone) -> Gone {
+        let status = self.status.unwrap_or(9);
+        let signal = status & 0x7f;
+        let code = (signal == 0).then_some((status >> 8) & 0xff);
+        let signal = (signal != 0).then_some(signal);
+        Gone { code, signal, ..gone }
+    }
+}
+
+impl Life for Forked {
+    async fn next(&mut self) -> Option<Word> {
+        loop {
+            tokio::select! {
+                answer = self.answers.recv(), if self.status.is_none() => {
+                    if let Some(word) = self.take(answer) {
+                        return Some(word);
+                    }
+                }
+                word = self.tree.next() => return match word {
+                    Some(Word::Gone(gone)) => Some(Word::Gone(self.ended(gone))),
+                    word => word,
+                },
+            }
+        }
+    }
+
+    fn stop(&mut self, grace: Duration) {
+        self.stop = Some(grace);
+        if self.pid.is_some() {
+            self.tree.stop(grace);
+        }
+    }
+}
+
+impl Drop for Forked {
+    fn drop(&mut self) {
+        self.parent.forget(self.id);
+    }
+}
