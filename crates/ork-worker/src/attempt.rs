@@ -186,7 +186,7 @@ async fn gather(inner: &Inner, assignment: &Assignment) -> Result<(PathBuf, Vec<
 /// Pends until the attempt is to be stopped.
 pub(crate) async fn stopped(stop: &mut StopWatch) {
     if stop.wait_for(Option::is_some).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -330,16 +330,14 @@ impl Attempt {
 /// No output is null.
 fn missing(ty: Option<&Type>) -> Result<Option<Data>, End> {
     let Some(ty) = ty else { return Ok(None) };
-    match ty.check(&Value::Null) {
-        Ok(()) => Ok(Some(Data::NULL)),
-        Err(_) => {
-            let message = format!(
-                "the task gave no output and should give {ty}: write one JSON value to the file \
-                 that ORK_OUTPUT names"
-            );
-            Err(End::failed(FailureKind::OutputInvalid, message))
-        }
+    if ty.check(&Value::Null).is_ok() {
+        return Ok(Some(Data::NULL));
     }
+    let message = format!(
+        "the task gave no output and should give {ty}: write one JSON value to the file that \
+         ORK_OUTPUT names"
+    );
+    Err(End::failed(FailureKind::OutputInvalid, message))
 }
 
 fn signal_name(signal: i32) -> String {

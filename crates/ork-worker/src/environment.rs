@@ -64,10 +64,10 @@ pub(crate) fn of_attempt(
     set("ORK_LOGICAL_TIME", (&*assignment.logical_time).into());
     let key = format!("{}/{}@{}", attempt.run, attempt.path, assignment.generation);
     set("ORK_IDEMPOTENCY_KEY", key.into());
-    set("ORK_INPUT", places.input.clone().into());
-    set("ORK_OUTPUT", places.output.clone().into());
-    set("ORK_ARTIFACTS", places.artifacts.clone().into());
-    set("ORK_HEARTBEAT", places.heartbeat.clone().into());
+    set("ORK_INPUT", places.input.clone());
+    set("ORK_OUTPUT", places.output.clone());
+    set("ORK_ARTIFACTS", places.artifacts.clone());
+    set("ORK_HEARTBEAT", places.heartbeat.clone());
     if input.len() < MAX_INPUT_JSON {
         set("ORK_INPUT_JSON", String::from_utf8_lossy(input).into_owned().into());
     }

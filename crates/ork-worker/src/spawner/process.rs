@@ -229,7 +229,7 @@ impl Spawner {
     fn first_is_gone(&mut self, id: u64) {
         let running = self.lives.get(&id).is_some_and(|life| matches!(life.phase, Phase::Running));
         if !running {
-            return;
+            return self.step(id, Instant::now());
         }
         let has_others = tree::has_other_children(&|pid| self.mains.contains_key(&pid));
         if !has_others || self.members(id).is_empty() {
@@ -278,8 +278,8 @@ impl Spawner {
             !life.keeper && !self.lives.iter().any(|(other, life)| *other != id && !life.keeper);
         let tree = Tree { mark: self.boot.mark(id), main: life.main, takes_strays: alone };
         let keepers = |pid: i32| self.mains.contains_key(&pid);
-        let live = |mark| self.lives.keys().any(|other| self.boot.mark(*other) == mark);
-        let mut members = Snapshot::take().members(&tree, &live);
+        let under_way = |mark| self.lives.keys().any(|other| self.boot.mark(*other) == mark);
+        let mut members = Snapshot::take().members(&tree, &under_way);
         members.retain(|proc| life.main == Some(proc.pid) || !keepers(proc.pid));
         members
     }

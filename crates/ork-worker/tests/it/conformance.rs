@@ -21,11 +21,19 @@ pub struct Kind {
     pub spec: fn(&str, u64) -> serde_json::Value,
 }
 
-pub const KINDS: &[Kind] = &[Kind {
-    name: "run",
-    files: &[("tasks.sh", include_str!("tasks.sh"))],
-    spec: |task, n| json!({"argv": ["bash", "tasks.sh", task, n.to_string()], "output": "file"}),
-}];
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "run",
+        files: &[("tasks.sh", include_str!("tasks.sh"))],
+        spec: |task, n| json!({"argv": ["bash", "tasks.sh", task, n.to_string()], "output": "file"}),
+    },
+    Kind {
+        name: "python",
+        files: &[("tasks.py", include_str!("tasks.py")), ("tasks.sh", include_str!("tasks.sh"))],
+        // The argument is a name of its own: `flood_1000`.
+        spec: |task, n| json!({"file": "tasks.py", "function": format!("{task}_{n}")}),
+    },
+];
 
 impl Kind {
     pub fn bed(&self) -> Bed {

@@ -3,4 +3,5 @@
 mod bed;
 mod conformance;
 mod death;
+mod python;
 mod run;

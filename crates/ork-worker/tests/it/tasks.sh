@@ -16,6 +16,8 @@ case "$1" in
   stopped_with_daemons)
     setsid sleep "$nap" & sh -c "env -i setsid $(command -v sleep) $nap > /dev/null 2>&1 &"
     trap '' TERM; echo ready; sleep "$nap"; sleep "$nap" ;;
+  naked_daemons_alone)
+    setsid sleep "$nap" & sh -c "env -i setsid $(command -v sleep) $nap > /dev/null 2>&1 &" ;;
   brood)
     # Each keeps starting others, in sessions of their own, until they are stopped.
     breed() { trap '' TERM; while [ "$1" -gt 0 ]; do setsid sleep "$nap" & (breed $(($1 - 1))) & sleep 0.05; done; }

@@ -178,8 +178,8 @@ async fn run_cold(attempt: &mut Attempt, interpreter: &Path, memo: &OwnedFd) -> 
         env: attempt.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
     };
     let stdin = Some(memo.try_clone().map_err(|e| no_pipes(&e))?);
-    let stdio = Stdio3 { stdin, stdout: ends.stdout, stderr: ends.stderr };
-    let mut tree = attempt.inner.spawner.spawn(program, stdio, false);
+    let ends = Stdio3 { stdin, stdout: ends.stdout, stderr: ends.stderr };
+    let mut tree = attempt.inner.spawner.spawn(program, ends, false);
     let watched = attempt.watch(&mut tree, &mut output).await;
     watched.map_err(|end| end_of(end, &interpreter.display().to_string()))
 }
@@ -268,7 +268,7 @@ fn answer(
             bytes.remove(0);
             Ok(Some(Given { json: bytes, place: "the returned value" }))
         }
-        Some(b'E') => failed(&bytes[1..]),
+        Some(b'E') => failed(&bytes[1..], attempt.logs.tail()),
         _ => Err(End::Failed(attempt.failure(&what, gone).unwrap_or_else(|| {
             Failure::new(
                 FailureKind::Failure,
@@ -278,7 +278,7 @@ fn answer(
     }
 }
 
-fn failed(json: &[u8]) -> Result<Option<Given>, End> {
+fn failed(json: &[u8], tail: Option<String>) -> Result<Option<Given>, End> {
     let answer: Answer = serde_json::from_slice(json).map_err(|error| {
         End::failed(FailureKind::Failure, format!("the function failed unreadably: {error}"))
     })?;
@@ -290,7 +290,7 @@ fn failed(json: &[u8]) -> Result<Option<Given>, End> {
         _ => FailureKind::Failure,
     };
     let mut failure = Failure::new(kind, answer.message);
-    failure.details = answer.details;
+    failure.details = answer.details.or(tail);
     failure.exit_code = answer.exit_code;
     Err(End::Failed(failure))
 }

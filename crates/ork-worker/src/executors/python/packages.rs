@@ -99,7 +99,8 @@ impl Wanted<'_> {
     /// Runs one program of the installation to its end.
     async fn step(&self, program: &Path, args: &[&OsStr]) -> Result<(), String> {
         let broken = |error: io::Error| format!("{} cannot be run: {error}", program.display());
-        let (words, stderr) = pipe_with(PipeFlags::CLOEXEC).map_err(broken)?;
+        let (words, stderr) =
+            pipe_with(PipeFlags::CLOEXEC).map_err(|error| broken(error.into()))?;
         rustix::io::ioctl_fionbio(&words, true).map_err(|error| broken(error.into()))?;
         let name = [program.as_os_str()].into_iter();
         let spelled = Program {

@@ -22,7 +22,7 @@ use crate::environment::Env;
 use crate::spawner::{Gone, Program, Spawner, Stdio3, TreeHandle, Word, wire};
 
 /// How long a parent stays without work.
-const IDLE: Duration = Duration::from_secs(300);
+const IDLE: Duration = Duration::from_mins(5);
 /// How much of a parent's last words is kept.
 const LAST_WORDS: usize = 4096;
 /// The bytes of an answer.

@@ -47,8 +47,8 @@ impl Executor for Run {
         let _ = attempt.inner.make_scratch();
 
         let what = called(&program.argv[0].to_string_lossy());
-        let stdio = Stdio3 { stdin, stdout: ends.stdout, stderr: ends.stderr };
-        let mut tree = attempt.inner.spawner.spawn(program.clone(), stdio, false);
+        let ends = Stdio3 { stdin, stdout: ends.stdout, stderr: ends.stderr };
+        let mut tree = attempt.inner.spawner.spawn(program.clone(), ends, false);
         let watched = attempt.watch(&mut tree, &mut output).await;
         let gone =
             watched.map_err(|end| broken(end, |error| command::diagnosis(&program, &error)))?;
