@@ -69,7 +69,7 @@ fn string_end(bytes: &[u8], start: usize) -> Result<usize, String> {
 
 fn place(bytes: &[u8], at: usize) -> String {
     let before = &bytes[..at];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = memchr::memchr_iter(b'\n', before).count() + 1;
     let column = at - before.iter().rposition(|byte| *byte == b'\n').map_or(0, |n| n + 1) + 1;
     format!("at line {line} column {column}")
 }

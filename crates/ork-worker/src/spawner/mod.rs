@@ -123,7 +123,7 @@ pub async fn stop_trees_of(boots: &[WorkerId], patience: Duration) -> io::Result
             let pids = pids.join(", ");
             return Err(io::Error::other(format!("processes of an earlier start live on: {pids}")));
         }
-        tree::kill(|| tree::marked(&boots));
+        tree::kill(|| tree::marked(&boots), &|group| group == tree::own_group());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

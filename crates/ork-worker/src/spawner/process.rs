@@ -23,6 +23,8 @@ use super::wire::{self, Gone, Inbox, News, Order, Program};
 const LEFTOVER_GRACE: Duration = Duration::from_millis(100);
 /// How long the word of a start is kept back, so that a short program costs one message.
 const HOLD: Duration = Duration::from_millis(2);
+/// How soon after a child's end its tree is looked at: a tree of many ends as one.
+const LOOK: Duration = Duration::from_millis(2);
 /// How long a worker's death may take to reach the last of its processes.
 const LAST_STAND: Duration = Duration::from_secs(30);
 
@@ -45,6 +47,7 @@ pub(crate) fn run(socket: OwnedFd, boot: Boot) -> io::Result<()> {
         mains: HashMap::new(),
         outbox: Vec::new(),
         flush_at: None,
+        look_at: None,
         oom_kills: oom_kills(),
     };
     let ended = spawner.serve();
@@ -101,6 +104,8 @@ struct Spawner {
     mains: HashMap<i32, u64>,
     outbox: Vec<u8>,
     flush_at: Option<Instant>,
+    /// When trees that are on their way out are looked at again, since a child has ended.
+    look_at: Option<Instant>,
     oom_kills: u64,
 }
 
@@ -115,7 +120,10 @@ impl Spawner {
             if orders && !self.take_orders(&mut inbox)? {
                 return Ok(());
             }
-            self.tick(children);
+            if children && self.lives.values().any(|life| life.phase.deadline().is_some()) {
+                self.look_at.get_or_insert_with(|| Instant::now() + LOOK);
+            }
+            self.tick();
             if self.flush_at.is_some_and(|at| at <= Instant::now()) {
                 self.flush()?;
             }
@@ -125,7 +133,7 @@ impl Spawner {
     /// Waits for orders, for a child's end, or for the next deadline.
     fn wait(&mut self) -> io::Result<(bool, bool)> {
         let deadlines = self.lives.values().filter_map(|life| life.phase.deadline());
-        let next = deadlines.chain(self.flush_at).min();
+        let next = deadlines.chain(self.flush_at).chain(self.look_at).min();
         let timeout = next.map(|at| timespec(at.saturating_duration_since(Instant::now())));
         let mut fds =
             [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
@@ -195,7 +203,7 @@ impl Spawner {
     fn stop(&mut self, id: u64, grace: Duration) {
         let Some(life) = self.lives.get_mut(&id) else { return };
         let now = Instant::now();
-        let until = now + grace.min(Duration::from_secs(86_400 * 365));
+        let until = now + grace.min(Duration::from_hours(24 * 365));
         match &mut life.phase {
             Phase::Killing { .. } => {}
             Phase::Polite { until: old } => *old = until.min(*old),
@@ -240,9 +248,10 @@ impl Spawner {
     }
 
     /// Moves every tree that is on its way out.
-    fn tick(&mut self, children: bool) {
+    fn tick(&mut self) {
         let now = Instant::now();
-        let due = |life: &Life| life.phase.deadline().is_some_and(|at| children || at <= now);
+        let look = self.look_at.take_if(|at| *at <= now).is_some();
+        let due = |life: &Life| life.phase.deadline().is_some_and(|at| look || at <= now);
         let ids: Vec<u64> =
             self.lives.iter().filter(|(_, life)| due(life)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -268,7 +277,11 @@ impl Spawner {
             _ => Duration::from_millis(5),
         };
         life.phase = Phase::Killing { next: now + pause, pause };
-        tree::kill(|| self.members(id));
+        let main = self.lives.get(&id).and_then(|life| life.main);
+        let spare = |group| {
+            group == tree::own_group() || (main != Some(group) && self.mains.contains_key(&group))
+        };
+        tree::kill(|| self.members(id), &spare);
     }
 
     /// What lives of a tree. Strays are its own when no other tree is under way.
@@ -327,7 +340,7 @@ impl Spawner {
             if Snapshot::take().everything().is_empty() {
                 return;
             }
-            tree::kill(|| Snapshot::take().everything());
+            tree::kill(|| Snapshot::take().everything(), &|group| group == tree::own_group());
             let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
             let _ = poll(&mut fds, Some(&timespec(pause)));
             let mut sink = [0; 64];
@@ -387,5 +400,5 @@ fn timespec(span: Duration) -> Timespec {
 
 /// The socket as the worker left it on standard input.
 pub(crate) fn inherited_socket() -> io::Result<OwnedFd> {
-    Ok(io::stdin().as_fd().try_clone_to_owned()?)
+    io::stdin().as_fd().try_clone_to_owned()
 }

@@ -1,11 +1,16 @@
 //! Which processes there are below this one, and which belong to which tree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpgrp, getpid, kill_process_group, pidfd_open, pidfd_send_signal,
+};
 
 use super::mark::{Boot, Mark};
+
+/// How often a tree that multiplies is looked at before it is killed in any case.
+const MAX_ROUNDS: usize = 16;
 
 /// A process as `/proc/PID/stat` shows it.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +21,6 @@ pub(crate) struct Proc {
     session: i32,
     /// Clock ticks after boot: with `pid` it names a process for good.
     born: u64,
-    /// Whether it is stopped.
-    pub(crate) stopped: bool,
     /// Whether it has ended and waits to be reaped.
     dead: bool,
 }
@@ -33,15 +36,7 @@ impl Proc {
         let mut number = || fields.next()?.parse::<i32>().ok();
         let (parent, group, session) = (number()?, number()?, number()?);
         let born = fields.nth(15)?.parse().ok()?;
-        Some(Self {
-            pid,
-            parent,
-            group,
-            session,
-            born,
-            stopped: matches!(state, "T" | "t"),
-            dead: matches!(state, "Z" | "X" | "x"),
-        })
+        Some(Self { pid, parent, group, session, born, dead: matches!(state, "Z" | "X" | "x") })
     }
 
     /// Sends a signal, unless the process is gone and its number is another's now.
@@ -84,7 +79,16 @@ impl Snapshot {
         let below = |pid: &i32| ancestors(&all, *pid).any(|ancestor| ancestor == root);
         let procs: HashMap<i32, Proc> =
             all.iter().filter(|(pid, _)| below(pid)).map(|(pid, proc)| (*pid, *proc)).collect();
-        let marks = procs.keys().filter_map(|pid| Some((*pid, Mark::of_process(*pid)?))).collect();
+        // A mark is inherited: what hangs deeper has its ancestor's. A keeper's children, one level
+        // down, have their own.
+        let near = |proc: &&Proc| {
+            proc.parent == root || procs.get(&proc.parent).is_some_and(|up| up.parent == root)
+        };
+        let marks = procs
+            .values()
+            .filter(near)
+            .filter_map(|proc| Some((proc.pid, Mark::of_process(proc.pid)?)))
+            .collect();
         Self { procs, marks, root }
     }
 
@@ -127,6 +131,11 @@ pub(crate) fn marked(boots: &[Boot]) -> Vec<Proc> {
     all_pids().filter(of_boots).filter_map(Proc::read).filter(|proc| !proc.dead).collect()
 }
 
+/// The process group of this process: never to be stopped.
+pub(crate) fn own_group() -> i32 {
+    getpgrp().as_raw_nonzero().get()
+}
+
 /// Whether this process has children besides `known`; also when the kernel does not say.
 pub(crate) fn has_other_children(known: &dyn Fn(i32) -> bool) -> bool {
     let pid = getpid().as_raw_nonzero();
@@ -136,15 +145,29 @@ pub(crate) fn has_other_children(known: &dyn Fn(i32) -> bool) -> bool {
     list.split_whitespace().any(|pid| !pid.parse().is_ok_and(known))
 }
 
-/// Stops every one of `list`, so that none of them starts another, then kills them.
-pub(crate) fn kill(mut list: impl FnMut() -> Vec<Proc>) {
-    // Rounds of stopping until nothing new has come: a tree that multiplies is frozen first.
-    for _ in 0..16 {
-        let running: Vec<Proc> = list().into_iter().filter(|proc| !proc.stopped).collect();
-        running.iter().for_each(|proc| proc.signal(Signal::STOP));
-        if running.is_empty() {
+/// Stops every one of `list`, so that none of them starts another, then kills them. Process groups
+/// are stopped as wholes, those excepted that `spare` names: a signal to a group also reaches the
+/// children that are born meanwhile.
+pub(crate) fn kill(mut list: impl FnMut() -> Vec<Proc>, spare: &dyn Fn(i32) -> bool) {
+    let mut seen = HashSet::new();
+    for _ in 0..MAX_ROUNDS {
+        let now = list();
+        let new: Vec<&Proc> =
+            now.iter().filter(|proc| seen.insert((proc.pid, proc.born))).collect();
+        if new.is_empty() {
             break;
         }
+        let groups: HashSet<i32> = new.iter().map(|proc| proc.group).collect();
+        for group in groups.into_iter().filter(|group| !spare(*group)) {
+            if let Some(group) = Pid::from_raw(group) {
+                let _ = kill_process_group(group, Signal::STOP);
+            }
+        }
+        for proc in new {
+            proc.signal(Signal::STOP);
+        }
     }
-    list().iter().for_each(|proc| proc.signal(Signal::KILL));
+    for proc in list() {
+        proc.signal(Signal::KILL);
+    }
 }

@@ -19,6 +19,8 @@ use rustix::net::{
 const MAX_FDS: usize = 4;
 /// The most bytes of a frame: what the kernel takes as arguments and environment, and some.
 const MAX_FRAME: usize = 8 << 20;
+/// How much is read at once.
+const CHUNK: usize = 16 * 1024;
 const HEAD: usize = 4 + 1 + 8;
 
 /// What is started: all of it is settled, nothing is searched for.
@@ -227,7 +229,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Reads once; 0 means that the other side is gone.
     pub(crate) fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let mut chunk = [0; 32 * 1024];
+        let mut chunk = [0; CHUNK];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let message = recvmsg(

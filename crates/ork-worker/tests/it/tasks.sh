@@ -20,8 +20,16 @@ case "$1" in
     setsid sleep "$nap" & sh -c "env -i setsid $(command -v sleep) $nap > /dev/null 2>&1 &" ;;
   brood)
     # Each keeps starting others, in sessions of their own, until they are stopped.
-    breed() { trap '' TERM; while [ "$1" -gt 0 ]; do setsid sleep "$nap" & (breed $(($1 - 1))) & sleep 0.05; done; }
-    echo ready; breed 4 ;;
+    breed() {
+      trap '' TERM
+      for _ in 1 2 3 4 5 6; do
+        setsid sleep "$nap" &
+        if [ "$1" -gt 0 ]; then (breed $(($1 - 1))) & fi
+        sleep 0.05
+      done
+      sleep "$nap"
+    }
+    echo ready; breed 2 ;;
   tee) exec > >(sleep 0.02; cat); echo through the pipe ;;
   binary) printf 'a\377\376b\r\n\n\000x\n' ;;
   structured)

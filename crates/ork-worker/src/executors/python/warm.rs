@@ -243,7 +243,7 @@ async fn serve(parent: Arc<Parent>, mut tree: TreeHandle, mut words: Receiver) {
     }
     parent.gone.store(true, Ordering::Release);
     let mut state = lock(&parent.state);
-    state.last_words = String::from_utf8_lossy(&said).trim().to_owned();
+    String::from_utf8_lossy(&said).trim().clone_into(&mut state.last_words);
     state.children.clear();
 }
 
