@@ -6,4 +6,5 @@ mod expr_random;
 mod expr_world;
 mod lang;
 mod python;
+mod run;
 mod types;

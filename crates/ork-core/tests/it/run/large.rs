@@ -1,0 +1,67 @@
+//! Wide runs cost what they hold, and nothing twice.
+
+use ork_core::plan::Expr;
+use ork_core::run::{Command, Counts, Effect, Out, Outcome, RunState};
+use ork_core::time::Span;
+
+use super::build::{plan, task};
+use super::world::{World, by, finished};
+
+const WIDTH: usize = 10_000;
+
+#[test]
+fn a_wide_join_takes_one_event_a_step() {
+    let mut tasks = vec![task("first")];
+    tasks.extend((0..WIDTH).map(|i| task(&format!("m{i}")).after(&["first"])));
+    tasks.push(task("last"));
+    let mut wide = plan(tasks);
+    wide.body.tasks[WIDTH + 1].upstreams = (1..=WIDTH).collect();
+    let mut world = World::with_worker(100).bare();
+    let run = world.create(1, &wide);
+    let mut next = 0;
+    while let Some(effect) = world.effects.get(next) {
+        if let Effect::Dispatch { assignment, .. } = effect {
+            let attempt = assignment.attempt.clone();
+            let report = finished(Outcome::Success { output: None });
+            assert_eq!(world.tell(attempt, report), Ok(()));
+        }
+        next += 1;
+    }
+    assert_eq!(world.runs[&run].state, RunState::Success);
+    assert_eq!(world.machine.counts(), Counts::default());
+    // Queued, dispatched, started, finished; and the run's own three.
+    assert_eq!(world.events.len(), 4 * (WIDTH + 2) + 3);
+    assert!(world.largest <= 1_000, "{} changes at once", world.largest);
+}
+
+#[test]
+fn a_long_chain_that_is_skipped_does_not_nest() {
+    let mut long = plan((0..WIDTH).map(|i| task(&format!("t{i}"))).collect());
+    for (at, task) in long.body.tasks.iter_mut().enumerate() {
+        task.upstreams = at.checked_sub(1).into_iter().collect();
+    }
+    long.body.tasks[0].when = Some(Expr::new("false"));
+    let mut world = World::new().bare();
+    let run = world.create(1, &long);
+    assert_eq!(world.runs[&run].state, RunState::Success);
+    assert_eq!(world.tasks.values().filter(|row| row.cause.is_some()).count(), WIDTH - 1);
+}
+
+#[test]
+fn a_wide_run_is_cancelled_in_small_steps_that_survive_a_restart() {
+    let mut world = World::with_worker(10).bare();
+    let run = world.create(1, &plan((0..WIDTH).map(|i| task(&format!("t{i}"))).collect()));
+    assert_eq!(world.tasks.len(), WIDTH, "every instance has its row");
+    let mut out = Out::default();
+    let cancel = Command::Cancel { run, path: None, force: false, by: by("ann") };
+    world.machine.apply(cancel, world.now, &mut out).unwrap();
+    world.machine.settle(world.now, &mut out);
+    world.keep(out);
+    let open = |world: &World| world.tasks.values().filter(|row| !row.state.is_terminal()).count();
+    assert!(open(&world) > WIDTH / 2, "the rest is for later commits");
+    world.reload(Span::ZERO);
+    assert_eq!(open(&world), 10, "only what runs is left");
+    world.ask(Command::WorkerGone { worker: "w1".into() });
+    assert_eq!(world.runs[&run].state, RunState::Cancelled);
+    assert!(world.largest <= 1_000, "{} changes at once", world.largest);
+}

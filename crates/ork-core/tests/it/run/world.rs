@@ -1,0 +1,424 @@
+//! A machine with a store made of maps, a clock moved by hand, and a record of what happened.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use ork_core::ids::{AttemptRef, Epoch, InstancePath, ProjectId, RunId, Token, WorkerId};
+use ork_core::plan::Plan;
+use ork_core::rows::{
+    ActiveRun, Actor, AttemptRow, Change, CodeRef, EventRow, LogSummary, RunRow, TaskRow,
+    VersionId, VersionRow,
+};
+use ork_core::run::{
+    Answer, AttemptState, Command, Config, Effect, EventKind, Failure, FailureKind, Finished,
+    Machine, NewRun, Out, Outcome, Refusal, Report, RetrySelection,
+};
+use ork_core::time::{Mono, Now, Span, Wall};
+use ork_core::value::{Data, Digest, Value};
+use uuid::Uuid;
+
+/// 2026-11-24T00:00:00Z.
+const START: i64 = 1_795_478_400_000_000;
+
+/// The machine and all around it.
+pub(crate) struct World {
+    pub(crate) machine: Machine,
+    pub(crate) config: Config,
+    epoch: u32,
+    pub(crate) now: Now,
+    pub(crate) runs: BTreeMap<RunId, RunRow>,
+    pub(crate) versions: BTreeMap<RunId, VersionRow>,
+    pub(crate) tasks: BTreeMap<(RunId, u32), TaskRow>,
+    pub(crate) attempts: BTreeMap<(RunId, InstancePath, u32, u32), AttemptRow>,
+    pub(crate) events: Vec<EventRow>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
+    trace: String,
+    /// Whether the machine's invariants are checked at every step, and a trace is kept.
+    watched: bool,
+    /// The most changes that one settling made.
+    pub(crate) largest: usize,
+}
+
+pub(crate) fn run_id(n: u128) -> RunId {
+    RunId(Uuid::from_u128(n))
+}
+
+pub(crate) fn by(name: &str) -> Actor {
+    Actor { name: name.into(), ..Actor::default() }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let config = Config::default();
+        let mut world = Self {
+            machine: Machine::new(config.clone(), Epoch(1)),
+            config,
+            epoch: 1,
+            now: Now { mono: Mono(0), wall: Wall(START) },
+            runs: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            events: Vec::new(),
+            effects: Vec::new(),
+            blobs: BTreeMap::new(),
+            trace: String::new(),
+            watched: true,
+            largest: 0,
+        };
+        world.machine.load(Vec::new(), world.now, &mut Out::default());
+        world
+    }
+
+    /// With one worker `w1`.
+    pub(crate) fn with_worker(slots: u32) -> Self {
+        let mut world = Self::new();
+        world.join("w1", slots);
+        world
+    }
+
+    /// For many steps or large runs: without a trace, and without looking at everything each time.
+    pub(crate) fn bare(mut self) -> Self {
+        self.watched = false;
+        self
+    }
+
+    /// Applies one command, and settles; the rows are kept and the invariants checked.
+    pub(crate) fn apply(&mut self, command: Command) -> Result<Answer, Refusal> {
+        let mut out = Out::default();
+        let answer = self.machine.apply(command, self.now, &mut out);
+        if answer.is_err() {
+            assert!(out.changes.is_empty(), "a refused command changed something");
+        }
+        self.settle_into(out);
+        answer
+    }
+
+    pub(crate) fn ask(&mut self, command: Command) {
+        if let Err(refusal) = self.apply(command) {
+            let _ = writeln!(self.trace, "  refused: {refusal}");
+        }
+    }
+
+    fn settle_into(&mut self, mut out: Out) {
+        loop {
+            self.machine.settle(self.now, &mut out);
+            self.largest = self.largest.max(out.changes.len());
+            self.keep(std::mem::take(&mut out));
+            if self.machine.next_wakeup().is_none_or(|at| at > self.now.mono) {
+                break;
+            }
+        }
+        if self.watched {
+            let violations = self.machine.check();
+            assert!(violations.is_empty(), "{violations:?}\n{}", self.trace);
+        }
+    }
+
+    pub(crate) fn keep(&mut self, out: Out) {
+        for blob in out.blobs {
+            self.blobs.insert(blob.digest, blob.content);
+        }
+        for change in out.changes {
+            match change {
+                Change::Run(row) => {
+                    self.runs.insert(row.id, *row);
+                }
+                Change::Task(row) => {
+                    self.tasks.insert((row.run, row.ordinal), *row);
+                }
+                Change::Attempt(row) => {
+                    let key = (row.run, row.path.clone(), row.generation, row.attempt);
+                    self.attempts.insert(key, *row);
+                }
+                Change::Event(row) => self.keep_event(*row),
+                other => panic!("the machine does not make {other:?}"),
+            }
+        }
+        for effect in out.effects {
+            if self.watched {
+                let _ = writeln!(self.trace, "    {}", show_effect(&effect));
+            }
+            self.effects.push(effect);
+        }
+    }
+
+    fn keep_event(&mut self, row: EventRow) {
+        let last = self.events.iter().rev().find(|e| e.run == row.run).map_or(0, |e| e.seq);
+        assert_eq!(row.seq, last + 1, "a gap in the events of a run");
+        if self.watched {
+            let _ = writeln!(self.trace, "  {}", show_event(&row));
+        }
+        self.events.push(row);
+    }
+
+    /// Time passes; what is due on the way fires at its time.
+    pub(crate) fn pass(&mut self, span: Span) {
+        let end = self.now.after(span);
+        loop {
+            let next = self.machine.next_wakeup().filter(|at| *at <= end.mono);
+            let Some(at) = next else { break };
+            let step = Span((at - self.now.mono).0.max(0));
+            self.now = self.now.after(step);
+            self.settle_into(Out::default());
+        }
+        self.now = end;
+        self.settle_into(Out::default());
+    }
+
+    pub(crate) fn pass_secs(&mut self, secs: i64) {
+        self.pass(Span::from_secs(secs));
+    }
+
+    /// Time passes, and these workers beat.
+    pub(crate) fn pass_beating(&mut self, secs: i64, workers: &[&str]) {
+        for _ in 0..secs {
+            self.pass_secs(1);
+            for worker in workers {
+                self.beat(worker);
+            }
+        }
+    }
+
+    pub(crate) fn join(&mut self, worker: &str, slots: u32) {
+        let queues = vec!["default".to_owned()];
+        self.ask(Command::WorkerJoined { worker: worker.into(), slots, queues });
+    }
+
+    pub(crate) fn beat(&mut self, worker: &str) {
+        let _ = self.apply(Command::WorkerBeat { worker: worker.into() });
+    }
+
+    /// Makes run number `n` of a plan.
+    pub(crate) fn create(&mut self, n: u128, plan: &Plan) -> RunId {
+        self.create_in(n, ProjectId::DEFAULT, plan)
+    }
+
+    pub(crate) fn create_in(&mut self, n: u128, project: ProjectId, plan: &Plan) -> RunId {
+        let (id, plan) = (run_id(n), Arc::new(plan.clone()));
+        self.versions.insert(id, version(project, &plan));
+        self.ask(Command::Create(Box::new(NewRun {
+            project,
+            project_name: "p".into(),
+            id,
+            version: VersionId(1),
+            plan,
+            code: CodeRef::InPlace { root: "/code".into() },
+            params: Value::Object(serde_json::Map::new()),
+            logical_time: "2026-11-24T00:00:00+00:00".into(),
+            labels: IndexMap::new(),
+            trigger: "manual".into(),
+            url: "http://ork/r".into(),
+            by: by("ann"),
+        })));
+        id
+    }
+
+    /// The current offer of an instance of run 1, by the rows.
+    pub(crate) fn attempt(&self, run: RunId, path: &str) -> AttemptRef {
+        let row = self.attempt_row(run, path);
+        AttemptRef { run, path: path.into(), token: row.token }
+    }
+
+    pub(crate) fn attempt_row(&self, run: RunId, path: &str) -> &AttemptRow {
+        let task = self.task(run, path);
+        let key = (run, task.path.clone(), task.generation, task.attempt);
+        self.attempts.get(&key).expect("an attempt")
+    }
+
+    pub(crate) fn task(&self, run: RunId, path: &str) -> &TaskRow {
+        let rows = self.tasks.range((run, 0)..=(run, u32::MAX)).map(|(_, row)| row);
+        rows.into_iter().find(|row| row.path.as_str() == path).expect("a task")
+    }
+
+    pub(crate) fn tell(&mut self, attempt: AttemptRef, report: Report) -> Result<(), Refusal> {
+        self.apply(Command::Report { attempt, report }).map(|_| ())
+    }
+
+    /// The worker reports on the current attempt.
+    pub(crate) fn report(&mut self, run: RunId, path: &str, report: Report) {
+        let attempt = self.attempt(run, path);
+        self.ask(Command::Report { attempt, report });
+    }
+
+    pub(crate) fn start(&mut self, run: RunId, path: &str) {
+        self.report(run, path, Report::Confirmed);
+        self.report(run, path, Report::Started);
+    }
+
+    pub(crate) fn succeed(&mut self, run: RunId, path: &str) {
+        self.succeed_with(run, path, Value::Null);
+    }
+
+    pub(crate) fn succeed_with(&mut self, run: RunId, path: &str, output: Value) {
+        self.report(run, path, finished(Outcome::Success { output: Some(Data::Inline(output)) }));
+    }
+
+    pub(crate) fn fail(&mut self, run: RunId, path: &str) {
+        self.report(run, path, finished(Outcome::Failed(exit(1))));
+    }
+
+    pub(crate) fn cancel(&mut self, run: RunId, path: Option<&str>, force: bool) {
+        let path = path.map(Into::into);
+        self.ask(Command::Cancel { run, path, force, by: by("ann") });
+    }
+
+    /// Retries a terminal run as the engine does: loads it first.
+    pub(crate) fn retry(&mut self, run: RunId, selection: RetrySelection) -> Result<(), Refusal> {
+        let mut out = Out::default();
+        self.machine.load(vec![self.active(run)], self.now, &mut out);
+        let command = Command::Retry { run, selection, by: by("ann") };
+        let answer = self.machine.apply(command, self.now, &mut out);
+        self.settle_into(out);
+        answer.map(|_| ())
+    }
+
+    /// A run from its rows.
+    pub(crate) fn active(&self, run: RunId) -> ActiveRun {
+        let attempts = self.attempts.values().filter(|a| a.run == run);
+        let open = attempts.filter(|a| {
+            matches!(
+                a.state,
+                AttemptState::Dispatched | AttemptState::Running | AttemptState::Stopping
+            )
+        });
+        ActiveRun {
+            run: self.runs[&run].clone(),
+            version: self.versions[&run].clone(),
+            tasks: self.tasks.range((run, 0)..=(run, u32::MAX)).map(|(_, t)| t.clone()).collect(),
+            attempts: open.cloned().collect(),
+            last_seq: self.events.iter().filter(|e| e.run == run).map(|e| e.seq).max().unwrap_or(0),
+        }
+    }
+
+    /// The process dies and another takes over after `down`; its clock starts elsewhere.
+    pub(crate) fn reload(&mut self, down: Span) {
+        self.epoch += 1;
+        self.now.wall = self.now.wall + down;
+        self.now.mono = Mono(self.now.mono.0 / 3 + 77);
+        let _ = writeln!(self.trace, "  -- reload, {down} later");
+        let open = self.runs.values().filter(|row| !row.state.is_terminal());
+        let active: Vec<_> = open.map(|row| self.active(row.id)).collect();
+        self.machine = Machine::new(self.config.clone(), Epoch(self.epoch));
+        let mut out = Out::default();
+        self.machine.load(active, self.now, &mut out);
+        self.settle_into(out);
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take_trace(&mut self) -> String {
+        std::mem::take(&mut self.trace)
+    }
+
+    /// Forgets all rows, events and effects.
+    pub(crate) fn clear(&mut self) {
+        self.runs.clear();
+        self.versions.clear();
+        self.tasks.clear();
+        self.attempts.clear();
+        self.events.clear();
+        self.effects.clear();
+        self.trace.clear();
+    }
+
+    pub(crate) fn note(&mut self, text: &str) {
+        let _ = writeln!(self.trace, "> {text}");
+    }
+}
+
+fn version(project: ProjectId, plan: &Arc<Plan>) -> VersionRow {
+    VersionRow {
+        project,
+        workflow: plan.name.clone(),
+        version: VersionId(1),
+        digest: Digest::of(b"v"),
+        source: String::new(),
+        plan: Arc::clone(plan),
+        code: CodeRef::InPlace { root: "/code".into() },
+        created_by: by("ann"),
+        created_at: Wall(START),
+    }
+}
+
+pub(crate) fn exit(code: i32) -> Failure {
+    Failure {
+        exit_code: Some(code),
+        ..Failure::new(FailureKind::Failure, format!("exited with {code}"))
+    }
+}
+
+pub(crate) fn finished(outcome: Outcome) -> Report {
+    let logs = LogSummary::default();
+    Report::Finished(Box::new(Finished { outcome, logs, took: Span::from_millis(100) }))
+}
+
+fn show_token(token: Token) -> String {
+    format!("t{}.{}", token.epoch().0, token.0 & 0xffff_ffff)
+}
+
+fn name(state: impl serde::Serialize) -> String {
+    serde_json::to_value(state).expect("a name").as_str().expect("a name").to_owned()
+}
+
+fn show_effect(effect: &Effect) -> String {
+    let to = |worker: &WorkerId, what: &str, attempt: &AttemptRef| {
+        format!("→ {worker}: {what} {} {}", attempt.path, show_token(attempt.token))
+    };
+    match effect {
+        Effect::Dispatch { worker, assignment } => {
+            let inputs: Vec<_> = assignment
+                .inputs
+                .iter()
+                .map(|(name, data)| match data {
+                    Data::Inline(value) => format!(" {name}={value}"),
+                    Data::Blob { .. } => format!(" {name}=blob"),
+                })
+                .collect();
+            let offer = to(worker, "do", &assignment.attempt);
+            format!("{offer} #{}{}", assignment.number, inputs.concat())
+        }
+        Effect::Stop { worker, attempt, .. } => to(worker, "stop", attempt),
+        Effect::Fetch { .. } => "→ fetch a value".into(),
+    }
+}
+
+fn show_event(row: &EventRow) -> String {
+    let path = row.path.as_ref().map_or("run", InstancePath::as_str);
+    let message = |failure: &Option<Failure>| {
+        failure.as_ref().map_or(String::new(), |f| format!(" ({}: {})", name(f.kind), f.message))
+    };
+    let what = match &row.kind {
+        EventKind::RunCreated { .. } => "created".into(),
+        EventKind::RunStarted { run_attempt } => format!("started, attempt {run_attempt}"),
+        EventKind::RunStopping { reason, forced } => {
+            format!("stopping, {}{}", name(reason), if *forced { ", forced" } else { "" })
+        }
+        EventKind::RunFinished { state, failure } => format!("{}{}", name(state), message(failure)),
+        EventKind::RunReopened { run_attempt } => format!("reopened, attempt {run_attempt}"),
+        EventKind::RunQuarantined { reason } => format!("quarantined: {reason}"),
+        EventKind::TaskReset => format!("reset, generation {}", row.generation.unwrap_or(0)),
+        EventKind::TaskQueued => "queued".into(),
+        EventKind::TaskDispatched { token, worker } => {
+            format!("dispatched {} to {worker}", show_token(*token))
+        }
+        EventKind::TaskUnclaimed { token } => format!("unclaimed {}", show_token(*token)),
+        EventKind::TaskStarted { token } => format!("started {}", show_token(*token)),
+        EventKind::TaskStopping { token, reason } => {
+            format!("stopping {}, {}", show_token(*token), name(reason))
+        }
+        EventKind::TaskRetrying { failure, not_before, .. } => {
+            let wait = *not_before - row.at;
+            format!("retrying in {wait} ({}: {})", name(failure.kind), failure.message)
+        }
+        EventKind::TaskFinished { state, failure, cause, .. } => {
+            let cause = cause.as_ref().map_or(String::new(), |path| format!(" because of {path}"));
+            format!("{}{}{cause}", name(state), message(failure))
+        }
+        EventKind::ReportIgnored { outcome, .. } => format!("ignored: {outcome}"),
+    };
+    let attempt = row.attempt.map_or(String::new(), |n| format!(" #{n}"));
+    format!("{path}{attempt} {what}")
+}
