@@ -58,8 +58,7 @@ impl Type {
     pub fn accepts(&self, from: &Self) -> bool {
         match (self, from) {
             (Self::Json, _) | (_, Self::Json) => true,
-            (Self::Nullable(inner), Self::Nullable(from)) => inner.accepts(from),
-            (Self::Nullable(inner), _) => inner.accepts(from),
+            (Self::Nullable(inner), _) => inner.accepts(from.non_null()),
             (Self::Float, Self::Int)
             | (Self::DatetimeTz, Self::DatetimeUtc)
             | (Self::Str, Self::Enum(_)) => true,
