@@ -312,6 +312,19 @@ fn replay(world: &World) -> Result<(), String> {
     Ok(())
 }
 
+/// What waits can say why, and what does not wait has nothing to say.
+fn explained(play: &Play) -> Result<(), String> {
+    let world = &play.world;
+    for row in world.tasks.values().filter(|_| world.machine.holds(play.run)) {
+        let waits = matches!(row.state, TaskState::Pending | TaskState::Queued);
+        let blockers = world.machine.blockers(play.run, &row.path).unwrap_or_default();
+        if waits == blockers.is_empty() {
+            return Err(format!("{} is {:?}, blocked by {blockers:?}", row.path, row.state));
+        }
+    }
+    Ok(())
+}
+
 fn check_end(play: &Play) {
     let world = &play.world;
     assert_eq!(replay(world), Ok(()));
@@ -336,6 +349,7 @@ proptest! {
         for act in &acts {
             play.act(act);
             prop_assert_eq!(replay(&play.world), Ok(()));
+            prop_assert_eq!(explained(&play), Ok(()));
         }
         play.finish();
         check_end(&play);
