@@ -322,7 +322,7 @@ pub struct NewRun {
 
 /// A workflow's file with its code in place. It is accepted from the server's machine alone, and
 /// becomes a draft version: never current.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Draft {
     /// The file as its user names it, for findings and for the workflow's name where it has none.
@@ -331,6 +331,21 @@ pub struct Draft {
     pub source: String,
     /// The code root, absolute.
     pub root: String,
+    /// Only this task, alone; none: the whole workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<SingleTask>,
+}
+
+/// One task of a draft, to be tried without the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SingleTask {
+    /// Its path: its name, with `finally/` before it where it stands there.
+    pub path: String,
+    /// Inputs that take the place of its own; those that come from other tasks have to be here.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Value>)]
+    pub inputs: IndexMap<String, Value>,
 }
 
 /// A run.

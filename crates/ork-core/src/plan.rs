@@ -34,6 +34,54 @@ pub struct Plan {
     pub code: Code,
 }
 
+impl Plan {
+    /// The task at `path`: its name, with `finally/` before it where it stands there.
+    pub fn task(&self, path: &str) -> Option<&Task> {
+        let (scope, name) = match path.strip_prefix("finally/") {
+            Some(name) => (&self.finally, name),
+            None => (&self.body, path),
+        };
+        scope.find(name).map(|at| &scope.tasks[at])
+    }
+
+    /// The paths of all tasks, in the order of the file; those of `finally` last.
+    pub fn paths(&self) -> impl Iterator<Item = String> {
+        let body = self.body.tasks.iter().map(|task| task.name.clone());
+        body.chain(self.finally.tasks.iter().map(|task| format!("finally/{}", task.name)))
+    }
+
+    /// The plan of one task alone, with these inputs in the place of its own: no upstreams, no
+    /// condition, and its output as the run's.
+    ///
+    /// # Errors
+    /// A sentence where there is no such task or input, or where the task still refers to another.
+    pub fn only(&self, path: &str, inputs: &IndexMap<String, Value>) -> Result<Self, String> {
+        let task = self.task(path).ok_or_else(|| format!("there is no task `{path}`"))?;
+        let mut task = task.clone();
+        if let Some(unknown) = inputs.keys().find(|name| !task.inputs.contains_key(*name)) {
+            return Err(format!("`{path}` has no input `{unknown}`"));
+        }
+        for (name, value) in inputs {
+            task.inputs.insert(name.clone(), Binding::Const(value.clone()));
+        }
+        if let Some((name, _)) = task.inputs.iter().find(|(_, binding)| binding.names_tasks()) {
+            return Err(format!("the input `{name}` of `{path}` comes from another task; give it"));
+        }
+        let Action::Execute { spec, .. } = &task.action;
+        if spec.names_tasks() || task.env.values().any(Binding::names_tasks) {
+            return Err(format!(
+                "`{path}` refers to another task outside its inputs; move that into `inputs`"
+            ));
+        }
+        task.upstreams.clear();
+        task.trigger_rule = TriggerRule::default();
+        task.when = None;
+        let output = Some(Binding::Expr(Expr::new(format!("tasks.{}.output", task.name))));
+        let body = Scope { tasks: vec![task] };
+        Ok(Self { body, finally: Scope::default(), output, ..self.clone() })
+    }
+}
+
 /// What people read and filter by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -236,6 +284,22 @@ pub enum Binding {
     Map(IndexMap<String, Binding>),
 }
 
+impl Binding {
+    /// Whether an expression in it refers to a task.
+    fn names_tasks(&self) -> bool {
+        match self {
+            Self::Const(_) => false,
+            Self::Expr(expr) => expr.names_tasks(),
+            Self::Text(parts) => parts.iter().any(|part| match part {
+                TextPart::Literal(_) => false,
+                TextPart::Expr(expr) => expr.names_tasks(),
+            }),
+            Self::List(items) | Self::Args(items) => items.iter().any(Self::names_tasks),
+            Self::Map(fields) => fields.values().any(Self::names_tasks),
+        }
+    }
+}
+
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -265,6 +329,30 @@ impl Expr {
     }
 }
 
+impl Expr {
+    /// Whether the name `tasks` stands in it outside of text.
+    fn names_tasks(&self) -> bool {
+        let (mut quote, mut word) = (None, String::new());
+        let mut chars = self.source.chars();
+        while let Some(c) = chars.next() {
+            match quote {
+                Some(_) if c == '\\' => drop(chars.next()),
+                Some(open) if c == open => quote = None,
+                Some(_) => {}
+                None if c.is_alphanumeric() || c == '_' || c == '.' => word.push(c),
+                None => {
+                    if word == "tasks" || word.starts_with("tasks.") {
+                        return true;
+                    }
+                    word.clear();
+                    quote = (c == '\'' || c == '"').then_some(c);
+                }
+            }
+        }
+        word == "tasks" || word.starts_with("tasks.")
+    }
+}
+
 impl fmt::Debug for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "${{{{ {} }}}}", self.source)
@@ -274,5 +362,26 @@ impl fmt::Debug for Expr {
 impl PartialEq for Expr {
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_that_names_tasks() {
+        for (source, names) in [
+            ("tasks.a.output", true),
+            ("1 + tasks.a.output.n", true),
+            ("has(tasks.a.output)", true),
+            ("tasks['a']", true),
+            ("params.tasks", false),
+            ("params.day == 'tasks.a'", false),
+            ("'it\\'s tasks.a' + params.x", false),
+            ("mytasks.a", false),
+        ] {
+            assert_eq!(Expr::new(source).names_tasks(), names, "{source}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The workflow language: from a file's text to a checked [`crate::plan::Plan`].
 
 mod binding;
+mod data;
 mod diagnostic;
 mod edges;
 pub mod executors;
@@ -20,6 +21,7 @@ pub mod tree;
 
 use std::collections::HashMap;
 
+pub use self::data::data;
 use self::diagnostic::Report;
 pub(crate) use self::diagnostic::nearest;
 pub use self::diagnostic::{Diagnostic, Severity, render};
