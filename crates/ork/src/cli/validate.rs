@@ -1,0 +1,175 @@
+//! `ork validate`.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use ork_core::lang::{Diagnostic, Severity};
+
+use super::{Form, Global, block_on};
+use crate::changes::Changes;
+use crate::exit::{Exit, Failure, Result};
+use crate::files::{self, WorkflowFile};
+use crate::output::{self, say};
+
+/// Checks workflow files; needs no server
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ork validate                    every workflow file under this folder
+  ork validate etl.yaml flows/
+  ork validate --watch etl.yaml   again at each change
+  ork validate -o github          annotations for GitHub Actions
+  ork validate -o json            findings for programs")]
+pub(crate) struct ValidateArgs {
+    /// Files and folders
+    #[arg(default_value = ".")]
+    paths: Vec<PathBuf>,
+    /// Check again whenever something changes
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(crate) fn run(global: &Global, args: &ValidateArgs) -> Result {
+    let form = match global.form() {
+        None | Some(Form::Text) => Form::Text,
+        Some(form @ (Form::Json | Form::Github)) => form,
+        Some(_) => return Err(Failure::usage("-o here is one of text, json, github")),
+    };
+    if args.watch { block_on(watch(form, args)) } else { once(form, args) }
+}
+
+fn once(form: Form, args: &ValidateArgs) -> Result {
+    let paths = files::find(&args.paths)?;
+    if paths.is_empty() {
+        return Err(Failure::usage("there is no workflow file here")
+            .hint("name one, or begin with `ork init`"));
+    }
+    let mut read = Vec::new();
+    for path in &paths {
+        read.push(WorkflowFile::read(path)?);
+    }
+    output::write(&report(form, &read))?;
+    let bad = read.iter().filter(|file| !file.compiled.is_ok()).count();
+    if form == Form::Text {
+        let files = if read.len() == 1 { "file" } else { "files" };
+        say(format_args!("{} {files} checked, {bad} with errors", read.len()));
+    }
+    Ok(if bad > 0 { Exit::Failed } else { Exit::Ok })
+}
+
+fn report(form: Form, files: &[WorkflowFile]) -> String {
+    let found = || files.iter().flat_map(|file| &file.compiled.diagnostics);
+    match form {
+        Form::Json => {
+            let found: Vec<_> = found().collect();
+            serde_json::to_string_pretty(&found).unwrap_or_default() + "\n"
+        }
+        Form::Github => found().map(annotation).collect(),
+        _ => {
+            let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            files.iter().map(|file| rendered(file, colours)).collect()
+        }
+    }
+}
+
+/// What was found in a file, for people.
+pub(crate) fn rendered(file: &WorkflowFile, colours: bool) -> String {
+    let found = &file.compiled.diagnostics;
+    if found.is_empty() {
+        return String::new();
+    }
+    let text = file.text();
+    let name = file.path.to_string_lossy();
+    let code = Code::of(file);
+    let source = |wanted: &str| if wanted == name { Some(&*text) } else { code.text(wanted) };
+    ork_core::lang::render(found, source, colours) + "\n"
+}
+
+/// The code files that findings are about.
+struct Code(Vec<(String, String)>);
+
+impl Code {
+    fn of(file: &WorkflowFile) -> Self {
+        let mut names: Vec<_> = file.compiled.diagnostics.iter().map(|found| &found.file).collect();
+        names.sort();
+        names.dedup();
+        let read = |name: &&String| std::fs::read_to_string(file.root.join(name)).ok();
+        Self(names.iter().filter_map(|name| Some(((*name).clone(), read(name)?))).collect())
+    }
+
+    fn text(&self, wanted: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == wanted).map(|(_, text)| text.as_str())
+    }
+}
+
+/// Shows a file's findings on standard error.
+pub(crate) fn show(file: &WorkflowFile) {
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let text = rendered(file, colours);
+    if !text.is_empty() {
+        say(text.trim_end());
+    }
+}
+
+/// A finding as a command of GitHub Actions.
+fn annotation(found: &Diagnostic) -> String {
+    let kind = if found.severity == Severity::Error { "error" } else { "warning" };
+    let mut message = found.message.clone();
+    if let Some(hint) = &found.hint {
+        let _ = write!(message, "\nhint: {hint}");
+    }
+    let end = found.column + found.length;
+    format!(
+        "::{kind} file={},line={},col={},endColumn={end},title={}::{}\n",
+        property(&found.file),
+        found.line.max(1),
+        found.column,
+        found.code,
+        data(&message)
+    )
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+async fn watch(form: Form, args: &ValidateArgs) -> Result {
+    let mut changes = Changes::new()?;
+    loop {
+        changes.watch(&args.paths)?;
+        if let Err(failure) = once(form, args) {
+            say(&failure);
+        }
+        say("waiting for a change");
+        changes.next().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_annotation_is_one_line() {
+        let found = Diagnostic {
+            severity: Severity::Error,
+            code: "unknown-key",
+            message: "50% of\nit".into(),
+            file: "a,b.yaml".into(),
+            line: 3,
+            column: 5,
+            length: 2,
+            hint: Some("mend it".into()),
+        };
+        assert_eq!(
+            annotation(&found),
+            "::error file=a%2Cb.yaml,line=3,col=5,endColumn=7,title=unknown-key\
+             ::50%25 of%0Ait%0Ahint: mend it\n"
+        );
+    }
+}

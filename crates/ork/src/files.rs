@@ -1,0 +1,166 @@
+//! Workflow files on disk: which there are, where their code is, and how the compiler reads it.
+
+use std::path::{Component, Path, PathBuf};
+
+use ork_core::lang::{Compiled, Sources, compile};
+
+use crate::exit::{Failure, Result, io};
+
+/// Whether an argument names a file rather than a workflow on a server.
+pub(crate) fn is_file(argument: &str) -> bool {
+    argument.contains('/') || is_yaml(Path::new(argument))
+}
+
+/// Whether the name ends as YAML does.
+pub(crate) fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+/// A workflow file that has been read and checked.
+pub(crate) struct WorkflowFile {
+    /// As its user names it.
+    pub(crate) path: PathBuf,
+    /// Its content.
+    pub(crate) bytes: Vec<u8>,
+    /// The code root, absolute.
+    pub(crate) root: PathBuf,
+    /// What came of it.
+    pub(crate) compiled: Compiled,
+}
+
+impl WorkflowFile {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// When it cannot be read; what is wrong in it is in `compiled`.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|error| missing(path, &error))?;
+        let root = code_root(path)?;
+        let compiled = compile(&path.to_string_lossy(), &bytes, &Folder(root.clone()));
+        let mut file = Self { path: path.to_owned(), bytes, root, compiled };
+        file.take_declared_root()?;
+        Ok(file)
+    }
+
+    /// A `code.root` of the file takes the place of the nearest folder, and the code is read from
+    /// there.
+    fn take_declared_root(&mut self) -> Result<()> {
+        let name = self.path.to_string_lossy();
+        let declared = match &self.compiled.plan {
+            Some(plan) => plan.code.root.clone(),
+            None => declared_root(&name, &self.bytes),
+        };
+        if let Some(declared) = declared {
+            let parent = self.path.parent().unwrap_or(Path::new(""));
+            self.root = absolute(&parent.join(declared))?;
+            self.compiled = compile(&name, &self.bytes, &Folder(self.root.clone()));
+        }
+        Ok(())
+    }
+
+    /// The file's text; what is not UTF-8 the compiler has refused.
+    pub(crate) fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
+}
+
+/// The `code: {root}` of a file that has errors elsewhere, so that its code is found all the same.
+fn declared_root(name: &str, bytes: &[u8]) -> Option<String> {
+    let value = ork_core::lang::data(name, bytes).ok()?;
+    Some(value.get("code")?.get("root")?.as_str()?.to_owned())
+}
+
+fn missing(path: &Path, error: &std::io::Error) -> Failure {
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return Failure::usage(format!("{}: {error}", path.display()));
+    }
+    let failure = Failure::usage(format!("{}: there is no such file", path.display()));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names: Vec<_> = names.filter(|name| is_yaml(Path::new(name))).collect();
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    match crate::suggest::nearest(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => {
+            failure.hint(format!("did you mean `{}`?", path.with_file_name(near).display()))
+        }
+        None => failure,
+    }
+}
+
+/// The nearest parent folder with `ork.toml`, else the file's own.
+fn code_root(path: &Path) -> Result<PathBuf> {
+    let own = absolute(path.parent().unwrap_or(Path::new("")))?;
+    let with_config = own.ancestors().find(|folder| folder.join("ork.toml").is_file());
+    Ok(with_config.map_or_else(|| own.clone(), Path::to_path_buf))
+}
+
+/// The folder as an absolute path without `.`, `..` and symbolic links.
+pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    std::fs::canonicalize(folder).map_err(|error| io(folder, &error))
+}
+
+/// A code root on disk.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Sources for Folder {
+    fn read(&self, path: &str) -> std::result::Result<Vec<u8>, Option<String>> {
+        let relative = Path::new(path);
+        if relative
+            .components()
+            .any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
+        {
+            return Err(Some(format!("`{path}` leaves the code root")));
+        }
+        let full = self.0.join(relative);
+        std::fs::read(&full).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => None,
+            _ => Some(format!("{}: {error}", full.display())),
+        })
+    }
+}
+
+/// The workflow files among `paths`: files as they are named, and every one under the folders.
+///
+/// # Errors
+/// When a path is not there.
+pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            found.extend(under(path));
+        } else if path.is_file() {
+            found.push(path.clone());
+        } else {
+            return Err(missing(path, &std::io::ErrorKind::NotFound.into()));
+        }
+    }
+    Ok(found)
+}
+
+/// Every workflow file under a folder, by name; `.gitignore` and `.orkignore` are honoured.
+pub(crate) fn under(folder: &Path) -> Vec<PathBuf> {
+    let walk = ignore::WalkBuilder::new(folder)
+        .add_custom_ignore_filename(".orkignore")
+        .require_git(false)
+        .sort_by_file_path(Path::cmp)
+        .build();
+    let files = walk.flatten().filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()));
+    let yaml = files.map(ignore::DirEntry::into_path).filter(|path| is_yaml(path));
+    let plain = yaml.map(|path| path.strip_prefix(".").map_or(path.clone(), Path::to_path_buf));
+    plain.filter(|path| is_workflow(path)).collect()
+}
+
+/// Whether a YAML file is meant as a workflow: by its name, else by a `tasks` key at its top.
+pub(crate) fn is_workflow(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.ends_with(".ork.yaml") || name.ends_with(".ork.yml") {
+        return true;
+    }
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().any(|line| {
+        line.strip_prefix("tasks").is_some_and(|rest| rest.trim_start().starts_with(':'))
+    })
+}

@@ -1,0 +1,76 @@
+//! The real binary in folders of its own.
+
+mod offline;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A folder, and the binary in it without the settings of whoever runs the tests.
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+/// What a command printed, and its exit code.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Place {
+    /// A folder with files.
+    pub fn with(files: &[(&str, &str)]) -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        for (path, text) in files {
+            place.write(path, text);
+        }
+        place
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// Reads a file.
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.path(path)).unwrap()
+    }
+
+    /// The command with these words, not started yet.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ork"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ORK_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(words).current_dir(self.folder.path()).env("NO_COLOR", "1");
+        command.env("XDG_CACHE_HOME", self.path(".cache"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the command to its end.
+    pub fn ork(&self, words: &[&str]) -> Said {
+        self.command(words).output().unwrap().into()
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
