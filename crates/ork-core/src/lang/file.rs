@@ -8,7 +8,7 @@ use super::Lower;
 use super::binding::Bind;
 use super::executors;
 use super::expr::{CheckScope, Name, TaskType};
-use super::keys::{CODE, DEFAULTS, FILE, FILE_WORDS, PARAM_KEYS};
+use super::keys::{CODE, DEFAULTS, FILE, FILE_WORDS, PARAM_KEYS, translate};
 use super::read::{Fields, Known, is_workflow_name};
 use super::task::{Facts, Head, World};
 use super::tree::{Entry, Node, Place};
@@ -60,7 +60,8 @@ impl<'a> Lower<'a> {
         let none = fields
             .get("tasks")
             .is_none_or(|node| node.entries().is_some_and(<[_]>::is_empty) || node.is_null());
-        if none {
+        let told = |entry: &Entry| translate(FILE_WORDS, &entry.key) == Some("tasks");
+        if none && !fields.entries.iter().any(told) {
             self.report
                 .error(fields.key_place("tasks"), "no-tasks", "the file has no tasks")
                 .hint("`tasks:` holds at least one");

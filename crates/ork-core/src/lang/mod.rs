@@ -29,7 +29,7 @@ pub use self::fmt::{Formatted, format};
 pub use self::graph::{GraphFormat, graph};
 use self::notation::Aliases;
 pub use self::params::{Given, ParamError, RunFacts, bind_params};
-use self::python::{Signature, SignatureError, Target, signature};
+use self::python::{Reader, Signature, SignatureError, Target};
 pub use self::read::{duration, is_name, is_workflow_name, size};
 pub use self::schema::schema;
 pub use self::tree::Limits;
@@ -92,6 +92,7 @@ pub fn compile_within(
         sources,
         limits,
         aliases: Aliases::default(),
+        reader: Reader::new(sources),
         signatures: HashMap::new(),
         older: false,
         too_large: false,
@@ -149,6 +150,7 @@ pub(crate) struct Lower<'a> {
     pub(crate) sources: &'a dyn Sources,
     limits: &'a Limits,
     aliases: Aliases,
+    reader: Reader<'a>,
     signatures: HashMap<(String, String), Result<Signature, SignatureError>>,
     /// Whether the older form's names of types are read.
     older: bool,
@@ -164,8 +166,7 @@ impl Lower<'_> {
     ) -> Result<Signature, SignatureError> {
         let (Target::File(at) | Target::Module(at)) = target;
         let key = (at.to_owned(), function.to_owned());
-        let sources = self.sources;
-        let read = || signature(sources, target, function);
+        let read = || self.reader.signature(target, function);
         self.signatures.entry(key).or_insert_with(read).clone()
     }
 

@@ -1,6 +1,8 @@
 //! A tree with its comments and blank lines put where they belong.
 
-use super::super::tree::{Comment, Node, Scalar, Style, Yaml};
+use super::super::diagnostic::Report;
+use super::super::tree::{Comment, Limits, Node, Scalar, Style, Yaml, parse};
+use super::write::chomp;
 
 /// A line above an entry: a comment, or nothing.
 pub(super) type Above = Option<String>;
@@ -80,8 +82,9 @@ impl<'t> Builder<'t> {
     /// One blank line where the text has some between what was seen and `at`.
     fn blank(&mut self, at: usize, lines: &mut Vec<Above>) {
         let between = self.text.get(self.seen..at).unwrap_or("");
-        let breaks = between.bytes().filter(|b| *b == b'\n').count();
-        if breaks > 1 && self.seen > 0 {
+        let mut inner: Vec<_> = between.split('\n').skip(1).collect();
+        inner.pop();
+        if self.seen > 0 && inner.iter().any(|line| line.trim().is_empty()) {
             lines.push(None);
         }
         self.seen = self.seen.max(at);
@@ -144,7 +147,11 @@ impl<'t> Builder<'t> {
         let lines = raw.trim_end().lines().enumerate();
         let lines =
             lines.map(|(i, line)| if i == 0 { line.trim_end().to_owned() } else { strip(line) });
-        Value::Folded(lines.collect(), scalar.text.clone())
+        let lines: Vec<_> = lines.collect();
+        if !means(&lines, &scalar.text) {
+            return Value::Scalar(scalar.clone());
+        }
+        Value::Folded(lines, scalar.text.clone())
     }
 
     /// Whether a block scalar is written after `>`.
@@ -211,6 +218,19 @@ impl<'t> Builder<'t> {
     fn line_end(&self, at: usize) -> usize {
         self.text.get(at..).and_then(|text| text.find('\n')).map_or(self.text.len(), |n| at + n)
     }
+}
+
+/// Whether lines after `>` mean a text: blank and deeper lines make more of a fold than it seems.
+fn means(lines: &[String], text: &str) -> bool {
+    let mut folded = format!("k: >{}\n", chomp(text));
+    for line in lines {
+        folded.push_str(if line.is_empty() { "" } else { "  " });
+        folded.push_str(line);
+        folded.push('\n');
+    }
+    let tree = parse(&mut Report::new("", &folded), &Limits::default(), false);
+    let read = tree.as_ref().and_then(|tree| tree.root.get("k")?.scalar());
+    read.is_some_and(|scalar| scalar.text == text)
 }
 
 /// A comment's text after `#`, with one space before words.

@@ -129,7 +129,7 @@ fn as_block(scalar: &Scalar) -> bool {
 }
 
 /// How a block's last line ends.
-fn chomp(text: &str) -> &'static str {
+pub(super) fn chomp(text: &str) -> &'static str {
     match text.len() - text.trim_end_matches('\n').len() {
         0 => "-",
         1 => "",
@@ -208,7 +208,7 @@ fn printable(c: char) -> bool {
 }
 
 /// Words that older YAML takes for bools.
-const OLD_BOOLS: &[&str] = &["yes", "no", "on", "off", "y", "n"];
+const OLD_BOOLS: &[&str] = &["yes", "no", "on", "off"];
 
 /// Whether text means itself without quotes.
 fn safe(text: &str, flow: bool) -> bool {

@@ -1,6 +1,11 @@
 //! The workflow language.
 
+mod fmt;
+mod fuzz;
 mod hostile;
+mod lower;
+mod tools;
+mod traps;
 
 use std::collections::HashMap;
 
