@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod sim;
 mod tidy;
 mod tools;
 
@@ -25,6 +26,8 @@ enum Chore {
     Tidy,
     /// Measures what a task, a run, an idle second and a line of log cost, beside raw baselines.
     Bench(bench::Args),
+    /// Simulates the machine and the engine in bad weather, seed after seed.
+    Sim(sim::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -33,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Ci { only } => ci::run(&root, &only),
         Chore::Tidy => tidy::run(&root),
         Chore::Bench(args) => bench::run(&root, &args),
+        Chore::Sim(options) => sim::run(&options),
     }
 }
 

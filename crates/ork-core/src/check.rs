@@ -198,7 +198,7 @@ pub fn check_feed<'a>(
     feed: impl IntoIterator<Item = (u64, &'a EventRow)>,
     slots: &BTreeMap<WorkerId, u32>,
 ) -> Vec<Violation> {
-    let mut ledger = Ledger { slots, ..Ledger::new(slots) };
+    let mut ledger = Ledger::new(slots);
     let mut commit = 0;
     for (number, event) in feed {
         if number != commit {
@@ -386,7 +386,7 @@ impl<'a> Replay<'a> {
                 self.quarantined = true;
                 Ok(())
             }
-            EventKind::RunFinished { state, .. } => self.finished(*state),
+            EventKind::RunFinished { state, failure } => self.finished(*state, failure.as_ref()),
             EventKind::RunReopened { run_attempt } => {
                 self.state = Some(Pending);
                 self.run_attempt += 1;
@@ -413,13 +413,17 @@ impl<'a> Replay<'a> {
         differs("run_attempt", &run_attempt, &self.run_attempt).map_or(Ok(()), Err)
     }
 
-    fn finished(&mut self, state: RunState) -> Result<(), Broken> {
+    fn finished(&mut self, state: RunState, failure: Option<&Failure>) -> Result<(), Broken> {
         self.state = Some(state);
         let open = self.open();
         if !open.is_empty() {
             return Err(Broken::NotAllTerminal { run: state, open });
         }
         let expected = self.result();
+        let no_output = self.plan.output.is_some()
+            && expected == RunState::Success
+            && failure.is_some_and(|failure| failure.kind == FailureKind::Expression);
+        let expected = if no_output { RunState::Failed } else { expected };
         if state == expected { Ok(()) } else { Err(Broken::WrongResult { given: state, expected }) }
     }
 
@@ -453,7 +457,7 @@ impl<'a> Replay<'a> {
             return Err(Broken::OutOfTurn("the run is not active"));
         }
         match &event.kind {
-            EventKind::TaskReset => self.instances[place].reset(),
+            EventKind::TaskReset => self.instances[place].reset()?,
             EventKind::TaskQueued => self.queued(place)?,
             EventKind::TaskDispatched { token, worker } => {
                 self.dispatched(place, event, *token, worker)?;
@@ -603,14 +607,16 @@ impl<'a> Instance<'a> {
         if from.contains(&state) { Ok(()) } else { Err(Broken::Transition { from: state, by }) }
     }
 
-    fn reset(&mut self) {
-        self.state = TaskState::Pending;
+    fn reset(&mut self) -> Result<(), Broken> {
+        let from = std::mem::replace(&mut self.state, TaskState::Pending);
         self.generation += 1;
         self.attempt = 0;
         self.spent = true;
         self.started = false;
         (self.failures, self.lost) = (0, 0);
         self.cause = None;
+        let by = "task_reset";
+        if from.is_terminal() { Ok(()) } else { Err(Broken::Transition { from, by }) }
     }
 
     fn named(&self, event: &EventRow) -> Result<(), Broken> {
@@ -715,11 +721,13 @@ impl<'a> Instance<'a> {
         };
         self.cause.clone_from(cause);
         let current = self.token.take();
-        if current.is_some() {
+        if !self.spent {
             self.spent = true;
             self.tried(match (state, failure) {
                 (TaskState::Success, _) => AttemptState::Success,
                 (TaskState::Cancelled, _) => AttemptState::Cancelled,
+                // Nobody took the last offer.
+                _ if current.is_none() => AttemptState::Cancelled,
                 (_, Some(failure)) => lost_or_failed(failure),
                 _ => AttemptState::Failed,
             });

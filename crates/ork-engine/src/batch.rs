@@ -1,7 +1,7 @@
 //! How changes become commits.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use ork_core::ids::{ProjectId, RunId};
 use ork_core::rows::Change;
@@ -30,57 +30,64 @@ pub(crate) struct Chunk {
     pub(crate) owner: Option<Owner>,
     /// Whether they are one owner's.
     pub(crate) alone: bool,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) changes: Arc<[Change]>,
 }
 
-/// Cuts changes into commits of at most `limit`. An owner's changes stay together, so that a crash
-/// between two commits leaves every run whole, as long as one owner alone does not exceed the
-/// limit; then its run row goes first and the rest follows in order.
+/// What one owner changes.
+#[derive(Debug)]
+pub(crate) struct Group {
+    owner: Option<Owner>,
+    changes: Vec<Change>,
+}
+
+impl From<Group> for Chunk {
+    fn from(group: Group) -> Self {
+        Self { owner: group.owner, alone: true, changes: group.changes.into() }
+    }
+}
+
+/// Cuts changes into commits of at most `limit`, between owners only: what a run changes in one
+/// turn is never cut, however much it is, since a crash between two commits would leave events
+/// without their rows. A commit of one owner may thus be larger than `limit`.
 pub(crate) fn split(changes: Vec<Change>, limit: usize) -> VecDeque<Chunk> {
     if changes.len() <= limit {
-        return VecDeque::from([Chunk { owner: None, alone: false, changes }]);
+        return VecDeque::from([several(changes)]);
     }
-    let mut chunks: VecDeque<Chunk> = VecDeque::new();
+    let mut chunks = VecDeque::new();
+    let mut open: Vec<Change> = Vec::new();
     for group in by_owner(changes) {
-        match chunks.back_mut() {
-            Some(last) if last.changes.len() + group.changes.len() <= limit => {
-                last.owner = None;
-                last.alone = false;
-                last.changes.extend(group.changes);
-            }
-            _ => chunks.extend(cut(group, limit)),
+        if !open.is_empty() && open.len() + group.changes.len() > limit {
+            chunks.push_back(several(std::mem::take(&mut open)));
         }
+        if group.changes.len() >= limit {
+            chunks.push_back(group.into());
+        } else {
+            open.extend(group.changes);
+        }
+    }
+    if !open.is_empty() {
+        chunks.push_back(several(open));
     }
     chunks
 }
 
+fn several(changes: Vec<Change>) -> Chunk {
+    Chunk { owner: None, alone: false, changes: changes.into() }
+}
+
 /// The changes of each owner, in the order in which the owners first appear.
-pub(crate) fn by_owner(changes: Vec<Change>) -> Vec<Chunk> {
-    let mut groups: Vec<Chunk> = Vec::new();
+pub(crate) fn by_owner(changes: Vec<Change>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<Option<Owner>, usize> = HashMap::new();
     let mut last = None;
     for change in changes {
         let owner = Owner::of(&change).or(last);
         let place = *places.entry(owner.clone()).or_insert_with(|| {
-            groups.push(Chunk { owner: owner.clone(), alone: true, changes: Vec::new() });
+            groups.push(Group { owner: owner.clone(), changes: Vec::new() });
             groups.len() - 1
         });
         groups[place].changes.push(change);
         last = owner;
     }
     groups
-}
-
-fn cut(mut group: Chunk, limit: usize) -> Vec<Chunk> {
-    if group.changes.len() <= limit {
-        return vec![group];
-    }
-    group.changes.sort_by_key(|change| !matches!(change, Change::Run(_)));
-    let mut rest = group.changes.into_iter().peekable();
-    let mut chunks = Vec::new();
-    while rest.peek().is_some() {
-        let changes = rest.by_ref().take(limit).collect();
-        chunks.push(Chunk { owner: group.owner.clone(), alone: true, changes });
-    }
-    chunks
 }

@@ -197,7 +197,7 @@ impl Driver {
                 Step::Commit { after, epoch, blobs, changes } => {
                     pause(after).await;
                     let result = match keep(&*self.blobs, blobs).await {
-                        Ok(()) => self.store.commit(epoch, changes.into()).await,
+                        Ok(()) => self.store.commit(epoch, Arc::clone(changes)).await,
                         Err(reason) => Err(StoreError::Retryable(reason)),
                     };
                     if let Err(error) = &result {

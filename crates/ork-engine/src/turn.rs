@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use ork_core::catalog::{self, Known};
 use ork_core::ids::{Epoch, ProjectId, RunId, WorkerId};
 use ork_core::rows::{ActiveRun, AnswerRow, Change};
 use ork_core::run::{self, Blob, Command, Effect, Machine, Out, Refusal, RefusalCode};
 use ork_core::time::{Mono, Now, Span, Wall};
-use ork_store::{CommitSeq, Committed, MAX_CHANGES, StoreError};
+use ork_store::{CommitSeq, Committed, StoreError};
 
 use crate::batch::{self, Chunk, Owner};
 use crate::recent::{Kept, Recent};
@@ -24,7 +25,7 @@ const ANSWER_KEPT: Span = Span::from_secs(24 * 60 * 60);
 pub struct Config {
     /// The run machine's.
     pub machine: run::Config,
-    /// The most changes in one commit; at most [`MAX_CHANGES`].
+    /// The most changes in one commit, save where one run alone changes more at once.
     pub max_changes: usize,
     /// The most requests that are applied between two commits.
     pub max_requests: usize,
@@ -43,7 +44,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             machine: run::Config::default(),
-            max_changes: MAX_CHANGES,
+            max_changes: 1_000,
             max_requests: 4_096,
             linger: Span::from_millis(20),
             retry_min: Span::from_millis(10),
@@ -80,7 +81,7 @@ pub enum Step<'a> {
         /// What to put into the blob store before; the changes refer to it.
         blobs: &'a [Blob],
         /// The changes.
-        changes: &'a [Change],
+        changes: &'a Arc<[Change]>,
     },
     /// Nothing until a request or a read comes, or this time.
     Wait {
@@ -687,16 +688,12 @@ impl<S> Core<S> {
         flight.tries = 0;
         flight.blobs.clear();
         let Some(chunk) = flight.chunks.pop_front() else { return };
-        let events: Vec<Committed> = chunk
-            .changes
-            .into_iter()
-            .filter_map(|change| match change {
-                Change::Event(event) => Some(*event),
-                _ => None,
-            })
-            .zip(0..)
-            .map(|(event, position)| Committed { commit, position, event })
-            .collect();
+        let events = chunk.changes.iter().filter_map(|change| match change {
+            Change::Event(event) => Some((**event).clone()),
+            _ => None,
+        });
+        let place = |(event, position)| Committed { commit, position, event };
+        let events: Vec<Committed> = events.zip(0..).map(place).collect();
         if !events.is_empty() {
             self.outputs.push(Output::Events(events));
         }
@@ -707,8 +704,8 @@ impl<S> Core<S> {
         let Some(flight) = &mut self.flight else { return };
         let Some(chunk) = flight.chunks.pop_front() else { return };
         if !chunk.alone {
-            for group in batch::by_owner(chunk.changes).into_iter().rev() {
-                flight.chunks.push_front(group);
+            for group in batch::by_owner(chunk.changes.to_vec()).into_iter().rev() {
+                flight.chunks.push_front(group.into());
             }
             return;
         }

@@ -42,8 +42,9 @@ pub use sqlite::Sqlite;
 #[serde(transparent)]
 pub struct CommitSeq(pub u64);
 
-/// The most changes that one commit takes.
-pub const MAX_CHANGES: usize = 1_000;
+/// The most changes that one commit takes. Callers aim at far fewer; but what one run changes in
+/// one step is one commit, so that no crash leaves half of it, and a run may have 10,000 tasks.
+pub const MAX_CHANGES: usize = 65_536;
 
 /// The most items that one call returns.
 pub const MAX_PAGE: usize = 1_000;

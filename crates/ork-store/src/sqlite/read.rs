@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::sqlite::error::failed;
-use crate::sqlite::write::name;
+use crate::sqlite::write::{PLACES, name};
 use crate::{CommitSeq, Committed, Result, Retention, RunFilter, StoreError};
 
 /// Where a list of runs goes on: only what is before this, newest first.
@@ -269,8 +269,8 @@ pub(super) fn events(db: &Connection, sql: &str, values: impl Params) -> Result<
     each(db, sql, values, |row| {
         let place: u64 = row.get(0)?;
         Ok(Committed {
-            commit: CommitSeq(place / 1024),
-            position: (place % 1024) as u32,
+            commit: CommitSeq(place / PLACES),
+            position: (place % PLACES) as u32,
             event: parse(row.get_ref(1)?.as_str()?).map_err(odd)?,
         })
     })

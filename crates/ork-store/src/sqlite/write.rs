@@ -12,13 +12,16 @@ use serde::Serialize;
 use crate::sqlite::error::{commit_failed, failed};
 use crate::{CommitSeq, DRAFT_GRACE, MAX_CHANGES, Result, StoreError, check, refs};
 
+/// How many places a commit has for its events.
+pub(super) const PLACES: u64 = 65_536;
+
 /// The most rows that one transaction removes.
 const REMOVAL: i64 = 2_000;
 
 /// The place of an event: the commits' order, then the order in a commit.
 pub(super) fn place(commit: CommitSeq, position: u32) -> i64 {
-    const { assert!(MAX_CHANGES <= 1024) };
-    (commit.0.saturating_mul(1024).saturating_add(u64::from(position)))
+    const { assert!(MAX_CHANGES as u64 <= PLACES) };
+    (commit.0.saturating_mul(PLACES).saturating_add(u64::from(position)))
         .min(i64::MAX as u64)
         .cast_signed()
 }

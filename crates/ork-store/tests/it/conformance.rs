@@ -190,7 +190,7 @@ async fn a_commit_is_all_or_nothing(store: Any) {
     refused(&store, epoch, twice).await;
     let many = (0..=MAX_CHANGES as u64).map(|n| event(1, n + 2).change()).collect();
     let message = refused(&store, epoch, many).await;
-    assert!(message.contains("1000 is the most"), "{message}");
+    assert!(message.contains("65536 is the most"), "{message}");
     let most = (0..MAX_CHANGES as u64).map(|n| event(1, n + 2).change()).collect();
     put(&store, epoch, most).await;
 }

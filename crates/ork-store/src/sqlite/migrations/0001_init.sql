@@ -77,7 +77,7 @@ CREATE TABLE attempts (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempts_open ON attempts (project, run) WHERE finished_at IS NULL;
 
--- place = commit_seq * 1024 + position: the order of commits is the order of the table.
+-- place = commit_seq * 65536 + position: the order of commits is the order of the table.
 CREATE TABLE events (
     place   INTEGER PRIMARY KEY,
     project INTEGER NOT NULL,

@@ -1,0 +1,182 @@
+//! A store in memory that fails when told to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use ork_core::catalog::Known;
+use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId, Token};
+use ork_core::rows::{
+    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, TaskRow, VersionId, VersionRow,
+    WorkflowRow,
+};
+use ork_core::run::{AttemptState, EventKind};
+use ork_engine::{Found, Read};
+use ork_store::{CommitSeq, StoreError};
+
+/// A run's rows.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) run: RunRow,
+    pub(super) tasks: BTreeMap<InstancePath, TaskRow>,
+    pub(super) attempts: BTreeMap<(InstancePath, u32, u32), AttemptRow>,
+}
+
+/// What is durable.
+#[derive(Debug, Default)]
+pub(super) struct SimStore {
+    epoch: u32,
+    commits: u64,
+    pub(super) runs: BTreeMap<RunId, Kept>,
+    pub(super) feed: Vec<(u64, EventRow)>,
+    /// Places in the feed, by run.
+    events: HashMap<RunId, Vec<usize>>,
+    pub(super) answers: HashMap<(ProjectId, String), AnswerRow>,
+    pub(super) workflows: HashMap<String, WorkflowRow>,
+    pub(super) versions: HashMap<(String, VersionId), Arc<VersionRow>>,
+    /// The one run whose changes are refused.
+    pub(super) poisoned: Option<RunId>,
+    /// Tokens that were offered.
+    tokens: HashMap<Token, RunId>,
+}
+
+impl SimStore {
+    pub(super) fn lead(&mut self) -> Epoch {
+        self.epoch += 1;
+        Epoch(self.epoch)
+    }
+
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    pub(super) fn load_active(&self) -> Vec<ActiveRun> {
+        let active = self.runs.values().filter(|kept| !kept.run.state.is_terminal());
+        active.map(|kept| self.active(kept)).collect()
+    }
+
+    fn active(&self, kept: &Kept) -> ActiveRun {
+        let version = &self.versions[&(kept.run.workflow.clone(), kept.run.version)];
+        let mut tasks: Vec<TaskRow> = kept.tasks.values().cloned().collect();
+        tasks.sort_by_key(|row| row.ordinal);
+        let open = |row: &&AttemptRow| {
+            use AttemptState::{Dispatched, Running, Stopping};
+            matches!(row.state, Dispatched | Running | Stopping)
+        };
+        ActiveRun {
+            run: kept.run.clone(),
+            version: (**version).clone(),
+            tasks,
+            attempts: kept.attempts.values().filter(open).cloned().collect(),
+            last_seq: self.events(kept.run.id).last().map_or(0, |event| event.seq),
+        }
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        epoch: Epoch,
+        changes: &[Change],
+    ) -> Result<CommitSeq, StoreError> {
+        if epoch.0 != self.epoch {
+            return Err(StoreError::Fenced { ours: epoch });
+        }
+        let poisoned =
+            |change: &Change| change.run().is_some_and(|(_, run)| Some(run) == self.poisoned);
+        if changes.iter().any(poisoned) {
+            return Err(StoreError::Rejected("a constraint, by chance".into()));
+        }
+        self.commits += 1;
+        for change in changes {
+            self.apply(change)?;
+        }
+        Ok(CommitSeq(self.commits))
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<(), StoreError> {
+        match change {
+            Change::Run(row) => match self.runs.get_mut(&row.id) {
+                Some(kept) => kept.run = (**row).clone(),
+                None => {
+                    self.runs.insert(row.id, Kept::new(row));
+                }
+            },
+            Change::Task(row) => {
+                self.of(row.run)?.tasks.insert(row.path.clone(), (**row).clone());
+            }
+            Change::Attempt(row) => {
+                self.tokens.insert(row.token, row.run);
+                let key = (row.path.clone(), row.generation, row.attempt);
+                self.of(row.run)?.attempts.insert(key, (**row).clone());
+            }
+            Change::Event(row) => self.append(row),
+            Change::Workflow(row) => {
+                self.workflows.insert(row.name.clone(), (**row).clone());
+            }
+            Change::Version(row) => {
+                let key = (row.workflow.clone(), row.version);
+                self.versions.entry(key).or_insert_with(|| Arc::new((**row).clone()));
+            }
+            Change::Answer(row) => {
+                self.answers.insert((row.project, row.key.clone()), (**row).clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, row: &EventRow) {
+        self.events.entry(row.run).or_default().push(self.feed.len());
+        self.feed.push((self.commits, row.clone()));
+        if let EventKind::TaskDispatched { token, .. } = row.kind {
+            self.tokens.insert(token, row.run);
+        }
+    }
+
+    fn of(&mut self, run: RunId) -> Result<&mut Kept, StoreError> {
+        let missing = || StoreError::Rejected(format!("a row of run {run}, which is not there"));
+        self.runs.get_mut(&run).ok_or_else(missing)
+    }
+
+    pub(super) fn has_token(&self, token: Token) -> bool {
+        self.tokens.contains_key(&token)
+    }
+
+    /// A run's events, in order.
+    pub(super) fn events(&self, run: RunId) -> impl Iterator<Item = &EventRow> {
+        let places = self.events.get(&run).into_iter().flatten();
+        places.map(|place| &self.feed[*place].1)
+    }
+
+    pub(super) fn read(&self, read: &Read) -> Found {
+        match read {
+            Read::Answer { project, key } => {
+                Found::Answer(self.answers.get(&(*project, key.clone())).cloned())
+            }
+            Read::Run { run, .. } => {
+                let kept = self.runs.get(run);
+                Found::Run(kept.map(|kept| Box::new(self.active(kept))))
+            }
+            Read::Workflow { name, digest, draft, .. } => {
+                let numbers = || {
+                    let of_name = self.versions.values().filter(|row| row.workflow == *name);
+                    of_name.map(|row| row.version)
+                };
+                let same = self.versions.values().find(|row| {
+                    row.workflow == *name
+                        && Some(row.digest) == *digest
+                        && row.version.is_draft() == *draft
+                });
+                Found::Workflow(Box::new(Known {
+                    workflow: self.workflows.get(name).cloned(),
+                    same: same.map(|row| row.version),
+                    highest: numbers().max().unwrap_or_default(),
+                    lowest: numbers().min().unwrap_or_default(),
+                }))
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn new(row: &RunRow) -> Self {
+        Self { run: row.clone(), tasks: BTreeMap::new(), attempts: BTreeMap::new() }
+    }
+}

@@ -1,0 +1,1107 @@
+//! One simulated world: a server that runs the real engine core and the real machine, a store, a
+//! network, workers and clients, all driven by one seed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
+
+use ork_core::catalog::Deploy;
+use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, Token, WorkerId};
+use ork_core::plan::Plan;
+use ork_core::rows::{Actor, Change, CodeRef, LogSummary, VersionId, VersionRow, WorkflowRow};
+use ork_core::run::{
+    Assignment, Command, Effect, Failure, FailureKind, Finished, NewRun, Outcome, RefusalCode,
+    Report, RetrySelection,
+};
+use ork_core::time::{Mono, Now, Span, Wall};
+use ork_core::value::{Data, Digest, Value};
+use ork_engine::{Answer, Config, Core, Error, Found, Key, Output, Read, Request, Step};
+use ork_store::{CommitSeq, StoreError};
+use uuid::Uuid;
+
+use super::chance::Chance;
+use super::plans;
+use super::store::SimStore;
+use super::workers::{Held, Stage, Worker};
+
+const MS: i64 = 1_000;
+const SECOND: i64 = 1_000_000;
+/// More steps than this and a seed is stuck.
+const STEPS: usize = 40_000;
+
+/// Where an answer goes, and to which life of the server it belongs.
+#[derive(Clone, Debug)]
+pub(super) enum Slot {
+    Client(usize),
+    Hello(usize),
+    Beat(usize),
+    Report(usize, Token, Report),
+    Nobody,
+}
+
+/// What happens at a time.
+#[derive(Debug)]
+enum Event {
+    Arrive(Box<Request>, Slot),
+    Answer(Slot, Result<Answer, Error>),
+    Assign(usize, Box<Assignment>),
+    Stop(usize, AttemptRef, Span),
+    End(usize, Token, Option<Report>),
+    Repeat(usize, Token),
+    Beat(usize),
+    Hello(usize),
+    Read(u64, Read),
+    Blob(u64, Digest),
+    Client(usize),
+    Kill,
+    Restart,
+    Spawn(bool),
+    Die(usize),
+    Silence(usize),
+    WallStep,
+    Poison,
+    Heal,
+}
+
+/// A thing that a client wants, until it has an answer.
+#[derive(Debug)]
+struct Wish {
+    what: What,
+    key: bool,
+    done: bool,
+    tries: u32,
+    run: Option<RunId>,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Create { plan: usize },
+    Cancel { path: bool, force: bool },
+    Retry { tasks: bool },
+    Deploy { plan: usize, content: u8, draft: bool },
+}
+
+/// How bad the world is.
+#[derive(Debug)]
+struct Weather {
+    /// One commit in this many fails; 0: none.
+    commit_fails: usize,
+    loses: usize,
+    repeats: usize,
+    late: usize,
+    kills: usize,
+}
+
+pub(super) struct World {
+    pub(super) chance: Chance,
+    pub(super) trace: bool,
+    pub(super) store: SimStore,
+    pub(super) problems: Vec<String>,
+    pub(super) plans: Vec<Arc<Plan>>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) config: Config,
+    pub(super) core: Option<Core<Slot>>,
+    pub(super) steps: usize,
+    weather: Weather,
+    mono: i64,
+    wall_offset: i64,
+    events: BinaryHeap<Reverse<(i64, u64, Entry)>>,
+    order: u64,
+    life: u64,
+    loaded_at: i64,
+    busy_until: i64,
+    waited: bool,
+    wake_at: Option<i64>,
+    pending: Option<Result<CommitSeq, StoreError>>,
+    wishes: Vec<Wish>,
+    healed: bool,
+    executed: HashSet<(RunId, InstancePath, u32, u32)>,
+    pub(super) succeeded: HashSet<Token>,
+    blobs: HashMap<Digest, Arc<Value>>,
+    pub(super) poison: Option<RunId>,
+    last_streamed: u64,
+}
+
+/// An event in the heap: ordered by its time and number alone.
+#[derive(Debug)]
+struct Entry(Event);
+
+impl PartialEq for Entry {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
+macro_rules! trace {
+    ($world:expr, $($arg:tt)*) => {
+        if $world.trace {
+            println!("{:>12.6}  {}", $world.seconds(), format!($($arg)*));
+        }
+    };
+}
+
+impl World {
+    pub(super) fn new(seed: u64, config: &Config, trace: bool) -> Self {
+        let mut chance = Chance::new(seed);
+        let calm = chance.one_in(8);
+        let often = |n: usize| if calm { 0 } else { n };
+        let weather = Weather {
+            commit_fails: often(12),
+            loses: often(25),
+            repeats: often(15),
+            late: often(10),
+            kills: often(2),
+        };
+        let mut config = config.clone();
+        if chance.one_in(4) {
+            config.max_changes = 6 + chance.below(30);
+        }
+        let mut world = Self {
+            chance,
+            trace,
+            store: SimStore::default(),
+            problems: Vec::new(),
+            plans: Vec::new(),
+            workers: Vec::new(),
+            core: Some(Core::new(config.clone())),
+            config,
+            steps: 0,
+            weather,
+            mono: 1,
+            wall_offset: 1_790_000_000 * SECOND,
+            events: BinaryHeap::new(),
+            order: 0,
+            life: 1,
+            loaded_at: 0,
+            busy_until: 0,
+            waited: false,
+            wake_at: Some(0),
+            pending: None,
+            wishes: Vec::new(),
+            healed: false,
+            executed: HashSet::new(),
+            succeeded: HashSet::new(),
+            blobs: HashMap::new(),
+            poison: None,
+            last_streamed: 0,
+        };
+        world.populate(calm);
+        world
+    }
+
+    fn seconds(&self) -> f64 {
+        std::time::Duration::from_micros(self.mono.unsigned_abs()).as_secs_f64()
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: Mono(self.mono), wall: Wall(self.wall_offset + self.mono) }
+    }
+
+    fn at(&mut self, delay: i64, event: Event) {
+        self.order += 1;
+        self.events.push(Reverse((self.mono + delay.max(0), self.order, Entry(event))));
+    }
+
+    fn problem(&mut self, what: String) {
+        trace!(self, "PROBLEM {what}");
+        self.problems.push(what);
+    }
+
+    fn populate(&mut self, calm: bool) {
+        for number in 0..=self.chance.below(2) {
+            let plan = Arc::new(plans::plan(&mut self.chance, &format!("p{number}")));
+            let row = version(&plan, VersionId(1), Digest([0; 32]), self.now().wall);
+            self.store.versions.insert((plan.name.clone(), VersionId(1)), Arc::new(row));
+            self.store.workflows.insert(plan.name.clone(), workflow(&plan, self.now().wall));
+            self.plans.push(plan);
+        }
+        for _ in 0..=self.chance.below(2) {
+            let embedded = self.workers.is_empty() && self.chance.one_in(2);
+            self.at(0, Event::Spawn(embedded));
+        }
+        self.make_wishes();
+        if calm {
+            return self.at(20 * SECOND, Event::Heal);
+        }
+        for _ in 0..self.chance.below(3) {
+            let delay = self.chance.between(0, 20 * SECOND);
+            let place = self.chance.below(4);
+            match self.chance.below(3) {
+                0 if self.weather.kills > 0 => self.at(delay, Event::Kill),
+                1 => self.at(delay, Event::Die(place)),
+                _ => self.at(delay, Event::Silence(place)),
+            }
+        }
+        if self.chance.one_in(3) {
+            let delay = self.chance.between(0, 10 * SECOND);
+            self.at(delay, Event::WallStep);
+        }
+        if self.chance.one_in(12) {
+            let delay = self.chance.between(0, 10 * SECOND);
+            self.at(delay, Event::Poison);
+        }
+        let until = self.chance.between(5 * SECOND, 30 * SECOND);
+        self.at(until, Event::Heal);
+    }
+
+    fn make_wishes(&mut self) {
+        for _ in 0..=self.chance.below(2) {
+            let plan = self.chance.below(self.plans.len());
+            self.wish(What::Create { plan }, SECOND);
+        }
+        if self.chance.one_in(4) {
+            let (path, force) = (self.chance.one_in(2), self.chance.one_in(3));
+            self.wish(What::Cancel { path, force }, 20 * SECOND);
+        }
+        for _ in 0..self.chance.below(3) {
+            let tasks = self.chance.one_in(3);
+            self.wish(What::Retry { tasks }, 25 * SECOND);
+        }
+        for _ in 0..self.chance.below(8).saturating_sub(5) {
+            let (plan, draft) = (self.chance.below(self.plans.len()), self.chance.one_in(2));
+            let content = u8::try_from(self.chance.below(3)).unwrap_or(0);
+            self.wish(What::Deploy { plan, content, draft }, 10 * SECOND);
+        }
+    }
+
+    fn wish(&mut self, what: What, within: i64) {
+        let key = self.chance.one_in(2);
+        self.wishes.push(Wish { what, key, done: false, tries: 0, run: None });
+        let delay = self.chance.between(0, within);
+        self.at(delay, Event::Client(self.wishes.len() - 1));
+    }
+
+    /// Runs the world until all is quiet.
+    pub(super) fn run(&mut self) {
+        loop {
+            self.serve();
+            if self.healed && self.is_quiet() {
+                return;
+            }
+            self.steps += 1;
+            if self.steps > STEPS || self.mono > 4 * 3_600 * SECOND {
+                return self.stuck();
+            }
+            let event = self.events.peek().map(|Reverse((at, _, _))| *at);
+            let Some(next) = event.into_iter().chain(self.wake_at).min() else {
+                return self.stuck();
+            };
+            self.mono = self.mono.max(next);
+            if event == Some(next)
+                && let Some(Reverse((_, _, Entry(event)))) = self.events.pop()
+            {
+                self.happen(event);
+            }
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.wishes.iter().all(|wish| wish.done)
+            && self.pending.is_none()
+            && self.store.runs.values().all(|kept| kept.run.state.is_terminal())
+            && self
+                .core
+                .as_ref()
+                .is_some_and(|core| core.machine().is_some() && core.backlog() == 0)
+    }
+
+    fn stuck(&mut self) {
+        let mut why = Vec::new();
+        for kept in self.store.runs.values().filter(|kept| !kept.run.state.is_terminal()) {
+            why.push(format!("run {} is {:?}", kept.run.id, kept.run.state));
+            for row in kept.tasks.values().filter(|row| !row.state.is_terminal()) {
+                let machine = self.core.as_ref().and_then(Core::machine);
+                let blockers = machine.and_then(|m| m.blockers(kept.run.id, &row.path));
+                why.push(format!("{} is {:?}: {blockers:?}", row.path, row.state));
+            }
+        }
+        let open = self.wishes.iter().filter(|wish| !wish.done);
+        why.extend(open.map(|wish| format!("no answer for {:?}", wish.what)));
+        self.problem(format!("stuck after {} steps: {}", self.steps, why.join("; ")));
+    }
+
+    // The server.
+
+    /// Lets the server go on as far as it can at this moment.
+    fn serve(&mut self) {
+        if self.mono < self.busy_until {
+            return;
+        }
+        let Some(mut core) = self.core.take() else { return };
+        if let Some(result) = self.pending.take() {
+            core.committed(result);
+            self.perform(&mut core);
+        }
+        self.wake_at = None;
+        while self.step(&mut core) {
+            self.perform(&mut core);
+        }
+        self.perform(&mut core);
+        self.core = Some(core);
+    }
+
+    /// One step of the engine; false when it has to wait.
+    fn step(&mut self, core: &mut Core<Slot>) -> bool {
+        let now = self.now();
+        let waited = std::mem::take(&mut self.waited);
+        match core.step(now) {
+            Step::Lead { after } => {
+                if !waited && after > Span::ZERO {
+                    return self.rest(after);
+                }
+                let result = if self.commit_fails() {
+                    Err(StoreError::Retryable("by chance".into()))
+                } else {
+                    Ok((self.store.lead(), self.store.load_active()))
+                };
+                trace!(
+                    self,
+                    "leads: {:?}",
+                    result.as_ref().map(|(epoch, runs)| (epoch, runs.len()))
+                );
+                self.loaded_at = self.mono;
+                core.led(result, now);
+                true
+            }
+            Step::Commit { after, epoch, changes, .. } => {
+                if !waited && after > Span::ZERO {
+                    return self.rest(after);
+                }
+                let runs: HashSet<_> = changes.iter().filter_map(Change::run).collect();
+                if changes.len() > self.config.max_changes && runs.len() > 1 {
+                    self.problems.push(format!("a commit of {} changes", changes.len()));
+                }
+                self.commit(epoch, changes);
+                false
+            }
+            Step::Wait { until } => {
+                self.wake_at = until.map(|at| at.0);
+                until.is_some_and(|at| at.0 <= self.mono)
+            }
+        }
+    }
+
+    fn rest(&mut self, after: Span) -> bool {
+        self.busy_until = self.mono + after.0;
+        self.wake_at = Some(self.busy_until);
+        self.waited = true;
+        false
+    }
+
+    fn commit_fails(&mut self) -> bool {
+        !self.healed && self.chance.one_in(self.weather.commit_fails)
+    }
+
+    fn commit(&mut self, epoch: ork_core::ids::Epoch, changes: &[Change]) {
+        let fails = self.commit_fails();
+        let fate = if fails { self.chance.below(4) } else { 9 };
+        let result = match fate {
+            0 | 1 => Err(StoreError::Retryable("by chance".into())),
+            2 => Err(StoreError::Unknown("nothing was done".into())),
+            3 => match self.store.commit(epoch, changes) {
+                Ok(_) => Err(StoreError::Unknown("it was done".into())),
+                error => error,
+            },
+            _ => self.store.commit(epoch, changes),
+        };
+        if self.trace {
+            trace!(self, "commits {} changes: {result:?}", changes.len());
+            for change in changes {
+                if let Change::Event(event) = change {
+                    println!(
+                        "                {} {} {:?} {:?}",
+                        event.run, event.seq, event.path, event.kind
+                    );
+                }
+            }
+        }
+        let slow = fails && self.chance.one_in(3);
+        let high = if slow { 12 * SECOND } else { 900 };
+        let took = self.chance.between(100, high);
+        self.pending = Some(result);
+        self.busy_until = self.mono + took;
+        self.wake_at = Some(self.busy_until);
+        if fails && self.chance.one_in(6) {
+            let within = self.chance.between(0, took);
+            self.at(within, Event::Kill);
+        }
+    }
+
+    /// Performs what the engine lets out.
+    fn perform(&mut self, core: &mut Core<Slot>) {
+        for output in core.outputs() {
+            match output {
+                Output::Answer { slot, result } => {
+                    self.told(&slot, &result);
+                    let delay = self.chance.between(50, 2 * MS);
+                    self.at(delay, Event::Answer(slot, result));
+                }
+                Output::Effect(Effect::Dispatch { worker, assignment }) => {
+                    if !self.store.has_token(assignment.attempt.token) {
+                        let token = assignment.attempt.token;
+                        self.problem(format!("token {token} was dispatched and is not durable"));
+                    }
+                    self.to_worker(&worker, |place| Event::Assign(place, assignment));
+                }
+                Output::Effect(Effect::Stop { worker, attempt, grace, .. }) => {
+                    self.to_worker(&worker, |place| Event::Stop(place, attempt, grace));
+                }
+                Output::Effect(Effect::Fetch { digest }) => {
+                    let delay = self.chance.between(100, 5 * MS);
+                    self.at(delay, Event::Blob(self.life, digest));
+                }
+                Output::Events(events) => {
+                    let commit = events.first().map_or(0, |event| event.commit.0);
+                    if commit > self.store.commits() || commit <= self.last_streamed {
+                        self.problem(format!("events of commit {commit} came out of turn"));
+                    }
+                    self.last_streamed = commit;
+                }
+                Output::Read(read) => {
+                    let delay = self.chance.between(50, 3 * MS);
+                    self.at(delay, Event::Read(self.life, read));
+                }
+            }
+        }
+    }
+
+    /// What a client is told has to be durable.
+    fn told(&mut self, slot: &Slot, result: &Result<Answer, Error>) {
+        let (Slot::Client(wish), Ok(answer)) = (slot, result) else { return };
+        match answer {
+            Answer::Created { run } => {
+                if self.store.events(*run).next().is_none() {
+                    self.problem(format!("run {run} was answered for and is not durable"));
+                }
+                let first = *self.wishes[*wish].run.get_or_insert(*run);
+                if self.wishes[*wish].key && first != *run {
+                    self.problem(format!("one key made the runs {first} and {run}"));
+                }
+            }
+            Answer::Deployed { version, .. } => {
+                let What::Deploy { plan, content, .. } = self.wishes[*wish].what else { return };
+                let key = (self.plans[plan].name.clone(), *version);
+                let kept = self.store.versions.get(&key).map(|row| row.digest);
+                if kept != Some(Digest([content; 32])) {
+                    self.problem(format!("version {version:?} was answered for wrongly"));
+                }
+            }
+            Answer::Done => {
+                let request = request_id(*wish);
+                let retried = matches!(self.wishes[*wish].what, What::Retry { .. });
+                let found = self
+                    .store
+                    .feed
+                    .iter()
+                    .any(|(_, event)| event.actor.request_id.as_deref() == Some(&request));
+                if retried && !found {
+                    self.problem(format!("{request} was answered for and is not durable"));
+                }
+            }
+        }
+    }
+
+    fn kill(&mut self) {
+        if self.healed || self.core.take().is_none() {
+            return;
+        }
+        trace!(self, "the server is killed");
+        self.pending = None;
+        self.busy_until = 0;
+        self.waited = false;
+        self.wake_at = None;
+        for place in 0..self.workers.len() {
+            if self.workers[place].embedded {
+                self.die(place);
+            }
+        }
+        let delay = self.chance.between(10 * MS, 20 * SECOND);
+        self.at(delay, Event::Restart);
+    }
+
+    fn restart(&mut self) {
+        if self.core.is_some() {
+            return;
+        }
+        trace!(self, "the server starts");
+        self.life += 1;
+        let mut core = Core::new(self.config.clone());
+        let old = self.workers.iter().filter(|worker| worker.embedded);
+        for worker in old {
+            let gone = Command::WorkerGone { worker: worker.id.clone() };
+            core.push(Request::worker(gone), Slot::Nobody);
+        }
+        self.core = Some(core);
+        self.wake_at = Some(self.mono);
+        if self.workers.iter().any(|worker| worker.embedded) {
+            self.at(0, Event::Spawn(true));
+        }
+        for place in 0..self.workers.len() {
+            if self.workers[place].alive {
+                let delay = self.chance.between(0, 2 * SECOND);
+                self.at(delay, Event::Hello(place));
+            }
+        }
+        self.wishes_again();
+    }
+
+    /// Clients whose answer went down with the server ask again, if that is safe.
+    fn wishes_again(&mut self) {
+        for place in 0..self.wishes.len() {
+            if !self.wishes[place].done && self.wishes[place].tries > 0 {
+                let delay = self.chance.between(0, 3 * SECOND);
+                self.at(delay, Event::Client(place));
+            }
+        }
+    }
+
+    // Everything else.
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive(request, slot) => self.arrive(*request, slot),
+            Event::Answer(slot, result) => self.answer(slot, result),
+            Event::Assign(place, assignment) => self.assign(place, &assignment),
+            Event::Stop(place, attempt, grace) => self.stop(place, attempt, grace),
+            Event::End(place, token, report) => self.end(place, token, report),
+            Event::Repeat(place, token) => self.repeat(place, token),
+            Event::Beat(place) => self.beat(place),
+            Event::Hello(place) => self.hello(place),
+            Event::Read(life, read) => self.read(life, read),
+            Event::Blob(life, digest) => self.blob(life, digest),
+            Event::Client(wish) => self.ask(wish),
+            Event::Kill => self.kill(),
+            Event::Restart => self.restart(),
+            Event::Spawn(embedded) => self.spawn(embedded),
+            Event::Die(seed) => {
+                let place = seed % self.workers.len().max(1);
+                if !self.healed && place < self.workers.len() && !self.workers[place].embedded {
+                    self.die(place);
+                    let delay = self.chance.between(0, 10 * SECOND);
+                    self.at(delay, Event::Spawn(false));
+                }
+            }
+            Event::Silence(seed) => self.silence(seed),
+            Event::WallStep => {
+                self.wall_offset += self.chance.between(-3_600, 3_600) * SECOND;
+            }
+            Event::Poison => {
+                let runs: Vec<RunId> = self.store.runs.keys().copied().collect();
+                if !self.healed && !runs.is_empty() {
+                    self.poison = Some(self.chance.pick(&runs));
+                    self.store.poisoned = self.poison;
+                    trace!(self, "run {:?} is poisoned", self.poison);
+                }
+            }
+            Event::Heal => self.heal(),
+        }
+    }
+
+    fn heal(&mut self) {
+        trace!(self, "all heals");
+        self.healed = true;
+        self.store.poisoned = None;
+        self.restart();
+        for worker in &mut self.workers {
+            worker.silent_until = worker.silent_until.min(self.mono);
+        }
+        if !self.workers.iter().any(|worker| worker.alive) {
+            self.at(0, Event::Spawn(false));
+        }
+    }
+
+    fn arrive(&mut self, request: Request, slot: Slot) {
+        let Some(core) = &mut self.core else { return };
+        if let Slot::Hello(place) | Slot::Beat(place) | Slot::Report(place, ..) = &slot {
+            self.workers[*place].heard = self.mono;
+        }
+        core.push(request, slot);
+    }
+
+    fn read(&mut self, life: u64, read: Read) {
+        if life != self.life {
+            return;
+        }
+        let found = if self.commit_fails() {
+            Found::Failed(StoreError::Retryable("by chance".into()))
+        } else {
+            self.store.read(&read)
+        };
+        if let Some(core) = &mut self.core {
+            core.found(read, found);
+        }
+    }
+
+    fn blob(&mut self, life: u64, digest: Digest) {
+        if life != self.life {
+            return;
+        }
+        let value = self.blobs.get(&digest).cloned().ok_or_else(|| "not there".to_owned());
+        if let Some(core) = &mut self.core {
+            core.push(Request::worker(Command::Fetched { digest, value }), Slot::Nobody);
+        }
+    }
+
+    fn answer(&mut self, slot: Slot, result: Result<Answer, Error>) {
+        match slot {
+            Slot::Client(wish) => self.client_hears(wish, &result),
+            Slot::Hello(place) => {
+                if self.workers[place].alive && matches!(result, Err(Error::Unavailable(_))) {
+                    self.at(100 * MS, Event::Hello(place));
+                }
+            }
+            Slot::Beat(place) => {
+                if self.workers[place].alive && matches!(result, Err(Error::Refused(_))) {
+                    self.at(10 * MS, Event::Hello(place));
+                }
+            }
+            Slot::Report(place, token, report) => {
+                self.worker_hears(place, token, &report, &result);
+            }
+            Slot::Nobody => {}
+        }
+    }
+
+    // Clients.
+
+    fn ask(&mut self, place: usize) {
+        let wish = &self.wishes[place];
+        if wish.done {
+            return;
+        }
+        // Without a key nobody may ask twice for what may have been done.
+        if wish.tries > 0 && !wish.key {
+            self.wishes[place].done = true;
+            return;
+        }
+        let (what, key) = (wish.what.clone(), wish.key);
+        let Some(request) = self.request(place, &what) else {
+            self.wishes[place].done = self.healed;
+            if !self.healed {
+                self.at(SECOND, Event::Client(place));
+            }
+            return;
+        };
+        self.wishes[place].tries += 1;
+        let request = if key {
+            let key = Key {
+                key: request_id(place),
+                request: Digest([u8::try_from(place).unwrap_or(0); 32]),
+            };
+            request.with_key(key)
+        } else {
+            request
+        };
+        trace!(self, "client {place} asks for {what:?}");
+        if key && self.chance.one_in(10) {
+            let delay = self.chance.between(50, 5 * MS);
+            self.at(delay, Event::Arrive(Box::new(request.clone()), Slot::Client(place)));
+        }
+        let delay = self.chance.between(50, 2 * MS);
+        self.at(delay, Event::Arrive(Box::new(request), Slot::Client(place)));
+        if self.core.is_none() {
+            // Refused at the door.
+            self.wishes[place].tries -= 1;
+            self.at(SECOND, Event::Client(place));
+        }
+    }
+
+    fn request(&mut self, place: usize, what: &What) -> Option<Request> {
+        let by =
+            Actor { name: "someone".into(), reason: None, request_id: Some(request_id(place)) };
+        let run = |chance: &mut Chance, over: bool, store: &SimStore| {
+            let runs = store.runs.values().filter(|kept| kept.run.state.is_terminal() == over);
+            let runs: Vec<RunId> = runs.map(|kept| kept.run.id).collect();
+            (!runs.is_empty()).then(|| chance.pick(&runs))
+        };
+        let command = match *what {
+            What::Create { plan } => self.creation(plan, by),
+            What::Cancel { path, force } => {
+                let run = run(&mut self.chance, false, &self.store)?;
+                let path = if path { Some(self.some_path(run)?) } else { None };
+                Command::Cancel { run, path, force, by }
+            }
+            What::Retry { tasks } => {
+                let run = run(&mut self.chance, true, &self.store)?;
+                let selection = if tasks {
+                    RetrySelection::Tasks(vec![self.some_path(run)?])
+                } else {
+                    RetrySelection::Failed
+                };
+                Command::Retry { run, selection, by }
+            }
+            What::Deploy { plan, content, draft } => {
+                let deploy = Deploy {
+                    digest: Digest([content; 32]),
+                    source: String::new(),
+                    plan: Arc::clone(&self.plans[plan]),
+                    code: code(),
+                    draft,
+                    by,
+                };
+                return Some(Request::deploy(ProjectId::DEFAULT, deploy));
+            }
+        };
+        Some(Request::run(ProjectId::DEFAULT, command))
+    }
+
+    fn some_path(&mut self, run: RunId) -> Option<InstancePath> {
+        let paths: Vec<&InstancePath> = self.store.runs.get(&run)?.tasks.keys().collect();
+        (!paths.is_empty()).then(|| self.chance.pick(&paths).clone())
+    }
+
+    fn creation(&mut self, plan: usize, by: Actor) -> Command {
+        self.order += 1;
+        let plan = Arc::clone(&self.plans[plan]);
+        Command::Create(Box::new(NewRun {
+            project: ProjectId::DEFAULT,
+            project_name: "default".into(),
+            id: RunId(Uuid::from_u128(u128::from(self.order))),
+            version: VersionId(1),
+            plan,
+            code: code(),
+            params: Value::Object(serde_json::Map::new()),
+            logical_time: "2026-11-24T08:00:00Z".into(),
+            labels: indexmap::IndexMap::new(),
+            trigger: "manual".into(),
+            url: String::new(),
+            by,
+        }))
+    }
+
+    fn client_hears(&mut self, place: usize, result: &Result<Answer, Error>) {
+        if self.wishes[place].done {
+            return;
+        }
+        trace!(self, "client {place} hears {result:?}");
+        match result {
+            Err(Error::Unavailable(_)) if self.wishes[place].key => {
+                let delay = self.chance.between(10 * MS, SECOND);
+                self.at(delay, Event::Client(place));
+            }
+            Err(Error::Refused(refusal)) if refusal.code == RefusalCode::KeyReused => {
+                self.problem("a key was said to be another request's".into());
+            }
+            _ => self.wishes[place].done = true,
+        }
+    }
+
+    // Workers.
+
+    fn spawn(&mut self, embedded: bool) {
+        let slots = 1 + u32::try_from(self.chance.below(3)).unwrap_or(0);
+        let place = self.workers.len();
+        if embedded {
+            for worker in self.workers.iter_mut().filter(|worker| worker.embedded) {
+                worker.embedded = false;
+            }
+        }
+        self.workers.push(Worker::new(place, slots, embedded, self.mono));
+        self.at(0, Event::Hello(place));
+        self.at(3 * SECOND, Event::Beat(place));
+    }
+
+    fn die(&mut self, place: usize) {
+        let worker = &mut self.workers[place];
+        worker.alive = false;
+        worker.held.clear();
+        trace!(self, "worker {place} dies");
+    }
+
+    fn silence(&mut self, seed: usize) {
+        let place = seed % self.workers.len().max(1);
+        if self.healed || place >= self.workers.len() || self.workers[place].embedded {
+            return;
+        }
+        let span = self.chance.between(SECOND, 40 * SECOND);
+        self.workers[place].silent_until = self.mono + span;
+        trace!(self, "worker {place} is silent for {}s", span / SECOND);
+    }
+
+    fn to_worker(&mut self, worker: &WorkerId, event: impl FnOnce(usize) -> Event) {
+        let Some(place) = self.workers.iter().position(|other| other.id == *worker) else {
+            return self.problem(format!("worker {worker} is not known"));
+        };
+        let embedded = self.workers[place].embedded;
+        if !embedded && !self.healed && self.chance.one_in(self.weather.loses) {
+            return;
+        }
+        let delay = self.delay(place);
+        self.at(delay, event(place));
+    }
+
+    /// How long a message to or from a worker takes.
+    fn delay(&mut self, place: usize) -> i64 {
+        let worker = &self.workers[place];
+        if worker.embedded {
+            return self.chance.between(5, 200);
+        }
+        let silence = (worker.silent_until - self.mono).max(0);
+        let late = !self.healed && self.chance.one_in(self.weather.late);
+        let high = if late { 9 * SECOND } else { 3 * MS };
+        silence + self.chance.between(50, high)
+    }
+
+    fn from_worker(&mut self, place: usize, command: Command, slot: Slot) {
+        let embedded = self.workers[place].embedded;
+        if !embedded && !self.healed && self.chance.one_in(self.weather.loses) {
+            return;
+        }
+        let delay = self.delay(place);
+        if !embedded && !self.healed && self.chance.one_in(self.weather.repeats) {
+            let later = delay + self.chance.between(0, 20 * SECOND);
+            let request = Request::worker(command.clone());
+            self.at(later, Event::Arrive(Box::new(request), slot.clone()));
+        }
+        self.at(delay, Event::Arrive(Box::new(Request::worker(command)), slot));
+    }
+
+    fn hello(&mut self, place: usize) {
+        let worker = &self.workers[place];
+        if !worker.alive {
+            return;
+        }
+        let command = Command::WorkerJoined {
+            worker: worker.id.clone(),
+            slots: worker.slots,
+            queues: Vec::new(),
+        };
+        self.from_worker(place, command, Slot::Hello(place));
+    }
+
+    fn beat(&mut self, place: usize) {
+        let worker = &self.workers[place];
+        if !worker.alive {
+            return;
+        }
+        let command = Command::WorkerBeat { worker: worker.id.clone() };
+        if self.core.is_some() {
+            self.from_worker(place, command, Slot::Beat(place));
+        }
+        self.at(3 * SECOND, Event::Beat(place));
+    }
+
+    fn report(&mut self, place: usize, attempt: AttemptRef, report: Report) {
+        let slot = Slot::Report(place, attempt.token, report.clone());
+        self.from_worker(place, Command::Report { attempt, report }, slot);
+    }
+
+    fn assign(&mut self, place: usize, assignment: &Assignment) {
+        let worker = &mut self.workers[place];
+        if !worker.alive {
+            return;
+        }
+        let token = assignment.attempt.token;
+        if worker.held.contains_key(&token) {
+            return self.repeat(place, token);
+        }
+        worker.held.insert(token, Held::new(assignment));
+        let embedded = worker.embedded;
+        trace!(self, "worker {place} has token {token}");
+        self.report(place, assignment.attempt.clone(), Report::Confirmed);
+        if embedded {
+            self.execute(place, token);
+        } else {
+            self.at(SECOND, Event::Repeat(place, token));
+        }
+    }
+
+    /// Says again what the server has not answered.
+    fn repeat(&mut self, place: usize, token: Token) {
+        let worker = &self.workers[place];
+        let (true, Some(held)) = (worker.alive, worker.held.get(&token)) else { return };
+        let again = match &held.stage {
+            Stage::Offered => Report::Confirmed,
+            Stage::Ended(report) => report.clone(),
+            Stage::Running | Stage::Done => return,
+        };
+        let attempt = held.attempt.clone();
+        if self.core.is_some() {
+            self.report(place, attempt, again);
+        }
+        self.at(2 * SECOND, Event::Repeat(place, token));
+    }
+
+    /// Starts user code, which must be the only one of its attempt.
+    fn execute(&mut self, place: usize, token: Token) {
+        let Some(held) = self.workers[place].held.get_mut(&token) else { return };
+        if held.stage != Stage::Offered {
+            return;
+        }
+        held.stage = Stage::Running;
+        let attempt = held.attempt.clone();
+        let id = (attempt.run, attempt.path.clone(), held.generation, held.number);
+        if !self.executed.insert(id.clone()) {
+            self.problem(format!("attempt {id:?} is executed twice"));
+        }
+        self.check_alone(place, &attempt);
+        trace!(self, "worker {place} starts {} {} ({token})", attempt.run, attempt.path);
+        self.report(place, attempt, Report::Started);
+        let slow = self.chance.one_in(6);
+        let took = self.chance.between(MS, if slow { 12 * SECOND } else { 300 * MS });
+        let outcome = self.outcome();
+        let took_span = Span(took);
+        let finished = Finished { outcome, logs: LogSummary::default(), took: took_span };
+        self.at(took, Event::End(place, token, Some(Report::Finished(Box::new(finished)))));
+    }
+
+    /// No other worker that the server has reason to trust runs the same instance.
+    fn check_alone(&mut self, place: usize, attempt: &AttemptRef) {
+        let lease = self.config.machine.lease.0;
+        let other = self.workers.iter().enumerate().find(|(other, worker)| {
+            let held = worker.runs(attempt);
+            let trusted = self.mono - worker.heard.max(self.loaded_at) < lease;
+            *other != place && worker.alive && trusted && held.is_some_and(|held| !held.stopping)
+        });
+        if let Some((other, _)) = other {
+            let (run, path) = (attempt.run, &attempt.path);
+            self.problem(format!("{path} of {run} runs at workers {other} and {place}"));
+        }
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        match self.chance.below(10) {
+            0..=2 => {
+                let kind = self.chance.pick(&[FailureKind::Failure, FailureKind::Signal]);
+                Outcome::Failed(Failure::new(kind, "by chance"))
+            }
+            3 => {
+                let value = Value::from(self.chance.below(3));
+                let text = value.to_string();
+                let digest = Digest::of(text.as_bytes());
+                self.blobs.insert(digest, Arc::new(value));
+                Outcome::Success { output: Some(Data::Blob { digest, size: text.len() as u64 }) }
+            }
+            4..=6 => {
+                let value = Value::from(self.chance.below(3));
+                Outcome::Success { output: Some(Data::Inline(value)) }
+            }
+            _ => Outcome::Success { output: None },
+        }
+    }
+
+    /// User code is gone, by itself or stopped.
+    fn end(&mut self, place: usize, token: Token, report: Option<Report>) {
+        let worker = &mut self.workers[place];
+        let (true, Some(held)) = (worker.alive, worker.held.get_mut(&token)) else { return };
+        if held.stage != Stage::Running {
+            return;
+        }
+        let report = report.unwrap_or_else(stopped);
+        if let Report::Finished(finished) = &report
+            && matches!(finished.outcome, Outcome::Success { .. })
+        {
+            self.succeeded.insert(token);
+        }
+        held.stage = Stage::Ended(report.clone());
+        let attempt = held.attempt.clone();
+        trace!(self, "worker {place} ends {} {} ({token})", attempt.run, attempt.path);
+        if self.core.is_some() {
+            self.report(place, attempt, report);
+        }
+        self.at(2 * SECOND, Event::Repeat(place, token));
+    }
+
+    fn stop(&mut self, place: usize, attempt: AttemptRef, grace: Span) {
+        let worker = &mut self.workers[place];
+        if !worker.alive {
+            return;
+        }
+        let token = attempt.token;
+        match worker.held.get_mut(&token) {
+            None => {
+                worker.held.insert(token, Held::never(attempt, stopped()));
+                self.repeat(place, token);
+            }
+            Some(held) if held.stage == Stage::Running && !held.stopping => {
+                held.stopping = true;
+                let took = self.chance.between(MS, grace.0 + SECOND);
+                self.at(took, Event::End(place, token, None));
+            }
+            Some(held) if held.stage == Stage::Offered => {
+                held.stage = Stage::Ended(stopped());
+                self.repeat(place, token);
+            }
+            Some(_) => self.repeat(place, token),
+        }
+    }
+
+    fn worker_hears(
+        &mut self,
+        place: usize,
+        token: Token,
+        report: &Report,
+        result: &Result<Answer, Error>,
+    ) {
+        let worker = &mut self.workers[place];
+        let (true, Some(held)) = (worker.alive, worker.held.get_mut(&token)) else { return };
+        match (result, report) {
+            (Ok(_), Report::Confirmed) => self.execute(place, token),
+            (Ok(_), Report::Finished(_)) => held.stage = Stage::Done,
+            (Err(Error::Refused(_)), _) => {
+                trace!(self, "worker {place} drops token {token}");
+                if let Some(held) = self.workers[place].held.get_mut(&token) {
+                    held.stage = Stage::Done;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn request_id(wish: usize) -> String {
+    format!("request-{wish}")
+}
+
+fn stopped() -> Report {
+    Report::Finished(Box::new(Finished {
+        outcome: Outcome::Stopped,
+        logs: LogSummary::default(),
+        took: Span::ZERO,
+    }))
+}
+
+fn code() -> CodeRef {
+    CodeRef::InPlace { root: "/".into() }
+}
+
+fn workflow(plan: &Plan, now: Wall) -> WorkflowRow {
+    WorkflowRow {
+        project: ProjectId::DEFAULT,
+        name: plan.name.clone(),
+        current: Some(VersionId(1)),
+        metadata: plan.metadata.clone(),
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn version(plan: &Arc<Plan>, version: VersionId, digest: Digest, now: Wall) -> VersionRow {
+    VersionRow {
+        project: ProjectId::DEFAULT,
+        workflow: plan.name.clone(),
+        version,
+        digest,
+        source: String::new(),
+        plan: Arc::clone(plan),
+        code: code(),
+        created_by: Actor::default(),
+        created_at: now,
+    }
+}
+
+/// The slots of each worker, for the checker.
+pub(super) fn slots(workers: &[Worker]) -> BTreeMap<WorkerId, u32> {
+    workers.iter().map(|worker| (worker.id.clone(), worker.slots)).collect()
+}
