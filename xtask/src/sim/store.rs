@@ -35,6 +35,8 @@ pub(super) struct SimStore {
     pub(super) versions: HashMap<(String, VersionId), Arc<VersionRow>>,
     /// The one run whose changes are refused.
     pub(super) poisoned: Option<RunId>,
+    /// Whether it may be set aside at least.
+    pub(super) yields: bool,
     /// Tokens that were offered.
     tokens: HashMap<Token, RunId>,
 }
@@ -81,7 +83,13 @@ impl SimStore {
         }
         let poisoned =
             |change: &Change| change.run().is_some_and(|(_, run)| Some(run) == self.poisoned);
-        if changes.iter().any(poisoned) {
+        let set_aside = |change: &Change| {
+            matches!(change, Change::Event(row)
+                if Some(row.run) == self.poisoned
+                    && matches!(row.kind, EventKind::RunQuarantined { .. }))
+        };
+        let yields = self.yields && changes.iter().any(set_aside);
+        if !yields && changes.iter().any(poisoned) {
             return Err(StoreError::Rejected("a constraint, by chance".into()));
         }
         self.commits += 1;

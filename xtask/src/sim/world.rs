@@ -513,10 +513,17 @@ impl World {
     }
 
     fn kill(&mut self) {
-        if self.healed || self.core.take().is_none() {
+        if self.healed || self.core.is_none() {
             return;
         }
+        self.crash();
+        let delay = self.chance.between(10 * MS, 20 * SECOND);
+        self.at(delay, Event::Restart);
+    }
+
+    fn crash(&mut self) {
         trace!(self, "the server is killed");
+        self.core = None;
         self.pending = None;
         self.busy_until = 0;
         self.waited = false;
@@ -526,8 +533,6 @@ impl World {
                 self.die(place);
             }
         }
-        let delay = self.chance.between(10 * MS, 20 * SECOND);
-        self.at(delay, Event::Restart);
     }
 
     fn restart(&mut self) {
@@ -601,6 +606,7 @@ impl World {
                 if !self.healed && !runs.is_empty() {
                     self.poison = Some(self.chance.pick(&runs));
                     self.store.poisoned = self.poison;
+                    self.store.yields = self.chance.one_in(2);
                     trace!(self, "run {:?} is poisoned", self.poison);
                 }
             }
@@ -612,6 +618,10 @@ impl World {
         trace!(self, "all heals");
         self.healed = true;
         self.store.poisoned = None;
+        if self.poison.is_some() {
+            // What could not even be set aside is loaded again by the next life.
+            self.crash();
+        }
         self.restart();
         for worker in &mut self.workers {
             worker.silent_until = worker.silent_until.min(self.mono);
