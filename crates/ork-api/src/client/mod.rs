@@ -6,7 +6,7 @@ mod transport;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
@@ -444,14 +444,20 @@ fn new_key() -> Result<String> {
 }
 
 async fn whole(response: Response<Body>) -> Result<Bytes> {
-    let limited = http_body_util::Limited::new(response.into_body(), MAX_ANSWER);
-    match limited.collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(ClientError::Unexpected(format!("the answer is larger than {MAX_ANSWER} bytes")))
+    let mut body = response.into_body();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|error| ClientError::Unreachable(format!("the answer broke off: {error}")))?;
+        if let Ok(data) = frame.into_data() {
+            whole.extend_from_slice(&data);
         }
-        Err(error) => Err(ClientError::Unreachable(format!("the answer broke off: {error}"))),
+        if whole.len() > MAX_ANSWER {
+            let message = format!("the answer is larger than {MAX_ANSWER} bytes");
+            return Err(ClientError::Unexpected(message));
+        }
     }
+    Ok(whole.freeze())
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
