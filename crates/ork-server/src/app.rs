@@ -1,0 +1,47 @@
+//! What every handler may use.
+
+use std::sync::Arc;
+
+use ork_core::ids::ProjectId;
+use ork_engine::{Clock, Engine};
+use ork_store::Store;
+use tokio::sync::{Semaphore, watch};
+
+use crate::attempt_logs::AttemptLogs;
+use crate::feed::Feed;
+use crate::hub::Hub;
+use crate::limits::Limits;
+use crate::plans::Plans;
+use crate::refused::{Refused, Result};
+use crate::token::Known;
+
+/// How many blobs are put at a time; each may take `max_bundle` of memory.
+pub(crate) const UPLOADS: usize = 4;
+
+pub(crate) struct App {
+    pub(crate) engine: Engine,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) logs: Arc<AttemptLogs>,
+    pub(crate) plans: Plans,
+    pub(crate) token: Known,
+    pub(crate) limits: Limits,
+    pub(crate) project: Arc<str>,
+    pub(crate) url: String,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) uploads: Semaphore,
+    pub(crate) streams: Arc<Semaphore>,
+    /// Becomes true when the server stops; streams end then.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl App {
+    /// The project called `name`. One that may not be seen looks as if it were not there.
+    pub(crate) fn project(&self, name: &str) -> Result<ProjectId> {
+        if name == &*self.project {
+            return Ok(ProjectId::DEFAULT);
+        }
+        Err(Refused::not_found(format_args!("project `{name}` here; there is `{}`", self.project)))
+    }
+}

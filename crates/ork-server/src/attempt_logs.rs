@@ -1,0 +1,149 @@
+//! The logs of attempts, and the blobs beside them.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use axum::body::Bytes;
+use ork_api::stamp::Stamp;
+use ork_api::types::{Gap, LogLine};
+use ork_core::logs::{Level, LogBatch, Stream};
+use ork_core::run::Blob;
+use ork_core::value::Digest;
+use ork_store::{
+    Blobs, FileBlobs, FileLogs, FoundLine, Limits, LogKey, LogPart, LogQuery, Place, StoreError,
+};
+
+/// How long a search may take before it answers with what it has.
+const SEARCH: Duration = Duration::from_millis(100);
+
+/// Which lines of a log are wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) after: u64,
+    pub(crate) tail: bool,
+    pub(crate) level: Option<Level>,
+    pub(crate) stream: Option<Stream>,
+    pub(crate) text: Option<String>,
+    pub(crate) limit: usize,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) lines: Vec<LogLine>,
+    /// The last line that was looked at.
+    pub(crate) scanned_to: u64,
+    /// Whether more lines are there to look at.
+    pub(crate) more: bool,
+}
+
+pub(crate) struct AttemptLogs {
+    logs: FileLogs,
+    blobs: FileBlobs,
+    /// Logs that have grown since they were last closed.
+    open: Mutex<HashSet<Arc<LogKey>>>,
+}
+
+impl AttemptLogs {
+    pub(crate) fn open(directory: &Arc<ork_store::DataDir>) -> Result<Self, StoreError> {
+        Ok(Self {
+            logs: FileLogs::open(directory.clone(), Limits::default()),
+            blobs: FileBlobs::open(directory.clone())?,
+            open: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn blobs(&self) -> &FileBlobs {
+        &self.blobs
+    }
+
+    fn opened(&self) -> std::sync::MutexGuard<'_, HashSet<Arc<LogKey>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps lines; a process that is killed after this loses none of them.
+    pub(crate) async fn append(
+        &self,
+        key: &Arc<LogKey>,
+        batch: LogBatch,
+    ) -> Result<(), StoreError> {
+        self.opened().insert(key.clone());
+        self.logs.append(key, batch).await
+    }
+
+    /// Makes an attempt's lines durable. Costs nothing where there are none since the last close.
+    pub(crate) async fn close(&self, key: &LogKey) -> Result<(), StoreError> {
+        if !self.opened().remove(key) {
+            return Ok(());
+        }
+        self.logs.close(key).await.map(drop)
+    }
+
+    /// Whether lines came since the last close.
+    pub(crate) fn is_open(&self, key: &LogKey) -> bool {
+        self.opened().contains(key)
+    }
+
+    pub(crate) async fn read(&self, key: &LogKey, wanted: &Wanted) -> Result<Found, StoreError> {
+        let query = LogQuery {
+            place: if wanted.tail { Place::END } else { Place::After(wanted.after) },
+            level: wanted.level,
+            stream: wanted.stream,
+            text: wanted.text.clone(),
+            since: None,
+            until: None,
+            limit: wanted.limit,
+        };
+        let begun = Instant::now();
+        let part = self.logs.read(key, query, move || begun.elapsed() > SEARCH).await?;
+        Ok(found(part, wanted))
+    }
+}
+
+fn found(part: LogPart, wanted: &Wanted) -> Found {
+    let mut gaps = part.gaps.iter().peekable();
+    let lines = part.lines.into_iter().map(|line| {
+        let mut missed = None;
+        while let Some(gap) = gaps.next_if(|gap| gap.after < line.number) {
+            let before = missed.unwrap_or(Gap { lines: 0, bytes: 0 });
+            missed = Some(Gap { lines: before.lines + gap.lines, bytes: before.bytes + gap.bytes });
+        }
+        log_line(line, missed)
+    });
+    let lines: Vec<_> = lines.collect();
+    // Read backward, the lines end where the log does.
+    let last = lines.last().map_or(0, |line| line.seq);
+    let scanned_to = if wanted.tail { last } else { part.scanned_to.max(wanted.after) };
+    Found { lines, scanned_to, more: part.more && !wanted.tail }
+}
+
+fn log_line(line: FoundLine, gap: Option<Gap>) -> LogLine {
+    LogLine {
+        path: None,
+        seq: line.number,
+        at: Stamp(line.at),
+        stream: line.stream,
+        level: line.level,
+        text: line.text,
+        cut: line.cut,
+        gap,
+    }
+}
+
+#[async_trait]
+impl ork_engine::Blobs for AttemptLogs {
+    async fn get(&self, digest: &Digest) -> Result<Bytes, String> {
+        match self.blobs.get(digest).await {
+            Ok(Some(content)) => Ok(content),
+            Ok(None) => Err(format!("there is no blob {digest}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn put(&self, blob: &Blob) -> Result<(), String> {
+        let put = self.blobs.put(Bytes::copy_from_slice(&blob.content)).await;
+        put.map(drop).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,172 @@
+//! What handlers read of a request. Each reading that fails is a refusal with a sentence.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use ork_api::problem::Code;
+use ork_core::ids::ProjectId;
+use ork_core::value::Digest;
+use ork_engine::Key;
+use ork_store::Page;
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::refused::{Refused, Result};
+
+/// The longest idempotency key.
+const MAX_KEY: usize = 255;
+
+/// The project that the path names.
+pub(crate) struct InProject(pub(crate) ProjectId);
+
+impl FromRequestParts<Arc<App>> for InProject {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self> {
+        let params = RawPathParams::from_request_parts(parts, app)
+            .await
+            .map_err(|error| Refused::malformed(error.to_string()))?;
+        let name =
+            params.iter().find(|(name, _)| *name == "project").map_or("", |(_, value)| value);
+        app.project(name).map(Self)
+    }
+}
+
+/// The other names in the path. One that cannot be read names nothing that exists.
+pub(crate) struct At<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for At<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self> {
+        match Path::<T>::from_request_parts(parts, app).await {
+            Ok(Path(names)) => Ok(Self(names)),
+            Err(_) => Err(Refused::not_found(format_args!("`{}`", parts.uri.path()))),
+        }
+    }
+}
+
+/// The fields of the query; an unknown one is refused.
+pub(crate) struct Fields<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Fields<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self> {
+        fields(&parts.uri).map(Self)
+    }
+}
+
+/// The fields of `uri`'s query.
+pub(crate) fn fields<T: DeserializeOwned>(uri: &Uri) -> Result<T> {
+    match Query::try_from_uri(uri) {
+        Ok(Query(fields)) => Ok(fields),
+        Err(error) => {
+            let error =
+                std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+            Err(Refused::malformed(format!("the query cannot be read: {error}")))
+        }
+    }
+}
+
+/// A JSON body, with its idempotency key.
+pub(crate) struct Sent<T> {
+    pub(crate) body: T,
+    pub(crate) key: Option<Key>,
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Sent<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        require_json(&parts.headers)?;
+        let bytes = collect(body, app.limits.body, "max_body", app).await?;
+        let key = key(&parts, &bytes)?;
+        Ok(Self { body: read_json(&bytes)?, key })
+    }
+}
+
+/// A body that is kept as it is.
+pub(crate) struct Content(pub(crate) Bytes);
+
+impl FromRequest<Arc<App>> for Content {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
+        let _turn = app.uploads.acquire().await.map_err(Refused::internal)?;
+        collect(request.into_body(), app.limits.bundle, "max_bundle", app).await.map(Self)
+    }
+}
+
+fn require_json(headers: &HeaderMap) -> Result<()> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
+    if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+        return Ok(());
+    }
+    Err(Refused::new(Code::UnsupportedMediaType, "send JSON with `Content-Type: application/json`"))
+}
+
+async fn collect(body: Body, limit: usize, name: &str, app: &App) -> Result<Bytes> {
+    let body = Limited::new(body, limit).collect();
+    match tokio::time::timeout(app.limits.body_timeout, body).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refused::new(
+            Code::TooLarge,
+            format!("the body is larger than {limit} bytes ({name})"),
+        )),
+        Ok(Err(error)) => Err(Refused::malformed(format!("the body broke off: {error}"))),
+        Err(_) => Err(Refused::new(
+            Code::RequestTimeout,
+            format!("the body took longer than {:?} (body_timeout)", app.limits.body_timeout),
+        )),
+    }
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            Refused::new(Code::Invalid, format!("the body is not what is read here: {error}"))
+        }
+        _ => Refused::malformed(format!("the body is not JSON: {error}")),
+    })
+}
+
+/// The idempotency key, with the digest of all that the client sent.
+fn key(parts: &Parts, body: &[u8]) -> Result<Option<Key>> {
+    let Some(value) = parts.headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| !key.is_empty() && key.len() <= MAX_KEY);
+    let key = key.ok_or_else(|| {
+        Refused::malformed(format!("Idempotency-Key: send 1 to {MAX_KEY} visible ASCII characters"))
+    })?;
+    let mut sent = format!("{} {}\n", parts.method, parts.uri).into_bytes();
+    sent.extend_from_slice(body);
+    Ok(Some(Key { key: key.to_owned(), request: Digest::of(&sent) }))
+}
+
+/// The part of a list that is wanted.
+pub(crate) fn page(limit: Option<usize>, cursor: Option<String>) -> Result<Page> {
+    use ork_api::types::{DEFAULT_LIMIT, MAX_LIMIT};
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Refused::malformed(format!("limit: from 1 to {MAX_LIMIT}, not {limit}")));
+    }
+    Ok(Page { limit, cursor })
+}
+
+/// Words with commas between, each one of a core's enum.
+pub(crate) fn words<T: DeserializeOwned>(field: &str, text: Option<&str>) -> Result<Vec<T>> {
+    let words = text.unwrap_or_default().split(',').filter(|word| !word.is_empty());
+    words
+        .map(|word| {
+            serde_json::from_value(word.into())
+                .map_err(|error| Refused::malformed(format!("{field}: {error}")))
+        })
+        .collect()
+}

@@ -1,0 +1,10 @@
+//! What each route does.
+
+pub(crate) mod blobs;
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod logs;
+pub(crate) mod meta;
+pub(crate) mod runs;
+pub(crate) mod tasks;
+pub(crate) mod workflows;

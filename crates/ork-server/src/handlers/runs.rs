@@ -1,0 +1,335 @@
+//! Runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::{Extension, Json};
+use indexmap::IndexMap;
+use ork_api::problem::{Code, FieldError};
+use ork_api::stamp::Stamp;
+use ork_api::types::{Cancel, Draft, List, NewRun, Retry, Run, RunQuery};
+use ork_core::catalog;
+use ork_core::ids::{InstancePath, ProjectId, RunId};
+use ork_core::lang::{Given, ParamError, RunFacts, bind_params};
+use ork_core::plan::Plan;
+use ork_core::rows::{CodeRef, RunRow, VersionId};
+use ork_core::run::{self, Command, RetrySelection, RunState};
+use ork_core::value::{Digest, Value};
+use ork_engine::{Answer, Ask, Key, Request};
+use ork_store::RunFilter;
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::code::Folder;
+use crate::extract::{At, InProject, Sent, fields, page, words};
+use crate::guard::Asker;
+use crate::handlers::workflows::{checked, compile};
+use crate::plans::Loaded;
+use crate::refused::{Refused, Result};
+use crate::{random, view};
+
+/// A run in the path.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RunAt {
+    pub(crate) id: RunId,
+}
+
+/// The row of a run.
+pub(crate) async fn row(app: &App, project: ProjectId, id: RunId) -> Result<RunRow> {
+    let row = app.store.run(project, id).await?;
+    row.ok_or_else(|| Refused::not_found(format_args!("run {id}")))
+}
+
+/// Refuses a run that is not there.
+pub(crate) async fn known(app: &App, project: ProjectId, id: RunId) -> Result<()> {
+    row(app, project, id).await.map(drop)
+}
+
+/// Runs, newest first. Labels are filtered by as `label.KEY=VALUE`.
+#[utoipa::path(
+    get, path = "/api/v1/projects/{project}/runs",
+    params(("project" = String, Path), RunQuery),
+    responses((status = 200, body = List<Run>))
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    uri: Uri,
+) -> Result<Json<List<Run>>> {
+    let (query, labels) = filter(&uri)?;
+    let page = page(query.limit, query.cursor)?;
+    let filter = RunFilter {
+        workflow: query.workflow,
+        states: words("state", query.state.as_deref())?,
+        trigger: query.trigger,
+        labels,
+        created_after: query.created_after.map(|stamp| stamp.0),
+        created_before: query.created_before.map(|stamp| stamp.0),
+    };
+    let found = app.store.runs(project, &filter, &page).await?;
+    let items = found.items.into_iter().map(|row| view::run(row, &app.project)).collect();
+    Ok(Json(List { items, next_cursor: found.next }))
+}
+
+/// The query's fields, and its labels apart: their names are the client's.
+fn filter(uri: &Uri) -> Result<(RunQuery, Vec<(String, String)>)> {
+    let is_label = |pair: &&str| pair.starts_with("label.");
+    let pairs = || uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let query = |pairs: Vec<&str>| {
+        let uri = format!("/?{}", pairs.join("&"));
+        uri.parse::<Uri>().map_err(|error| Refused::malformed(error.to_string()))
+    };
+    let labels: Vec<(String, String)> = fields(&query(pairs().filter(is_label).collect())?)?;
+    let labels = labels.into_iter().filter_map(|(name, value)| {
+        name.strip_prefix("label.").map(|name| (name.to_owned(), value))
+    });
+    let rest = fields(&query(pairs().filter(|pair| !is_label(pair)).collect())?)?;
+    Ok((rest, labels.collect()))
+}
+
+/// A run.
+#[utoipa::path(
+    get, path = "/api/v1/projects/{project}/runs/{id}",
+    params(("project" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = Run))
+)]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    At(at): At<RunAt>,
+) -> Result<Json<Run>> {
+    Ok(Json(view::run(row(&app, project, at.id).await?, &app.project)))
+}
+
+/// Makes a run of a workflow, or of a file in place. The answer shows it as it was accepted.
+#[utoipa::path(
+    post, path = "/api/v1/projects/{project}/runs", params(("project" = String, Path)),
+    request_body = NewRun, responses((status = 201, body = Run))
+)]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    Extension(asker): Extension<Asker>,
+    Sent { body, key }: Sent<NewRun>,
+) -> Result<(StatusCode, Json<Run>)> {
+    let loaded = match (&body.workflow, &body.draft) {
+        (Some(name), None) => {
+            let version = body.version.map(VersionId);
+            app.plans.get(&*app.store, project, name, version).await?
+        }
+        (None, Some(draft)) => drafted(&app, project, &asker, draft).await?,
+        _ => return Err(Refused::field("workflow", "send either `workflow` or `draft`")),
+    };
+    let run = new_run(&app, project, &asker, &loaded, body)?;
+    app.hub.prepare(&app.project, &loaded);
+    let accepted = accepted(&run);
+    let id = made(&app, project, run, key).await?;
+    let row = if id == accepted.id { accepted } else { row(&app, project, id).await? };
+    Ok((StatusCode::CREATED, Json(view::run(row, &app.project))))
+}
+
+async fn made(app: &App, project: ProjectId, run: run::NewRun, key: Option<Key>) -> Result<RunId> {
+    let ask = Ask::Run(Command::Create(Box::new(run)));
+    match app.engine.submit(Request { project, ask, key }).await? {
+        Answer::Created { run } => Ok(run),
+        other => Err(Refused::internal(format!("a run was asked for, and came to {other:?}"))),
+    }
+}
+
+fn new_run(
+    app: &App,
+    project: ProjectId,
+    asker: &Asker,
+    loaded: &Loaded,
+    body: NewRun,
+) -> Result<run::NewRun> {
+    let id = random::run_id().map_err(Refused::internal)?;
+    let logical_time = match body.logical_time {
+        None => Stamp(random::wall()).to_string(),
+        Some(text) => {
+            text.parse::<Stamp>()
+                .map_err(|error| Refused::field("logical_time", error.to_string()))?;
+            text
+        }
+    };
+    let url = format!("{}/projects/{}/runs/{id}", app.url, app.project);
+    let facts = RunFacts {
+        id: id.to_string(),
+        workflow: loaded.plan.name.clone(),
+        project: app.project.to_string(),
+        logical_time: logical_time.clone(),
+        url: url.clone(),
+    };
+    let given = given(body.params, body.params_text)?;
+    let params = bind_params(&loaded.plan, &given, &facts).map_err(refused_params)?;
+    Ok(run::NewRun {
+        project,
+        project_name: app.project.clone(),
+        id,
+        version: loaded.version,
+        plan: loaded.plan.clone(),
+        code: loaded.code.clone(),
+        params,
+        logical_time,
+        labels: body.labels,
+        trigger: "manual".to_owned(),
+        url,
+        by: asker.actor(body.reason),
+    })
+}
+
+fn given(
+    json: IndexMap<String, Value>,
+    text: IndexMap<String, String>,
+) -> Result<IndexMap<String, Given>> {
+    let mut given: IndexMap<_, _> =
+        json.into_iter().map(|(name, value)| (name, Given::Json(value))).collect();
+    for (name, text) in text {
+        if given.contains_key(&name) {
+            let message = "is in `params` too; send it once";
+            return Err(Refused::field(format!("params_text.{name}"), message));
+        }
+        given.insert(name, Given::Text(text));
+    }
+    Ok(given)
+}
+
+fn refused_params(errors: Vec<ParamError>) -> Refused {
+    let errors = errors.into_iter().map(|error| FieldError {
+        field: format!("params.{}", error.name),
+        message: error.message,
+    });
+    Refused::fields(errors.collect())
+}
+
+/// The run as the engine takes it.
+fn accepted(run: &run::NewRun) -> RunRow {
+    RunRow {
+        project: run.project,
+        id: run.id,
+        workflow: run.plan.name.clone(),
+        version: run.version,
+        state: RunState::Pending,
+        run_attempt: 1,
+        params: run.params.clone(),
+        logical_time: run.logical_time.clone(),
+        labels: run.labels.clone(),
+        trigger: run.trigger.clone(),
+        created_by: run.by.clone(),
+        created_at: random::wall(),
+        started_at: None,
+        finished_at: None,
+        failure: None,
+        output: None,
+        detail: Value::Null,
+    }
+}
+
+/// The draft version of a file in place, made where its content is new.
+async fn drafted(
+    app: &App,
+    project: ProjectId,
+    asker: &Asker,
+    draft: &Draft,
+) -> Result<Arc<Loaded>> {
+    if !asker.local {
+        return Err(Refused::new(
+            Code::Forbidden,
+            "a file in place is run on the server's machine alone; deploy it, or run it there",
+        ));
+    }
+    let root = PathBuf::from(&draft.root);
+    if !root.is_absolute() {
+        return Err(Refused::field("draft.root", "send an absolute path"));
+    }
+    let compiled =
+        compile(draft.file.clone(), draft.source.clone(), move || Ok(Folder(root))).await?;
+    let (digest, plan) = narrowed(compiled.digest, checked(compiled)?.0, draft)?;
+    let name = plan.name.clone();
+    let code = CodeRef::InPlace { root: draft.root.clone() };
+    if let Some(version) = app.plans.draft(project, &name, digest, &draft.root) {
+        return Ok(Arc::new(Loaded::new(version, plan, code)));
+    }
+    let deploy = catalog::Deploy {
+        digest,
+        source: draft.source.clone(),
+        plan: plan.clone(),
+        code: code.clone(),
+        draft: true,
+        by: asker.actor(None),
+    };
+    match app.engine.submit(Request::deploy(project, deploy)).await? {
+        Answer::Deployed { version, .. } => {
+            app.plans.tried(project, &name, digest, &draft.root, version);
+            Ok(Arc::new(Loaded::new(version, plan, code)))
+        }
+        other => Err(Refused::internal(format!("a draft was kept, and came to {other:?}"))),
+    }
+}
+
+/// The draft's plan: the whole one, or that of its one task.
+fn narrowed(digest: Digest, plan: Plan, draft: &Draft) -> Result<(Digest, Arc<Plan>)> {
+    let Some(single) = &draft.task else { return Ok((digest, Arc::new(plan))) };
+    let alone = plan.only(&single.path, &single.inputs);
+    let alone = alone.map_err(|message| Refused::field("draft.task", message))?;
+    let what = serde_json::to_vec(single).map_err(Refused::internal)?;
+    Ok((Digest::of(&[&digest.0[..], &what].concat()), Arc::new(alone)))
+}
+
+/// Ends a run's body, or one instance. A second one, or a forced one, ends `finally` too.
+#[utoipa::path(
+    post, path = "/api/v1/projects/{project}/runs/{id}/cancel",
+    params(("project" = String, Path), ("id" = String, Path)),
+    request_body = Cancel, responses((status = 200, body = Run))
+)]
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    Extension(asker): Extension<Asker>,
+    At(at): At<RunAt>,
+    Sent { body, key }: Sent<Cancel>,
+) -> Result<Json<Run>> {
+    let command = Command::Cancel {
+        run: at.id,
+        path: body.task.as_deref().map(InstancePath::from),
+        force: body.force,
+        by: asker.actor(body.reason),
+    };
+    told(&app, project, at.id, command, key).await
+}
+
+/// Opens a terminal run again: what failed, or the named instances, with everything downstream.
+#[utoipa::path(
+    post, path = "/api/v1/projects/{project}/runs/{id}/retry",
+    params(("project" = String, Path), ("id" = String, Path)),
+    request_body = Retry, responses((status = 200, body = Run))
+)]
+pub(crate) async fn retry(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    Extension(asker): Extension<Asker>,
+    At(at): At<RunAt>,
+    Sent { body, key }: Sent<Retry>,
+) -> Result<Json<Run>> {
+    let selection = if body.tasks.is_empty() {
+        RetrySelection::Failed
+    } else {
+        RetrySelection::Tasks(body.tasks.iter().map(|path| path.as_str().into()).collect())
+    };
+    let command = Command::Retry { run: at.id, selection, by: asker.actor(body.reason) };
+    told(&app, project, at.id, command, key).await
+}
+
+async fn told(
+    app: &App,
+    project: ProjectId,
+    id: RunId,
+    command: Command,
+    key: Option<Key>,
+) -> Result<Json<Run>> {
+    known(app, project, id).await?;
+    app.engine.submit(Request { project, ask: Ask::Run(command), key }).await?;
+    Ok(Json(view::run(row(app, project, id).await?, &app.project)))
+}

@@ -1,0 +1,313 @@
+//! The door between the engine and its workers: offers and stops go out, reports, lines and blobs
+//! come in.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ork_api::worker::{FromWorker, Link, LinkError, Prepare, ToWorker};
+use ork_core::ids::{AttemptRef, ProjectId, Token, WorkerId};
+use ork_core::logs::LogBatch;
+use ork_core::plan::{Action, Binding, Plan};
+use ork_core::run::{Assignment, Command, EventKind, RefusalCode, Report, StopReason};
+use ork_core::time::Span;
+use ork_core::value::{Digest, Value};
+use ork_engine::{Effects, Engine, Request};
+use ork_store::{Blobs as _, Committed, LogKey};
+use tokio::sync::{mpsc, watch};
+
+use crate::attempt_logs::AttemptLogs;
+use crate::feed::Feed;
+use crate::plans::Loaded;
+use crate::start::stopped;
+
+/// How many words may wait for a worker. What does not fit is dropped: an offer that nobody
+/// confirms is made again, and a stop is repeated.
+const QUEUE: usize = 4_096;
+
+/// How many kinds of attempt workers are told to get ready for, of one version.
+const PREPARED: usize = 16;
+
+/// How often workers are told at most that a version will run.
+const ANNOUNCED: Duration = Duration::from_secs(5);
+
+/// The engine's effects on one side, the workers' links on the other.
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    engine: OnceLock<Engine>,
+    feed: Arc<Feed>,
+    pub(crate) logs: Arc<AttemptLogs>,
+    stopping: watch::Receiver<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    workers: HashMap<WorkerId, mpsc::Sender<ToWorker>>,
+    /// The attempts under way, by the token of their offer.
+    attempts: HashMap<Token, Arc<LogKey>>,
+}
+
+impl Hub {
+    pub(crate) fn new(
+        feed: Arc<Feed>,
+        logs: Arc<AttemptLogs>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self { state: Mutex::default(), engine: OnceLock::new(), feed, logs, stopping }
+    }
+
+    /// Tells the hub its engine, once.
+    pub(crate) fn serve(&self, engine: Engine) {
+        // A second engine is never told.
+        let _ = self.engine.set(engine);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn engine(&self) -> Result<&Engine, LinkError> {
+        self.engine.get().ok_or(LinkError::Closed)
+    }
+
+    /// A way to this hub for a worker in the same process.
+    pub(crate) fn link(self: &Arc<Self>) -> WorkerLink {
+        let (out, inbox) = mpsc::channel(QUEUE);
+        WorkerLink { hub: self.clone(), out, inbox: tokio::sync::Mutex::new(inbox) }
+    }
+
+    fn tell(&self, worker: &WorkerId, word: ToWorker) {
+        let out = self.state().workers.get(worker).cloned();
+        match out {
+            Some(out) => {
+                if let Err(error) = out.try_send(word) {
+                    tracing::warn!(%worker, %error, "a word to a worker was dropped");
+                }
+            }
+            None => tracing::warn!(%worker, "there is no such worker here"),
+        }
+    }
+
+    /// Tells the workers that attempts of this version will come, once in a while.
+    pub(crate) fn prepare(&self, project: &Arc<str>, loaded: &Loaded) {
+        if !loaded.announce(ANNOUNCED) {
+            return;
+        }
+        let outs: Vec<_> = self.state().workers.values().cloned().collect();
+        for (executor, spec) in fixed_specs(&loaded.plan) {
+            let (project, executor) = (project.clone(), executor.into());
+            let prepare = Box::new(Prepare { project, executor, spec, code: loaded.code.clone() });
+            for out in &outs {
+                // It is a hint: one that does not fit is not missed.
+                let _ = out.try_send(ToWorker::Prepare(prepare.clone()));
+            }
+        }
+    }
+
+    fn attempt(&self, token: Token) -> Option<Arc<LogKey>> {
+        self.state().attempts.get(&token).cloned()
+    }
+
+    /// Whether the attempt is under way, so that its log may still grow.
+    pub(crate) fn is_under_way(&self, attempt: &LogKey) -> bool {
+        self.state().attempts.values().any(|known| **known == *attempt)
+    }
+
+    /// Ends an attempt's log; what was written is durable when this returns.
+    async fn close_log(&self, attempt: &Arc<LogKey>) {
+        if let Err(error) = self.logs.close(attempt).await {
+            tracing::error!(%error, ?attempt, "a log could not be closed");
+        }
+        self.feed.grown(attempt.clone());
+    }
+
+    async fn report(
+        self: &Arc<Self>,
+        out: &mpsc::Sender<ToWorker>,
+        attempt: AttemptRef,
+        report: Report,
+    ) -> Result<(), LinkError> {
+        let finished = matches!(report, Report::Finished(_));
+        if finished && let Some(key) = self.attempt(attempt.token) {
+            self.close_log(&key).await;
+        }
+        let command = Command::Report { attempt: attempt.clone(), report };
+        let ticket = self.engine()?.enqueue(Request::worker(command)).await;
+        let ticket = ticket.map_err(|_| LinkError::Closed)?;
+        let (hub, out) = (self.clone(), out.clone());
+        tokio::spawn(async move {
+            if let Err(ork_engine::Error::Refused(refusal)) = ticket.answer().await {
+                tracing::info!(token = %attempt.token, %refusal, "a report was refused");
+                if refusal.code == RefusalCode::StaleLease && !finished {
+                    hub.forget(attempt.token).await;
+                    let _ = out.try_send(ToWorker::Fence { attempt });
+                }
+            }
+        });
+        Ok(())
+    }
+
+    async fn forget(&self, token: Token) {
+        let key = self.state().attempts.remove(&token);
+        if let Some(key) = key {
+            self.close_log(&key).await;
+        }
+    }
+
+    async fn command(&self, command: Command) -> Result<(), LinkError> {
+        match self.engine()?.submit(Request::worker(command)).await {
+            Ok(_) => Ok(()),
+            Err(ork_engine::Error::Stopped) => Err(LinkError::Closed),
+            Err(error) => Err(LinkError::Refused(error.to_string())),
+        }
+    }
+}
+
+/// Where the engine's effects leave.
+pub(crate) struct Outlet(pub(crate) Arc<Hub>);
+
+impl Effects for Outlet {
+    fn dispatch(&self, worker: &WorkerId, assignment: Box<Assignment>) {
+        let key = LogKey {
+            project: ProjectId::DEFAULT,
+            run: assignment.attempt.run,
+            path: assignment.attempt.path.clone(),
+            generation: assignment.generation,
+            attempt: assignment.number,
+        };
+        self.0.state().attempts.insert(assignment.attempt.token, Arc::new(key));
+        self.0.tell(worker, ToWorker::Assign(assignment));
+    }
+
+    fn stop(&self, worker: &WorkerId, attempt: AttemptRef, reason: StopReason, grace: Span) {
+        self.0.tell(worker, ToWorker::Stop { attempt, reason, grace });
+    }
+
+    fn committed(&self, events: Vec<Committed>) {
+        let over: Vec<_> = events.iter().filter_map(|event| over(&event.event.kind)).collect();
+        self.0.feed.push(events);
+        let mut lost = Vec::new();
+        {
+            let mut state = self.0.state();
+            lost.extend(over.into_iter().filter_map(|token| state.attempts.remove(&token)));
+        }
+        for key in lost {
+            self.0.feed.grown(key.clone());
+            if self.0.logs.is_open(&key) {
+                let hub = self.0.clone();
+                tokio::spawn(async move { hub.close_log(&key).await });
+            }
+        }
+    }
+}
+
+/// The executors of a plan with what is fixed of their blocks, each once.
+fn fixed_specs(plan: &Plan) -> Vec<(&str, Value)> {
+    let mut specs = Vec::new();
+    for task in plan.body.tasks.iter().chain(&plan.finally.tasks) {
+        let Action::Execute { executor, spec } = &task.action;
+        let spec = (executor.as_str(), fixed(spec).unwrap_or_default());
+        if !specs.contains(&spec) {
+            specs.push(spec);
+        }
+        if specs.len() >= PREPARED {
+            break;
+        }
+    }
+    specs
+}
+
+/// What of a binding does not depend on a run.
+fn fixed(binding: &Binding) -> Option<Value> {
+    match binding {
+        Binding::Const(value) => Some(value.clone()),
+        Binding::List(items) => items.iter().map(fixed).collect::<Option<_>>().map(Value::Array),
+        Binding::Map(fields) => {
+            let fields =
+                fields.iter().filter_map(|(name, value)| Some((name.clone(), fixed(value)?)));
+            Some(Value::Object(fields.collect()))
+        }
+        Binding::Expr(_) | Binding::Text(_) | Binding::Args(_) => None,
+    }
+}
+
+/// The token that the event voids.
+fn over(kind: &EventKind) -> Option<Token> {
+    match kind {
+        EventKind::TaskUnclaimed { token } | EventKind::TaskRetrying { token, .. } => Some(*token),
+        EventKind::TaskFinished { token, .. } => *token,
+        _ => None,
+    }
+}
+
+/// A way to the server for a worker in the same process. It needs no heartbeats: the worker lives
+/// as long as the server does.
+pub struct WorkerLink {
+    hub: Arc<Hub>,
+    out: mpsc::Sender<ToWorker>,
+    inbox: tokio::sync::Mutex<mpsc::Receiver<ToWorker>>,
+}
+
+impl std::fmt::Debug for WorkerLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerLink").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Link for WorkerLink {
+    async fn recv(&self) -> Option<ToWorker> {
+        let mut stopping = self.hub.stopping.clone();
+        let mut inbox = self.inbox.lock().await;
+        tokio::select! {
+            biased;
+            word = inbox.recv() => word,
+            () = stopped(&mut stopping) => None,
+        }
+    }
+
+    async fn send(&self, message: FromWorker) -> Result<(), LinkError> {
+        match message {
+            FromWorker::Hello { worker, slots, queues } => {
+                self.hub.state().workers.insert(worker.clone(), self.out.clone());
+                self.hub.command(Command::WorkerJoined { worker, slots, queues }).await
+            }
+            FromWorker::Report { attempt, report } => {
+                self.hub.report(&self.out, attempt, report).await
+            }
+            FromWorker::Beat { worker } => self.hub.command(Command::WorkerBeat { worker }).await,
+            FromWorker::Goodbye { worker } => {
+                self.hub.command(Command::WorkerGone { worker: worker.clone() }).await?;
+                self.hub.state().workers.remove(&worker);
+                Ok(())
+            }
+        }
+    }
+
+    async fn logs(&self, attempt: &AttemptRef, batch: LogBatch) -> Result<(), LinkError> {
+        let stale = || LinkError::Refused(format!("token {} is void", attempt.token));
+        let key = self.hub.attempt(attempt.token).ok_or_else(stale)?;
+        self.hub
+            .logs
+            .append(&key, batch)
+            .await
+            .map_err(|error| LinkError::Refused(error.to_string()))?;
+        self.hub.feed.grown(key);
+        Ok(())
+    }
+
+    async fn get_blob(&self, digest: &Digest) -> Result<Bytes, LinkError> {
+        match self.hub.logs.blobs().get(digest).await {
+            Ok(Some(content)) => Ok(content),
+            Ok(None) => Err(LinkError::Refused(format!("there is no blob {digest}"))),
+            Err(error) => Err(LinkError::Refused(error.to_string())),
+        }
+    }
+
+    async fn put_blob(&self, content: Bytes) -> Result<Digest, LinkError> {
+        let put = self.hub.logs.blobs().put(content).await;
+        put.map_err(|error| LinkError::Refused(error.to_string()))
+    }
+}

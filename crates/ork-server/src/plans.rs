@@ -1,0 +1,156 @@
+//! Versions at hand, so that making a run of a known workflow reads nothing from the store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ork_core::ids::ProjectId;
+use ork_core::plan::Plan;
+use ork_core::rows::{CodeRef, VersionId};
+use ork_core::value::Digest;
+use ork_store::Store;
+
+use crate::refused::{Refused, Result};
+
+/// How many versions are held; when there are more, all are read anew as they are needed.
+const HELD: usize = 1_024;
+
+/// How long a draft that was seen in the store is taken to be there still. The store keeps a draft
+/// without runs for longer.
+const DRAFT_SEEN: Duration = Duration::from_secs(600);
+
+/// A version, as a run needs it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) version: VersionId,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) code: CodeRef,
+    /// When workers were last told that it will run.
+    announced: Mutex<Option<Instant>>,
+}
+
+impl Loaded {
+    pub(crate) fn new(version: VersionId, plan: Arc<Plan>, code: CodeRef) -> Self {
+        Self { version, plan, code, announced: Mutex::default() }
+    }
+
+    /// Whether it is time to tell workers that it will run: not more often than each `period`.
+    pub(crate) fn announce(&self, period: Duration) -> bool {
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = announced.is_none_or(|at| at.elapsed() >= period);
+        if is_due {
+            *announced = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+type Name = (ProjectId, String);
+
+/// Versions by name and number. This server is the only one that deploys to its store.
+#[derive(Debug, Default)]
+pub(crate) struct Plans(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    current: HashMap<Name, VersionId>,
+    /// Counts deploys, so that what was read before one is not taken for current.
+    deploys: u64,
+    loaded: HashMap<(Name, VersionId), Arc<Loaded>>,
+    drafts: HashMap<(Name, Digest, String), (VersionId, Instant)>,
+}
+
+impl Plans {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A version of a workflow: `version`, or the current one.
+    pub(crate) async fn get(
+        &self,
+        store: &dyn Store,
+        project: ProjectId,
+        name: &str,
+        version: Option<VersionId>,
+    ) -> Result<Arc<Loaded>> {
+        let key = (project, name.to_owned());
+        let version = match version {
+            Some(version) => version,
+            None => self.current(store, &key).await?,
+        };
+        let key = (key, version);
+        if let Some(loaded) = self.state().loaded.get(&key) {
+            return Ok(loaded.clone());
+        }
+        let row = store.version(project, name, version).await?.ok_or_else(|| {
+            Refused::not_found(format_args!("version {} of workflow `{name}`", version.0))
+        })?;
+        let loaded = Arc::new(Loaded::new(row.version, row.plan, row.code));
+        let mut state = self.state();
+        if state.loaded.len() >= HELD {
+            state.loaded.clear();
+        }
+        state.loaded.insert(key, loaded.clone());
+        Ok(loaded)
+    }
+
+    async fn current(&self, store: &dyn Store, key: &Name) -> Result<VersionId> {
+        if let Some(version) = self.state().current.get(key) {
+            return Ok(*version);
+        }
+        let deploys = self.state().deploys;
+        let row = store.workflow(key.0, &key.1).await?;
+        let row = row.ok_or_else(|| Refused::not_found(format_args!("workflow `{}`", key.1)))?;
+        let version = row.current.ok_or_else(|| {
+            Refused::not_found(format_args!(
+                "current version of workflow `{0}`: it was only tried; deploy it with `ork deploy`",
+                key.1
+            ))
+        })?;
+        let mut state = self.state();
+        if state.current.len() >= HELD {
+            state.current.clear();
+        }
+        if state.deploys == deploys {
+            state.current.insert(key.clone(), version);
+        }
+        Ok(version)
+    }
+
+    /// A deploy may have changed which version is current.
+    pub(crate) fn deployed(&self, project: ProjectId, name: &str) {
+        let mut state = self.state();
+        state.deploys += 1;
+        state.current.remove(&(project, name.to_owned()));
+    }
+
+    /// The draft with this content, when it was seen lately.
+    pub(crate) fn draft(
+        &self,
+        project: ProjectId,
+        name: &str,
+        digest: Digest,
+        root: &str,
+    ) -> Option<VersionId> {
+        let key = ((project, name.to_owned()), digest, root.to_owned());
+        let (version, seen) = *self.state().drafts.get(&key)?;
+        (seen.elapsed() < DRAFT_SEEN).then_some(version)
+    }
+
+    /// A draft is in the store.
+    pub(crate) fn tried(
+        &self,
+        project: ProjectId,
+        name: &str,
+        digest: Digest,
+        root: &str,
+        version: VersionId,
+    ) {
+        let mut state = self.state();
+        if state.drafts.len() >= HELD {
+            state.drafts.clear();
+        }
+        let key = ((project, name.to_owned()), digest, root.to_owned());
+        state.drafts.insert(key, (version, Instant::now()));
+    }
+}

@@ -1,0 +1,89 @@
+//! The table of routes: the one list from which the router, the access rules and the `OpenAPI`
+//! document are made.
+
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa::OpenApi;
+
+use crate::app::App;
+use crate::handlers;
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone.
+    Open,
+    /// Whoever has a token.
+    Token,
+}
+
+/// One route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The HTTP method, in small letters.
+    pub method: &'static str,
+    /// The path, with its names in braces.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+}
+
+/// Whether a path is open to all. Only paths without names are.
+pub(crate) fn is_open(path: &str) -> bool {
+    ROUTES.iter().any(|route| route.access == Access::Open && route.path == path)
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $access:ident $module:ident :: $handler:ident;)*) => {
+        /// Every route of the server.
+        pub const ROUTES: &[Route] = &[$(Route {
+            method: stringify!($method),
+            path: $path,
+            access: Access::$access,
+        }),*];
+
+        pub(crate) fn router() -> Router<Arc<App>> {
+            Router::new()$(.route($path, axum::routing::$method(handlers::$module::$handler)))*
+        }
+
+        #[derive(OpenApi)]
+        #[openapi(
+            info(title = "Ork", description = "Durable runs of typed workflows"),
+            paths($(handlers::$module::$handler),*),
+            components(schemas(
+                ork_api::problem::Problem, ork_api::types::LogLine, ork_api::types::LogChunk,
+                ork_api::types::Reset, ork_api::types::LogFormat
+            )),
+        )]
+        pub(crate) struct Document;
+    };
+}
+
+routes! {
+    get "/healthz" Open meta::healthz;
+    get "/readyz" Open meta::readyz;
+    get "/api/v1/openapi.json" Token meta::openapi;
+    get "/api/v1/me" Token meta::me;
+    get "/api/v1/events" Token events::stream;
+    post "/api/v1/projects/{project}/validate" Token workflows::validate;
+    get "/api/v1/projects/{project}/workflows" Token workflows::list;
+    post "/api/v1/projects/{project}/workflows" Token workflows::deploy;
+    get "/api/v1/projects/{project}/workflows/{name}" Token workflows::show;
+    get "/api/v1/projects/{project}/workflows/{name}/versions" Token workflows::versions;
+    get "/api/v1/projects/{project}/workflows/{name}/versions/{version}" Token workflows::version;
+    get "/api/v1/projects/{project}/runs" Token runs::list;
+    post "/api/v1/projects/{project}/runs" Token runs::create;
+    get "/api/v1/projects/{project}/runs/{id}" Token runs::show;
+    post "/api/v1/projects/{project}/runs/{id}/cancel" Token runs::cancel;
+    post "/api/v1/projects/{project}/runs/{id}/retry" Token runs::retry;
+    get "/api/v1/projects/{project}/runs/{id}/explain" Token explain::explain;
+    get "/api/v1/projects/{project}/runs/{id}/events" Token events::list;
+    get "/api/v1/projects/{project}/runs/{id}/tasks" Token tasks::list;
+    get "/api/v1/projects/{project}/runs/{id}/tasks/{path}" Token tasks::show;
+    get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/attempts" Token tasks::attempts;
+    get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/logs" Token logs::read;
+    head "/api/v1/projects/{project}/blobs/{digest}" Token blobs::check;
+    get "/api/v1/projects/{project}/blobs/{digest}" Token blobs::read;
+    put "/api/v1/projects/{project}/blobs/{digest}" Token blobs::put;
+}

@@ -1,0 +1,60 @@
+//! Starting and stopping.
+
+use ork_api::types::RunQuery;
+use ork_core::run::RunState;
+use ork_server::{Config, Server, ServerFile, StartError, Storage};
+
+use crate::harness::{Ork, ended_well};
+
+#[tokio::test]
+async fn a_data_directory_has_one_server() {
+    let ork = Ork::start(Storage::Sqlite).await;
+    let error = Server::start(Config::local(ork.dir.path())).await.unwrap_err();
+    assert!(error.to_string().contains(&ork.url()), "{error}");
+    let StartError::Locked { holder, .. } = error else { panic!("{error}") };
+    assert_eq!(holder.as_ref(), Some(ork.running.file()));
+}
+
+#[tokio::test]
+async fn a_stopped_server_leaves_its_directory_and_its_rows() {
+    let ork = Ork::start(Storage::Sqlite).await;
+    ork.deploy("w", &["a"]).await;
+    let run = ork.done("w").await;
+    let Ork { running, worker, dir, .. } = ork;
+    let (url, token) = (running.url().to_owned(), running.token().to_owned());
+    running.shutdown().await;
+    worker.await.unwrap();
+    assert_eq!(ServerFile::read(dir.path()).unwrap(), None);
+    assert!(tokio::net::TcpStream::connect(url.strip_prefix("http://").unwrap()).await.is_err());
+    let ork = Ork::on(Config::local(dir.path()), dir).await;
+    assert_eq!(ork.running.token(), token);
+    assert_eq!(ork.client.runs(&RunQuery::default()).await.unwrap().items, [run]);
+    ended_well(&ork.done("w").await);
+}
+
+#[tokio::test]
+async fn attempts_of_an_earlier_boot_are_lost_at_once_and_tried_again() {
+    let ork = Ork::start(Storage::Sqlite).await;
+    ork.deploy("w", &["hold"]).await;
+    let run = ork.holding("w").await;
+    let Ork { running, worker, dir, .. } = ork;
+    running.shutdown().await;
+    worker.await.unwrap();
+    let config = Config::local(dir.path());
+    let running = Server::start(config).await.unwrap();
+    let gone = running.old_workers_are_gone().await.unwrap();
+    assert_eq!(gone, ["test/1".into()]);
+    let state = running.client().run(run.id).await.unwrap().state;
+    assert_eq!(state, RunState::Running);
+    let attempts = running.client().attempts(run.id, "hold", &Default::default()).await.unwrap();
+    assert_eq!(attempts.items[0].state, ork_core::run::AttemptState::Lost);
+}
+
+#[tokio::test]
+async fn a_client_within_the_process_needs_no_socket() {
+    let ork = Ork::start(Storage::Memory).await;
+    let client = ork.running.client();
+    assert!(client.me().await.unwrap().local);
+    assert_eq!(client.readyz().await.unwrap().status, "ok");
+    assert_eq!(client.healthz().await.unwrap().status, "ok");
+}
