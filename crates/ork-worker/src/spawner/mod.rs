@@ -240,10 +240,10 @@ impl TreeHandle {
         self.order(&Order::Adopt { pid });
     }
 
-    /// Says that the first process of an adopted tree has ended; [`Word::Gone`] follows when
-    /// nothing of it is left.
-    pub fn left(&self) {
-        self.order(&Order::Left);
+    /// Says that the first process of an adopted tree has ended, by `SIGKILL` if `killed`;
+    /// [`Word::Gone`] follows when nothing of it is left.
+    pub fn left(&self, killed: bool) {
+        self.order(&Order::Left { killed });
     }
 
     /// Stops the tree: `SIGTERM` to all of it, and after `grace` `SIGKILL` until none is left.

@@ -175,9 +175,11 @@ impl Spawner {
             Order::Adopt { pid } => {
                 self.lives.insert(id, Life::new(pid, true, false));
             }
-            Order::Left => {
+            Order::Left { killed } => {
+                let out_of_memory = killed && self.oom_killed();
                 if let Some(life) = self.lives.get_mut(&id) {
                     life.main = None;
+                    life.gone.out_of_memory = out_of_memory;
                     self.first_is_gone(id);
                 }
             }

@@ -43,8 +43,8 @@ pub(crate) enum Order {
     Spawn { program: Program, keeper: bool },
     /// A process that another started is the root of a tree of its own.
     Adopt { pid: i32 },
-    /// The adopted process is gone, as its parent says.
-    Left,
+    /// The adopted process is gone, as its parent says; by `SIGKILL`, if `killed`.
+    Left { killed: bool },
     /// Stop the tree: politely, and after this long by force.
     Stop { grace: Duration },
 }
@@ -109,7 +109,7 @@ impl Order {
                 }
             }),
             Self::Adopt { pid } => frame(2, id, |out| out.extend(pid.to_le_bytes())),
-            Self::Left => frame(3, id, |_| ()),
+            Self::Left { killed } => frame(3, id, |out| out.push(u8::from(*killed))),
             Self::Stop { grace } => frame(4, id, |out| {
                 let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
                 out.extend(millis.to_le_bytes());
@@ -127,7 +127,7 @@ impl Order {
                 Some((Self::Spawn { program: input.program()?, keeper }, fds))
             }
             2 => Some((Self::Adopt { pid: i32::from_le_bytes(input.array()?) }, 0)),
-            3 => Some((Self::Left, 0)),
+            3 => Some((Self::Left { killed: input.byte()? != 0 }, 0)),
             4 => {
                 let grace = Duration::from_millis(u64::from_le_bytes(input.array()?));
                 Some((Self::Stop { grace }, 0))
@@ -283,7 +283,7 @@ mod tests {
         let orders = [
             Order::Spawn { program, keeper: true },
             Order::Adopt { pid: 7 },
-            Order::Left,
+            Order::Left { killed: true },
             Order::Stop { grace: Duration::from_secs(3) },
         ];
         for order in orders {

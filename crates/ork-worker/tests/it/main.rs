@@ -2,6 +2,7 @@
 
 mod bed;
 mod conformance;
+mod costs;
 mod death;
 mod python;
 mod run;

@@ -147,23 +147,38 @@ impl Python {
         warm.map_err(|error| error.to_string())
     }
 
+    /// Runs the function in a child of a warm parent. A parent that has just died is replaced once.
     async fn run_forked(
         &self,
         attempt: &mut Attempt,
         interpreter: PathBuf,
         memo: &OwnedFd,
     ) -> Result<Gone, End> {
+        let shown = interpreter.display().to_string();
+        let key = Key { project: Arc::clone(&attempt.assignment.project), interpreter };
+        let mut watched = self.fork(attempt, &key, memo).await?;
+        if matches!(watched, Err(Broken::Refused(_))) {
+            watched = self.fork(attempt, &key, memo).await?;
+        }
+        watched.map_err(|end| end_of(end, &shown))
+    }
+
+    async fn fork(
+        &self,
+        attempt: &mut Attempt,
+        key: &Key,
+        memo: &OwnedFd,
+    ) -> Result<Result<Gone, Broken>, End> {
         let inner = Arc::clone(&attempt.inner);
         let package = package(&inner).map_err(End::not_started)?;
         let (mut output, ends) = Output::pipes(Keep::Nothing, 0).map_err(|e| no_pipes(&e))?;
-        let shown = interpreter.display().to_string();
-        let key = Key { project: Arc::clone(&attempt.assignment.project), interpreter };
         let fds = [ends.stdout, ends.stderr, memo.try_clone().map_err(|e| no_pipes(&e))?];
-        let forked = self.pool.fork(&key, &inner.spawner, &package, &inner.inherited, &fds);
+        let forked = self.pool.fork(key, &inner.spawner, &package, &inner.inherited, &fds);
         drop(fds);
-        let mut forked = forked.map_err(|error| not_started(&shown, &error))?;
-        let watched = attempt.watch(&mut forked, &mut output).await;
-        watched.map_err(|end| end_of(end, &shown))
+        match forked {
+            Ok(mut forked) => Ok(attempt.watch(&mut forked, &mut output).await),
+            Err(error) => Ok(Err(Broken::Refused(error))),
+        }
     }
 }
 

@@ -291,7 +291,7 @@ impl Forked {
             }
             Some(Answer::Status(status)) => {
                 self.status = Some(status);
-                self.tree.left();
+                self.tree.left(status & 0x7f == 9);
                 None
             }
             Some(Answer::Refused(errno)) => {
