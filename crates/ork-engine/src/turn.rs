@@ -445,6 +445,11 @@ impl<S> Core<S> {
     fn resume(&mut self, read: &Read, found: Found, now: Now) {
         let Some(mut waiting) = self.reading.remove(read) else { return };
         match found {
+            // What the engine asks of itself is asked until it is done.
+            Found::Failed(_) if waiting.slot.is_none() => {
+                self.open(std::mem::take(&mut waiting.gates));
+                self.incoming.push_back(waiting);
+            }
             Found::Failed(error) => {
                 let error = Error::Unavailable(error.to_string());
                 self.give(waiting, Err(error), None, None);
@@ -495,6 +500,10 @@ impl<S> Core<S> {
             let read = Read::Run { project: waiting.request.project, run };
             return self.read_first(waiting, Gate::Run(run), read);
         }
+        if matches!(command, Command::Report { .. }) && run.is_some_and(|run| self.is_aside(run)) {
+            let error = Error::Unavailable("the run is being set aside".into());
+            return self.answer(waiting.slot, Err(error));
+        }
         let made = matches!(command, Command::Create(_));
         let command = std::mem::replace(command, Command::WorkerBeat { worker: "".into() });
         let before = self.out.changes.len();
@@ -514,6 +523,13 @@ impl<S> Core<S> {
         let owner = run.map(Owner::Run);
         self.keep_answer(&waiting, &result, owner.clone(), now);
         self.give(waiting, result, owner, again);
+    }
+
+    /// Whether the run is out of memory though it is not over: a report on it is neither stale nor
+    /// to be taken, and its worker keeps it.
+    fn is_aside(&self, run: RunId) -> bool {
+        let held = self.machine.as_ref().is_some_and(|machine| machine.holds(run));
+        !held && (self.aside.contains(&run) || self.excluded.contains(&run))
     }
 
     /// The run that has to be loaded before the command can be applied.
@@ -601,6 +617,9 @@ impl<S> Core<S> {
     /// Lets an answer out, and those in who waited behind its request.
     fn release(&mut self, given: Given<S>, result: Result<Answer, Error>) {
         self.open(given.gates);
+        if let (None, Some(Owner::Run(run)), Ok(_)) = (&given.slot, &given.owner, &result) {
+            self.aside.remove(run);
+        }
         self.answer(given.slot, result);
     }
 

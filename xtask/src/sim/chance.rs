@@ -6,7 +6,7 @@ pub(super) struct Chance(u64);
 
 impl Chance {
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        Self(seed.wrapping_add(1).wrapping_mul(0xD134_2543_DE82_EF95).rotate_left(29))
     }
 
     pub(super) fn next(&mut self) -> u64 {
