@@ -336,20 +336,27 @@ impl Running {
         self.app.hub.link()
     }
 
-    /// Tells the engine that the workers of earlier boots are gone and their process trees are
-    /// stopped, so that their attempts are lost at once. Returns these workers.
+    /// The workers of earlier boots whose attempts are still theirs. Once nothing is left of their
+    /// process trees, say so by [`Running::workers_are_gone`].
     ///
     /// # Errors
     /// Where the engine has stopped.
-    pub async fn old_workers_are_gone(&self) -> Result<Vec<WorkerId>, ork_engine::Error> {
+    pub async fn old_workers(&self) -> Result<Vec<WorkerId>, ork_engine::Error> {
         let workers = self.app.engine.inspect(|machine| machine.workers()).await?;
-        let old = workers.into_iter().filter(|view| !view.joined).map(|view| view.worker);
-        let old: Vec<_> = old.collect();
-        for worker in &old {
+        Ok(workers.into_iter().filter(|view| !view.joined).map(|view| view.worker).collect())
+    }
+
+    /// Tells the engine that these workers are gone and their process trees are stopped, so that
+    /// their attempts are lost at once.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn workers_are_gone(&self, workers: &[WorkerId]) -> Result<(), ork_engine::Error> {
+        for worker in workers {
             let gone = Command::WorkerGone { worker: worker.clone() };
             self.app.engine.submit(ork_engine::Request::worker(gone)).await?;
         }
-        Ok(old)
+        Ok(())
     }
 
     /// Stops: takes no more connections, ends streams, lets requests under way finish for

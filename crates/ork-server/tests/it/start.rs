@@ -42,7 +42,8 @@ async fn attempts_of_an_earlier_boot_are_lost_at_once_and_tried_again() {
     worker.await.unwrap();
     let config = Config::local(dir.path());
     let running = Server::start(config).await.unwrap();
-    let gone = running.old_workers_are_gone().await.unwrap();
+    let gone = running.old_workers().await.unwrap();
+    running.workers_are_gone(&gone).await.unwrap();
     assert_eq!(gone, ["test/1".into()]);
     let state = running.client().run(run.id).await.unwrap().state;
     assert_eq!(state, RunState::Running);
