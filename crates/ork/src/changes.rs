@@ -45,21 +45,21 @@ impl Changes {
         for path in paths {
             if path.is_dir() {
                 for folder in folders(path) {
-                    self.add(folder)?;
+                    self.add(&folder)?;
                 }
             } else {
                 let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                self.add(parent.unwrap_or(Path::new(".")).to_owned())?;
+                self.add(parent.unwrap_or(Path::new(".")))?;
             }
         }
         self.watched.retain(|folder| folder.is_dir());
         Ok(())
     }
 
-    fn add(&mut self, folder: PathBuf) -> Result<()> {
-        if self.watched.insert(folder.clone()) {
+    fn add(&mut self, folder: &Path) -> Result<()> {
+        if self.watched.insert(folder.to_owned()) {
             self.watcher
-                .watch(&folder, RecursiveMode::NonRecursive)
+                .watch(folder, RecursiveMode::NonRecursive)
                 .map_err(|error| failed(&error))?;
         }
         Ok(())

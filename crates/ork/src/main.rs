@@ -1,11 +1,18 @@
 //! The `ork` command: server, worker and client in one binary.
 
+mod bundle;
 mod changes;
 mod cli;
+mod context;
 mod exit;
 mod files;
+mod host;
 mod output;
+mod params;
+mod runs;
+mod settings;
 mod suggest;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -13,5 +20,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    ork_worker::spawner::run_if_asked();
     cli::main()
 }

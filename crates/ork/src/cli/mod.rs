@@ -1,27 +1,42 @@
 //! The command line: what can be typed, and which module does it.
 
 mod completions;
+mod config;
+mod deploy;
 mod fmt;
 mod graph;
 mod init;
+mod run;
+pub(crate) mod runs;
 mod schema;
+mod test;
+mod up;
 mod validate;
+mod workflows;
 
 use std::future::Future;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::context::ServerFlags;
 use crate::exit::{Exit, Failure, Result};
-use crate::output;
+use crate::output::{self, Format};
 
 const EXAMPLES: &str = "\
 Begin:
   ork init                    a workflow and its code to try
-  ork validate                check every workflow file under this folder
+  ork run hello.ork.yaml      run it here, and watch
+  ork up                      a server here that deploys and watches this folder
 
 Exit codes:
-  0  done   1  a check found errors   2  usage or configuration";
+    0  done; also a run that was accepted and is not waited for
+    1  the run failed, or a check found errors
+    2  usage or configuration
+    3  the server cannot be reached or is not ready: safe to repeat
+    4  refused: not signed in, not allowed, not found, not in this state, not valid
+    5  the run was cancelled or skipped
+  130  interrupted while watching; the run goes on";
 
 /// Typed YAML workflows over plain code, as durable runs.
 #[derive(Parser)]
@@ -37,7 +52,9 @@ struct Cli {
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
-    /// The form of data on standard output: text, json or github
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+    /// The form of data on standard output: table, json, yaml or name
     #[arg(
         short,
         long,
@@ -53,11 +70,17 @@ pub(crate) struct Global {
     json: bool,
 }
 
-/// The forms that `-o` takes.
+/// The forms that `-o` takes. Two of them belong to single commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Form {
+    /// For people.
+    Table,
     /// JSON.
     Json,
+    /// YAML.
+    Yaml,
+    /// Names or ids alone.
+    Name,
     /// `validate`: findings for people.
     Text,
     /// `validate`: findings as GitHub's annotations.
@@ -68,15 +91,50 @@ impl Global {
     fn form(&self) -> Option<Form> {
         if self.json { Some(Form::Json) } else { self.output }
     }
+
+    /// The form in which a command that lists or shows resources prints them.
+    ///
+    /// # Errors
+    /// When the form is one of another command.
+    pub(crate) fn format(&self) -> Result<Format> {
+        match self.form() {
+            None | Some(Form::Table) => Ok(Format::Table),
+            Some(Form::Json) => Ok(Format::Json),
+            Some(Form::Yaml) => Ok(Format::Yaml),
+            Some(Form::Name) => Ok(Format::Name),
+            Some(Form::Text | Form::Github) => {
+                Err(Failure::usage("-o here is one of table, json, yaml, name"))
+            }
+        }
+    }
 }
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::RunArgs),
+    Up(up::UpArgs),
     Validate(validate::ValidateArgs),
     Fmt(fmt::FmtArgs),
     Graph(graph::GraphArgs),
     Schema(schema::SchemaArgs),
     Init(init::InitArgs),
+    Test(test::TestArgs),
+    Deploy(deploy::DeployArgs),
+    Ls(runs::ListArgs),
+    Logs(runs::LogsArgs),
+    Watch(runs::WatchArgs),
+    Cancel(runs::CancelArgs),
+    Retry(runs::RetryArgs),
+    Explain(runs::ExplainArgs),
+    /// Runs: list, show, watch, logs, cancel, retry, explain
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+    /// Workflows: list, show, versions
+    #[command(subcommand)]
+    Workflows(workflows::WorkflowsCommand),
+    /// The configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     Completions(completions::CompletionsArgs),
 }
 
@@ -103,11 +161,24 @@ pub(crate) fn main() -> ExitCode {
 
 fn dispatch(global: &Global, command: Command) -> Result {
     match command {
+        Command::Run(args) => run::run(global, args),
+        Command::Up(args) => up::run(global, &args),
         Command::Validate(args) => validate::run(global, &args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Test(args) => test::run(global, &args),
+        Command::Deploy(args) => deploy::run(global, &args),
+        Command::Ls(args) => runs::run(global, runs::RunsCommand::List(args)),
+        Command::Logs(args) => runs::run(global, runs::RunsCommand::Logs(args)),
+        Command::Watch(args) => runs::run(global, runs::RunsCommand::Watch(args)),
+        Command::Cancel(args) => runs::run(global, runs::RunsCommand::Cancel(args)),
+        Command::Retry(args) => runs::run(global, runs::RunsCommand::Retry(args)),
+        Command::Explain(args) => runs::run(global, runs::RunsCommand::Explain(args)),
+        Command::Runs(command) => runs::run(global, command),
+        Command::Workflows(command) => workflows::run(global, command),
+        Command::Config(command) => config::run(global, &command),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -1,6 +1,9 @@
 //! The real binary in folders of its own.
 
+#![allow(clippy::unwrap_used)]
+
 mod offline;
+mod online;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -13,8 +16,11 @@ pub struct Place {
 /// What a command printed, and its exit code.
 #[derive(Debug)]
 pub struct Said {
+    /// The exit code; -1 after a signal.
     pub code: i32,
+    /// Standard output.
     pub out: String,
+    /// Standard error.
     pub err: String,
 }
 

@@ -1,0 +1,186 @@
+//! Packs a code root into a tar archive. The same files give the same bytes.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ignore::WalkBuilder;
+use ignore::overrides::OverrideBuilder;
+use ork_api::types::MAX_BUNDLE;
+
+use crate::exit::{Failure, Result, io};
+
+/// How many of the largest files an error lists.
+const LISTED: usize = 10;
+
+/// A file to be packed.
+struct Entry {
+    /// Relative to the root.
+    path: PathBuf,
+    size: u64,
+    executable: bool,
+}
+
+/// Packs what is under `root`: everything, or what matches `include` and the files in `always`.
+/// `.gitignore` and `.orkignore` are honoured; `.git` and `.ork` stay outside.
+///
+/// # Errors
+/// When a file cannot be read, is a link that leads out of the root, or all together are larger
+/// than [`MAX_BUNDLE`]; then the largest are named.
+pub(crate) fn pack(root: &Path, include: &[String], always: &[String]) -> Result<Vec<u8>> {
+    let mut entries = entries(root, include)?;
+    for path in always {
+        let path = Path::new(path).components().collect::<PathBuf>();
+        if !entries.iter().any(|entry| entry.path == path) && root.join(&path).is_file() {
+            entries.push(entry(root, &path)?);
+        }
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    check_size(root, &entries)?;
+    archive(root, &entries).map_err(|error| Failure::failed(format!("{}: {error}", root.display())))
+}
+
+fn entries(root: &Path, include: &[String]) -> Result<Vec<Entry>> {
+    let mut patterns = OverrideBuilder::new(root);
+    for pattern in include {
+        patterns
+            .add(pattern)
+            .map_err(|error| Failure::failed(format!("code.include: `{pattern}`: {error}")))?;
+    }
+    let patterns = patterns.build().map_err(|error| Failure::failed(error.to_string()))?;
+    let walk = WalkBuilder::new(root)
+        .hidden(false)
+        .require_git(false)
+        .add_custom_ignore_filename(".orkignore")
+        .overrides(patterns)
+        .filter_entry(|entry| entry.file_name() != ".git" && entry.file_name() != ".ork")
+        .build();
+    let mut entries = Vec::new();
+    for found in walk {
+        let found = found.map_err(|error| Failure::failed(error.to_string()))?;
+        let is_folder = found.file_type().is_some_and(|kind| kind.is_dir());
+        if let (false, Ok(path)) = (is_folder, found.path().strip_prefix(root)) {
+            entries.push(entry(root, path)?);
+        }
+    }
+    Ok(entries)
+}
+
+fn entry(root: &Path, path: &Path) -> Result<Entry> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let full = root.join(path);
+    let target = std::fs::canonicalize(&full).map_err(|error| io(&full, &error))?;
+    let metadata = std::fs::metadata(&target).map_err(|error| io(&full, &error))?;
+    if !metadata.is_file() || !target.starts_with(root) {
+        let what =
+            if metadata.is_file() { "leads out of the code root" } else { "is no plain file" };
+        let failure = Failure::failed(format!("{}: {what}", full.display()));
+        return Err(failure.hint("name it in .orkignore, or copy what it holds"));
+    }
+    let executable = metadata.permissions().mode() & 0o111 != 0;
+    Ok(Entry { path: path.to_owned(), size: metadata.len(), executable })
+}
+
+fn check_size(root: &Path, entries: &[Entry]) -> Result<()> {
+    let total: u64 = entries.iter().map(|entry| entry.size + 1024).sum();
+    if total <= MAX_BUNDLE as u64 {
+        return Ok(());
+    }
+    let mut largest: Vec<_> = entries.iter().collect();
+    largest.sort_by_key(|entry| std::cmp::Reverse(entry.size));
+    let mut message = format!(
+        "{}: the code has {} MiB, more than the {} MiB of a bundle; its largest files:",
+        root.display(),
+        total >> 20,
+        MAX_BUNDLE >> 20
+    );
+    for entry in largest.iter().take(LISTED) {
+        let _ = write!(message, "\n  {:>8} KiB  {}", entry.size >> 10, entry.path.display());
+    }
+    Err(Failure::failed(message)
+        .hint("name what is no code in .orkignore, or give `code: {include}`"))
+}
+
+fn archive(root: &Path, entries: &[Entry]) -> io::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for entry in entries {
+        let content = std::fs::read(root.join(&entry.path))?;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(if entry.executable { 0o755 } else { 0o644 });
+        header.set_mtime(0);
+        archive.append_data(&mut header, &entry.path, content.as_slice())?;
+    }
+    archive.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn names(bytes: &[u8]) -> Vec<String> {
+        let mut archive = tar::Archive::new(bytes);
+        let entries = archive.entries().unwrap();
+        entries.map(|e| e.unwrap().path().unwrap().display().to_string()).collect()
+    }
+
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for (path, text) in files {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        (folder, root)
+    }
+
+    #[test]
+    fn the_same_files_give_the_same_bytes() {
+        let files = [("b.py", "2"), ("a/x.py", "1"), (".env", "3")];
+        let (one, two) = (tree(&files), tree(&files));
+        let packed = pack(&one.1, &[], &[]).unwrap();
+        assert_eq!(packed, pack(&two.1, &[], &[]).unwrap());
+        assert_eq!(names(&packed), [".env", "a/x.py", "b.py"]);
+    }
+
+    #[test]
+    fn what_is_ignored_stays_outside() {
+        let (_keep, root) = tree(&[
+            (".gitignore", "*.log\n"),
+            (".orkignore", "data/\n"),
+            (".git/config", ""),
+            (".ork/ork.db", ""),
+            ("data/big.csv", ""),
+            ("run.log", ""),
+            ("etl.py", ""),
+        ]);
+        assert_eq!(names(&pack(&root, &[], &[]).unwrap()), [".gitignore", ".orkignore", "etl.py"]);
+    }
+
+    #[test]
+    fn only_what_is_included_and_what_the_workflow_names() {
+        let (_keep, root) = tree(&[("lib/a.py", ""), ("etl.py", ""), ("notes.txt", "")]);
+        let packed = pack(&root, &["lib/**".into()], &["etl.py".into()]).unwrap();
+        assert_eq!(names(&packed), ["etl.py", "lib/a.py"]);
+    }
+
+    #[test]
+    fn a_link_that_leads_outside_is_refused() {
+        let (_keep, root) = tree(&[("etl.py", "")]);
+        std::os::unix::fs::symlink("/etc/passwd", root.join("leak")).unwrap();
+        let failure = pack(&root, &[], &[]).unwrap_err();
+        assert!(failure.message.contains("leak: leads out of the code root"), "{failure}");
+    }
+
+    #[test]
+    fn too_much_is_an_error_that_names_the_largest() {
+        let (_keep, root) = tree(&[("etl.py", "")]);
+        let big = fs::File::create(root.join("model.bin")).unwrap();
+        big.set_len(MAX_BUNDLE as u64 + 1).unwrap();
+        let failure = pack(&root, &[], &[]).unwrap_err();
+        assert!(failure.message.contains("102400 KiB  model.bin"), "{failure}");
+    }
+}

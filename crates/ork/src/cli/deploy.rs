@@ -1,0 +1,189 @@
+//! `ork deploy`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use ork_api::client::Client;
+use ork_api::types::{Deploy, Deployed};
+use ork_core::value::Digest;
+
+use super::{Global, block_on, validate};
+use crate::bundle;
+use crate::context::{Need, Session};
+use crate::exit::{Exit, Failure, Result};
+use crate::files::{self, WorkflowFile};
+use crate::output::{self, Format, say};
+
+/// Makes versions of workflow files current, with their code
+#[derive(clap::Args)]
+#[command(after_help = "\
+The code is what stands in the code root: the nearest folder above the file with ork.toml, else the
+file's own. .gitignore and .orkignore are honoured.
+
+Examples:
+  ork deploy                       every workflow file under this folder
+  ork deploy etl.yaml --reason 'new regions'
+  ork deploy flows/ --server http://127.0.0.1:7070")]
+pub(crate) struct DeployArgs {
+    /// Files and folders
+    #[arg(default_value = ".")]
+    paths: Vec<PathBuf>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+pub(crate) fn run(global: &Global, args: &DeployArgs) -> Result {
+    let format = global.format()?;
+    let paths = files::find(&args.paths)?;
+    if paths.is_empty() {
+        return Err(Failure::usage("there is no workflow file here")
+            .hint("name one, or begin with `ork init`"));
+    }
+    let (mut ready, mut exit) = (Vec::new(), Exit::Ok);
+    for path in &paths {
+        let file = WorkflowFile::read(path)?;
+        validate::show(&file);
+        if file.compiled.is_ok() { ready.push(file) } else { exit = Exit::Failed }
+    }
+    if ready.is_empty() {
+        return Ok(exit);
+    }
+    block_on(async {
+        let session = Session::open(&global.server, Need::Answers).await?;
+        let outcome = all(&session.client, &ready, args, format).await;
+        session.close(true).await;
+        outcome.map(|()| exit)
+    })
+}
+
+async fn all(
+    client: &Client,
+    ready: &[WorkflowFile],
+    args: &DeployArgs,
+    format: Format,
+) -> Result<()> {
+    let mut deployer = Deployer::new(client.clone(), args.reason.clone());
+    let mut done = Vec::new();
+    for file in ready {
+        done.push(deployer.deploy(file).await?);
+    }
+    output::list(
+        format,
+        &done,
+        |one| one.workflow.clone(),
+        |done| done.iter().map(|one| told(one) + "\n").collect(),
+    )
+}
+
+/// What a deploy changed, in a line.
+pub(crate) fn told(deployed: &Deployed) -> String {
+    let Deployed { workflow, version, created, .. } = deployed;
+    let what = if *created { "deployed" } else { "unchanged" };
+    format!("{workflow}: {what}, version {version}")
+}
+
+/// Deploys files one after the other; code that several share is packed and sent once.
+pub(crate) struct Deployer {
+    client: Client,
+    reason: Option<String>,
+    packed: HashMap<(PathBuf, Vec<String>), Bytes>,
+}
+
+impl Deployer {
+    pub(crate) fn new(client: Client, reason: Option<String>) -> Self {
+        Self { client, reason, packed: HashMap::new() }
+    }
+
+    /// Packs the file's code and makes a version of both current.
+    ///
+    /// # Errors
+    /// When the code cannot be packed or the server refuses.
+    pub(crate) async fn deploy(&mut self, file: &WorkflowFile) -> Result<Deployed> {
+        let bundle = self.pack(file)?;
+        self.send(file, bundle).await
+    }
+
+    /// Sends what [`Deployer::pack`] packed, and the file.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn send(&self, file: &WorkflowFile, bundle: Bytes) -> Result<Deployed> {
+        let blob = self.client.put_blob(bundle).await?;
+        let deploy = Deploy {
+            file: file.path.to_string_lossy().into_owned(),
+            source: file.text().into_owned(),
+            bundle: Some(blob.digest),
+            reason: self.reason.clone(),
+        };
+        let deployed = self.client.deploy(&deploy).await?;
+        if deployed.created {
+            say(told(&deployed));
+        }
+        Ok(deployed)
+    }
+
+    /// The file's code as an archive.
+    ///
+    /// # Errors
+    /// See [`bundle::pack`].
+    pub(crate) fn pack(&mut self, file: &WorkflowFile) -> Result<Bytes> {
+        let code = file.compiled.plan.as_ref().map(|plan| &plan.code);
+        let include = code.map(|code| code.include.clone()).unwrap_or_default();
+        let mut always = code.map(|code| code.files.clone()).unwrap_or_default();
+        let key = (file.root.clone(), include.clone());
+        if let Some(packed) = self.packed.get(&key).filter(|_| include.is_empty()) {
+            return Ok(packed.clone());
+        }
+        always.extend(inside(&file.root, &file.path));
+        let packed = Bytes::from(bundle::pack(&file.root, &include, &always)?);
+        self.packed.insert(key, packed.clone());
+        Ok(packed)
+    }
+}
+
+/// The file's path relative to the code root, if it is in there.
+fn inside(root: &Path, path: &Path) -> Option<String> {
+    let full = std::fs::canonicalize(path).ok()?;
+    Some(full.strip_prefix(root).ok()?.to_string_lossy().into_owned())
+}
+
+/// What was last deployed of each file, so that only what changed is deployed again.
+#[derive(Default)]
+pub(crate) struct Known(HashMap<PathBuf, (Digest, Option<Digest>)>);
+
+impl Known {
+    /// Deploys every workflow file under the folder that is new or has changed, shows the
+    /// findings of those, and goes on after one that is refused.
+    pub(crate) async fn update(&mut self, client: &Client, folder: &Path) {
+        let mut deployer = Deployer::new(client.clone(), None);
+        let paths = files::under(folder);
+        for path in &paths {
+            if let Err(failure) = self.one(&mut deployer, path).await {
+                say(format_args!("{}: {failure}", path.display()));
+            }
+        }
+        self.0.retain(|path, _| {
+            let there = paths.contains(path);
+            if !there {
+                say(format_args!("{}: gone; what it deployed stays", path.display()));
+            }
+            there
+        });
+    }
+
+    async fn one(&mut self, deployer: &mut Deployer, path: &Path) -> Result<()> {
+        let file = WorkflowFile::read(path)?;
+        let code = if file.compiled.is_ok() { Some(deployer.pack(&file)?) } else { None };
+        let state = (file.compiled.digest, code.as_deref().map(Digest::of));
+        if self.0.insert(path.to_owned(), state) == Some(state) {
+            return Ok(());
+        }
+        validate::show(&file);
+        if let Some(code) = code {
+            deployer.send(&file, code).await?;
+        }
+        Ok(())
+    }
+}

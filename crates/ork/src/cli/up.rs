@@ -1,0 +1,86 @@
+//! `ork up`.
+
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::deploy::Known;
+use super::{Global, block_on};
+use crate::changes::Changes;
+use crate::context::{FOLDER, nearest, shown};
+use crate::exit::{Exit, Failure, Result};
+use crate::files::absolute;
+use crate::host::Host;
+use crate::output::say;
+use crate::settings::{SettingFlags, Settings};
+
+/// A server and worker here, which deploys and watches every workflow file under a folder
+#[derive(clap::Args)]
+#[command(after_help = "\
+State is kept in the nearest .ork folder, or in a new one. Ctrl-C stops it; what is under way then is
+done again at the next start.
+
+Examples:
+  ork up
+  ork up flows/ --bind 127.0.0.1:8080
+  ork up --slots 8")]
+pub(crate) struct UpArgs {
+    /// The folder
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// Where to listen; port 0 takes a free one (127.0.0.1:7070)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    bind: Option<String>,
+    /// How many tasks run at a time (the number of cores)
+    #[arg(long, value_name = "N")]
+    slots: Option<String>,
+}
+
+pub(crate) fn run(global: &Global, args: &UpArgs) -> Result {
+    if let Some(url) = &global.server.server {
+        return Err(Failure::usage(format!(
+            "`ork up` starts a server; it cannot be told --server {url}"
+        )));
+    }
+    if !args.folder.is_dir() {
+        return Err(Failure::usage(format!("{} is no folder", args.folder.display())));
+    }
+    let root = absolute(&args.folder)?;
+    let flags = SettingFlags { bind: args.bind.clone(), slots: args.slots.clone() };
+    let settings = Settings::resolve(&root, &flags)?;
+    let state = nearest(&root).unwrap_or_else(|| root.join(FOLDER));
+    block_on(serve(&args.folder, &state, &settings))
+}
+
+async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
+    let listen = |kind| {
+        signal(kind).map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut host = Host::open(state, settings.bind.value).await?;
+    host.employ(state, settings).await?;
+    say(format_args!("local ({})", shown(state)));
+    say(format_args!("listening on {}, token in {}", host.url(), shown(&state.join("token"))));
+    let outcome = tokio::select! {
+        outcome = keep_deployed(&host, folder) => outcome,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
+    say("stopping");
+    host.close().await;
+    outcome.map(|()| Exit::Ok)
+}
+
+/// Deploys what is there, then what changes.
+async fn keep_deployed(host: &Host, folder: &Path) -> Result<()> {
+    let (client, mut known, mut changes) = (host.client(), Known::default(), Changes::new()?);
+    changes.watch(&[folder.to_owned()])?;
+    known.update(&client, folder).await;
+    say("ready; watching for changes");
+    loop {
+        changes.next().await;
+        changes.watch(&[folder.to_owned()])?;
+        known.update(&client, folder).await;
+    }
+}

@@ -1,0 +1,192 @@
+//! `ork workflows`.
+
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+use ork_api::client::Client;
+use ork_api::problem::Code;
+use ork_api::types::{Part, Version, VersionItem, Workflow};
+
+use super::{Global, block_on};
+use crate::context::{Need, Session};
+use crate::exit::{Exit, Failure, Result};
+use crate::output;
+use crate::suggest;
+
+#[derive(Subcommand)]
+pub(crate) enum WorkflowsCommand {
+    /// Workflows by name
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
+Examples:
+  ork workflows list
+  ork workflows list -o name"
+    )]
+    List(Listed),
+    /// A workflow, its params and its tasks
+    #[command(after_help = "\
+Examples:
+  ork workflows show daily_sales
+  ork workflows show daily_sales --version 3 -o yaml
+  ork workflows show daily_sales --source")]
+    Show {
+        /// The workflow
+        name: String,
+        /// The version (the current one)
+        #[arg(long, value_name = "N", allow_hyphen_values = true)]
+        version: Option<i64>,
+        /// Only the YAML as it was deployed
+        #[arg(long)]
+        source: bool,
+    },
+    /// A workflow's versions, newest first
+    #[command(after_help = "\
+Examples:
+  ork workflows versions daily_sales")]
+    Versions {
+        /// The workflow
+        name: String,
+        #[command(flatten)]
+        listed: Listed,
+    },
+}
+
+/// How much of a list is printed.
+#[derive(clap::Args)]
+pub(crate) struct Listed {
+    /// At most so many
+    #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+}
+
+pub(crate) fn run(global: &Global, command: WorkflowsCommand) -> Result {
+    block_on(async {
+        let session = Session::open(&global.server, Need::Answers).await?;
+        let outcome = go(&session, global, command).await;
+        session.close(true).await;
+        outcome
+    })
+}
+
+async fn go(session: &Session, global: &Global, command: WorkflowsCommand) -> Result {
+    let (client, format) = (&session.client, global.format()?);
+    match command {
+        WorkflowsCommand::List(listed) => {
+            let items = workflows(client, listed.limit as usize).await?;
+            output::list(format, &items, |item| item.name.clone(), table)?;
+        }
+        WorkflowsCommand::Versions { name, listed } => {
+            find(client, &name).await?;
+            let items = versions(client, &name, listed.limit as usize).await?;
+            output::list(format, &items, |item| item.version.to_string(), versions_table)?;
+        }
+        WorkflowsCommand::Show { name, version, source } => {
+            let workflow = find(client, &name).await?;
+            let number = version.or(workflow.current).ok_or_else(|| {
+                Failure::new(Exit::Refused, format!("`{name}` has drafts only"))
+                    .hint("make a version of it with `ork deploy FILE`")
+            })?;
+            let version = client.version(&name, number).await?;
+            if source {
+                output::write(&version.source)?;
+            } else {
+                output::one(format, &version, &name, |version| shown(&workflow, version))?;
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Up to `limit` workflows by name.
+async fn workflows(client: &Client, limit: usize) -> Result<Vec<Workflow>> {
+    let (mut items, mut part) = (Vec::new(), Part::default());
+    loop {
+        part.limit = Some((limit - items.len()).min(500));
+        let page = client.workflows(&part).await?;
+        items.extend(page.items);
+        part.cursor = page.next_cursor;
+        if part.cursor.is_none() || items.len() >= limit {
+            return Ok(items);
+        }
+    }
+}
+
+async fn versions(client: &Client, name: &str, limit: usize) -> Result<Vec<VersionItem>> {
+    let (mut items, mut part) = (Vec::new(), Part::default());
+    loop {
+        part.limit = Some((limit - items.len()).min(500));
+        let page = client.versions(name, &part).await?;
+        items.extend(page.items);
+        part.cursor = page.next_cursor;
+        if part.cursor.is_none() || items.len() >= limit {
+            return Ok(items);
+        }
+    }
+}
+
+/// The names of all workflows, for suggestions; none where they cannot be had.
+pub(crate) async fn names(client: &Client) -> Vec<String> {
+    let items = workflows(client, 1_000).await.unwrap_or_default();
+    items.into_iter().map(|item| item.name).collect()
+}
+
+/// The workflow of that name.
+///
+/// # Errors
+/// When there is none, with the nearest name.
+pub(crate) async fn find(client: &Client, name: &str) -> Result<Workflow> {
+    match client.workflow(name).await {
+        Err(error) if error.code() == Some(Code::NotFound) => {
+            let names = names(client).await;
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            Err(Failure::from(error).hint(suggest::hint(name, &names)))
+        }
+        other => Ok(other?),
+    }
+}
+
+fn table(items: &[Workflow]) -> String {
+    let rows = items.iter().map(|item| {
+        let version = item.current.map_or_else(|| "draft".to_owned(), |number| number.to_string());
+        let about = item.description.as_deref().unwrap_or_default();
+        let about = about.lines().next().unwrap_or_default().to_owned();
+        vec![item.name.clone(), version, item.tags.join(","), about]
+    });
+    output::table(&["NAME", "VERSION", "TAGS", "DESCRIPTION"], rows)
+}
+
+fn versions_table(items: &[VersionItem]) -> String {
+    let rows = items.iter().map(|item| {
+        let digest = item.digest.to_string()[..12].to_owned();
+        let at = super::runs::instant(item.created_at);
+        vec![item.version.to_string(), digest, at, item.created_by.name.clone()]
+    });
+    output::table(&["VERSION", "DIGEST", "DEPLOYED", "BY"], rows)
+}
+
+fn shown(workflow: &Workflow, version: &Version) -> String {
+    let mut text = format!("{} version {}\n", workflow.name, version.item.version);
+    if let Some(about) = &workflow.description {
+        let _ = writeln!(text, "{about}");
+    }
+    let params = version.params.iter().map(|(name, param)| {
+        let default = match (&param.default, param.required) {
+            (Some(value), _) => value.to_string(),
+            (None, true) => "(required)".to_owned(),
+            (None, false) => "(an expression)".to_owned(),
+        };
+        let ty = param.ty.to_string();
+        vec![name.clone(), ty, default, param.description.clone().unwrap_or_default()]
+    });
+    let params: Vec<_> = params.collect();
+    if !params.is_empty() {
+        let _ = write!(text, "\n{}", output::table(&["PARAM", "TYPE", "DEFAULT", "WHAT"], params));
+    }
+    let tasks = version
+        .tasks
+        .iter()
+        .map(|task| vec![task.path.clone(), task.executor.clone(), task.upstreams.join(", ")]);
+    let _ = write!(text, "\n{}", output::table(&["TASK", "BY", "AFTER"], tasks));
+    text
+}

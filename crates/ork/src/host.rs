@@ -1,0 +1,167 @@
+//! A server and, where wanted, a worker in this process, over a folder of this machine.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork_api::client::Client;
+use ork_api::worker::Link;
+use ork_core::ids::WorkerId;
+use ork_server::{Config, Running, Server, StartError};
+use ork_worker::{Dirs, Ended, Worker, spawner};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::exit::{Exit, Failure, Result};
+use crate::output::say;
+use crate::settings::Settings;
+
+/// How long the process trees of an earlier boot may take to be gone.
+const OLD_TREES: Duration = Duration::from_secs(30);
+
+/// A free port of the loopback interface.
+pub(crate) fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// The server, and the worker beside it.
+pub(crate) struct Host {
+    running: Running,
+    worker: Option<Employed>,
+}
+
+/// A worker under way, and the way to end it.
+struct Employed {
+    leave: watch::Sender<bool>,
+    done: JoinHandle<()>,
+}
+
+impl Host {
+    /// Takes the folder and starts the server.
+    ///
+    /// # Errors
+    /// See [`StartError`]; it is `Locked` while another process has the folder.
+    pub(crate) async fn open(
+        folder: &Path,
+        bind: SocketAddr,
+    ) -> std::result::Result<Self, StartError> {
+        let config = Config { bind, ..Config::local(folder) };
+        Ok(Self { running: Server::start(config).await?, worker: None })
+    }
+
+    /// Starts a worker, once nothing is left of what those of earlier boots had started.
+    ///
+    /// # Errors
+    /// When that cannot be stopped, or the worker cannot be started.
+    pub(crate) async fn employ(&mut self, folder: &Path, settings: &Settings) -> Result<()> {
+        let old = self.running.old_workers().await.map_err(failed)?;
+        if !old.is_empty() {
+            spawner::stop_trees_of(&old, OLD_TREES).await.map_err(failed)?;
+            self.running.workers_are_gone(&old).await.map_err(failed)?;
+        }
+        let desk = Desk {
+            folder: folder.to_owned(),
+            slots: settings.slots.value,
+            program: std::env::current_exe().map_err(failed)?,
+        };
+        let (leave, leaving) = watch::channel(false);
+        let link: Arc<dyn Link> = Arc::new(self.running.link());
+        let worker = desk.worker(&link).map_err(failed)?;
+        let done = tokio::spawn(desk.work(worker, link, leaving));
+        self.worker = Some(Employed { leave, done });
+        Ok(())
+    }
+
+    /// A client within the process.
+    pub(crate) fn client(&self) -> Client {
+        self.running.client()
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        self.running.url()
+    }
+
+    /// Ends the worker, then the server. What is under way is stopped, and done again at the next
+    /// start.
+    pub(crate) async fn close(self) {
+        if let Some(Employed { leave, done }) = self.worker {
+            leave.send_replace(true);
+            if let Err(error) = done.await {
+                say(format_args!("the worker failed: {error}"));
+            }
+        }
+        self.running.shutdown().await;
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let message = error.to_string();
+        match error {
+            StartError::Bind { .. } => {
+                Self::usage(message).hint("give another address by --bind or ORK_SERVER__BIND")
+            }
+            StartError::Locked { .. } => Self::new(Exit::Refused, message),
+            StartError::File { .. } | StartError::Store { .. } => Self::failed(message),
+        }
+    }
+}
+
+/// What every worker of this process is made from.
+struct Desk {
+    folder: PathBuf,
+    slots: u32,
+    program: PathBuf,
+}
+
+impl Desk {
+    fn worker(&self, link: &Arc<dyn Link>) -> io::Result<Worker> {
+        let id = WorkerId::from(format!("local-{}", uuid::Uuid::now_v7().simple()).as_str());
+        let spawner = spawner::launch(&self.program, &id)?.attach()?;
+        let config = ork_worker::Config {
+            dirs: Dirs::of(&id, &self.folder, cache(&self.folder)),
+            worker: id,
+            slots: self.slots,
+            queues: vec!["default".to_owned()],
+            python: None,
+            pass_env: Vec::new(),
+            max_output: ork_worker::MAX_OUTPUT,
+        };
+        Ok(Worker::new(config, spawner, Arc::clone(link)))
+    }
+
+    /// Works until the server is gone or the worker is to leave. A worker whose spawner died is
+    /// followed by another.
+    async fn work(self, mut worker: Worker, link: Arc<dyn Link>, leaving: watch::Receiver<bool>) {
+        loop {
+            let mut leaving = leaving.clone();
+            let leave = async move {
+                let _ = leaving.wait_for(|leave| *leave).await;
+                Duration::ZERO
+            };
+            if worker.run(leave).await != Ended::SpawnerGone {
+                return;
+            }
+            worker = match self.worker(&link) {
+                Ok(worker) => worker,
+                Err(error) => {
+                    return say(format_args!("the worker cannot be started again: {error}"));
+                }
+            };
+        }
+    }
+}
+
+/// Where what can be made again is kept: bundles, environments.
+fn cache(folder: &Path) -> PathBuf {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    base.map_or_else(|| folder.join("cache"), |base| base.join("ork"))
+}

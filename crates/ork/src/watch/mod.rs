@@ -1,0 +1,412 @@
+//! Watching a run until it ends: live on a terminal, as plain lines elsewhere.
+
+mod live;
+mod plain;
+mod progress;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ork_api::client::{Client, ClientError, EventStream, Streamed, StreamedItem};
+use ork_api::types::{Cancel, LogChunk, Run, RunQuery};
+use ork_core::ids::RunId;
+use ork_core::run::{RunState, TaskState};
+use ork_core::time::Wall;
+use owo_colors::OwoColorize as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::progress::Progress;
+use crate::cli::runs::{LogFilter, shown};
+use crate::context::Session;
+use crate::exit::{Exit, Failure, Result};
+use crate::output::{self, Format, duration, is_live, say};
+
+/// How often durations on a terminal are drawn anew.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// The word for a run's state.
+pub(crate) fn run_word(state: RunState) -> String {
+    let word = match state {
+        RunState::Pending => return "pending".to_owned(),
+        RunState::Running => return "running".cyan().to_string(),
+        RunState::Success => return "success".green().to_string(),
+        RunState::Failed => return "failed".red().to_string(),
+        RunState::Cancelled => "cancelled",
+        RunState::Skipped => "skipped",
+    };
+    word.yellow().to_string()
+}
+
+/// The word for an instance's state.
+pub(crate) fn task_word(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Pending => "pending",
+        TaskState::Queued => "queued",
+        TaskState::Dispatched => "dispatched",
+        TaskState::Running => "running",
+        TaskState::Deferred => "deferred",
+        TaskState::Stopping => "stopping",
+        TaskState::Success => "success",
+        TaskState::Failed => "failed",
+        TaskState::Skipped => "skipped",
+        TaskState::UpstreamFailed => "upstream_failed",
+        TaskState::Cancelled => "cancelled",
+    }
+}
+
+/// A text in the colour of a state.
+pub(crate) fn style(state: TaskState, text: &str) -> String {
+    match state {
+        TaskState::Success => text.green().to_string(),
+        TaskState::Failed | TaskState::UpstreamFailed => text.red().to_string(),
+        TaskState::Running | TaskState::Deferred => text.cyan().to_string(),
+        TaskState::Stopping | TaskState::Cancelled => text.yellow().to_string(),
+        _ => text.dimmed().to_string(),
+    }
+}
+
+/// The civil clock.
+pub(crate) fn now() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// How watching ended.
+pub(crate) enum Watched {
+    /// The run is over.
+    Over(Box<Run>),
+    /// Whoever watched left; the run goes on.
+    Left,
+}
+
+impl Watched {
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Over(run) => Exit::of(run.state),
+            Self::Left => Exit::Interrupted,
+        }
+    }
+}
+
+/// Watches a run until its present run attempt is over or whoever watches leaves.
+///
+/// # Errors
+/// When the server went away for good, or refuses.
+pub(crate) async fn follow(session: &mut Session, run: &Run) -> Result<Watched> {
+    let mut watch = Watch::new(run)?;
+    let mut stream = Topics::open(session, run.id).await?;
+    while !watch.progress.is_over() {
+        let step = tokio::select! {
+            streamed = stream.next(session) => Step::Streamed(Box::new(streamed?)),
+            () = watch.interrupts.next() => Step::Interrupted,
+            Some(answer) = watch.answers.1.recv() => Step::Answered(answer),
+            () = frame(watch.block.is_some()) => Step::Frame,
+        };
+        if watch.step(session, step).await? == Go::Leave {
+            return Ok(Watched::Left);
+        }
+    }
+    let run = last_look(session, run.id).await?;
+    watch.end(&run);
+    Ok(Watched::Over(Box::new(run)))
+}
+
+async fn last_look(session: &mut Session, id: RunId) -> Result<Run> {
+    match session.client.run(id).await {
+        Err(error @ ClientError::Unreachable(_)) => {
+            session.reopen(error).await?;
+            Ok(session.client.run(id).await?)
+        }
+        other => Ok(other?),
+    }
+}
+
+async fn frame(live: bool) {
+    if live { tokio::time::sleep(FRAME).await } else { std::future::pending().await }
+}
+
+/// The event stream of a run. When a local server goes away it goes on at the next one.
+struct Topics {
+    stream: EventStream,
+    names: [String; 2],
+    last_id: Option<String>,
+}
+
+impl Topics {
+    async fn open(session: &Session, run: RunId) -> Result<Self> {
+        let names = [format!("run:{run}"), format!("logs:{run}")];
+        let stream = session.client.events(&names, None).await?;
+        Ok(Self { stream, names, last_id: None })
+    }
+
+    async fn next(&mut self, session: &mut Session) -> Result<Streamed> {
+        loop {
+            match self.stream.next().await {
+                Ok(streamed) => {
+                    self.last_id = Some(streamed.id.clone());
+                    return Ok(streamed);
+                }
+                Err(error @ ClientError::Unreachable(_)) => {
+                    session.reopen(error).await?;
+                    let id = self.last_id.as_deref();
+                    self.stream = session.client.events(&self.names, id).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Ctrl-C and a polite stop.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn new() -> Result<Self> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+enum Step {
+    Streamed(Box<Streamed>),
+    Interrupted,
+    Answered(String),
+    Frame,
+}
+
+#[derive(PartialEq, Eq)]
+enum Go {
+    On,
+    Leave,
+}
+
+/// What whoever watches has asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    /// Was asked whether to cancel or to leave.
+    Choice,
+    Cancel,
+    Force,
+}
+
+struct Watch {
+    run: RunId,
+    title: String,
+    progress: Progress,
+    block: Option<live::Block>,
+    interrupts: Interrupts,
+    answers: (mpsc::Sender<String>, mpsc::Receiver<String>),
+    asked: Asked,
+}
+
+impl Watch {
+    fn new(run: &Run) -> Result<Self> {
+        let title = format!("{} {}", run.workflow, run.id);
+        let block = is_live().then(live::Block::default);
+        if block.is_none() {
+            say(format_args!("run {} of {}", run.id, run.workflow));
+        }
+        Ok(Self {
+            run: run.id,
+            title,
+            progress: Progress::new(run),
+            block,
+            interrupts: Interrupts::new()?,
+            answers: mpsc::channel(1),
+            asked: Asked::Nothing,
+        })
+    }
+
+    async fn step(&mut self, session: &Session, step: Step) -> Result<Go> {
+        match step {
+            Step::Streamed(streamed) => self.streamed(streamed.item),
+            Step::Interrupted => return self.interrupted(session).await,
+            Step::Answered(answer) => return self.answered(session, &answer).await,
+            Step::Frame => self.draw(),
+        }
+        Ok(Go::On)
+    }
+
+    fn streamed(&mut self, item: StreamedItem) {
+        match item {
+            StreamedItem::Event(event) => {
+                self.progress.apply(&event);
+                if self.block.is_none() {
+                    plain::event(&self.progress, &event);
+                }
+            }
+            StreamedItem::Log(chunk) => {
+                if self.progress.log(&chunk) && self.block.is_none() {
+                    plain::log(&chunk);
+                }
+            }
+            StreamedItem::Reset(_) => {}
+        }
+    }
+
+    fn draw(&mut self) {
+        if let Some(block) = self.block.as_mut().filter(|_| self.asked != Asked::Choice) {
+            block.draw(&self.progress, &self.title, now());
+        }
+    }
+
+    /// On a terminal the first interrupt asks, the next cancels; elsewhere the first cancels. One
+    /// more ends `finally` too, and one more leaves.
+    async fn interrupted(&mut self, session: &Session) -> Result<Go> {
+        match self.asked {
+            Asked::Nothing if self.block.is_some() => {
+                self.ask();
+                Ok(Go::On)
+            }
+            Asked::Nothing | Asked::Choice => self.cancel(session, false).await,
+            Asked::Cancel => self.cancel(session, true).await,
+            Asked::Force => Ok(Go::Leave),
+        }
+    }
+
+    fn ask(&mut self) {
+        self.asked = Asked::Choice;
+        if let Some(block) = &mut self.block {
+            block.clear();
+        }
+        say("cancel the run (c), leave it (l), or go on watching (Enter)? Ctrl-C cancels");
+        let to = self.answers.0.clone();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            if std::io::stdin().read_line(&mut line).is_ok() {
+                let _ = to.blocking_send(line.trim().to_lowercase());
+            }
+        });
+    }
+
+    async fn answered(&mut self, session: &Session, answer: &str) -> Result<Go> {
+        if self.asked != Asked::Choice {
+            return Ok(Go::On);
+        }
+        self.asked = Asked::Nothing;
+        match answer.chars().next() {
+            Some('c') => self.cancel(session, false).await,
+            Some('l') => Ok(Go::Leave),
+            _ => Ok(Go::On),
+        }
+    }
+
+    async fn cancel(&mut self, session: &Session, force: bool) -> Result<Go> {
+        self.asked = if force { Asked::Force } else { Asked::Cancel };
+        let next = if force { "leave it" } else { "end `finally` too" };
+        say(format_args!("cancelling; once more to {next}"));
+        session.client.cancel(self.run, &Cancel { force, ..Cancel::default() }).await?;
+        Ok(Go::On)
+    }
+
+    /// The last picture, and what a person needs to know of a run that did not succeed.
+    fn end(&mut self, run: &Run) {
+        if let Some(block) = &mut self.block {
+            block.draw(&self.progress, &self.title, now());
+        }
+        for (path, task) in &self.progress.tasks {
+            let details = task.failure.as_ref().and_then(|failure| failure.details.as_ref());
+            if let Some(details) = details.filter(|_| task.state == TaskState::Failed) {
+                say(format_args!("\n{}\n{}", path.bold(), details.trim_end()));
+            }
+        }
+        let took = run.started_at.zip(run.finished_at).map(|(from, to)| (to.0 - from.0).0);
+        let took = took.map(|took| format!(" in {}", duration(took))).unwrap_or_default();
+        let why = run.failure.as_ref().map(|failure| format!(": {}", failure.message));
+        if self.block.is_none() || why.is_some() {
+            say(format_args!(
+                "{} {}{took}{}",
+                run.workflow,
+                run_word(run.state),
+                why.unwrap_or_default()
+            ));
+        }
+    }
+}
+
+/// Stays until no run is under way, for a process that is the server of others too.
+pub(crate) async fn stay(client: &Client) {
+    let Ok(mut interrupts) = Interrupts::new() else { return };
+    tokio::select! {
+        _ = until_idle(client) => {}
+        () = interrupts.next() => {}
+    }
+}
+
+async fn until_idle(client: &Client) -> Result<()> {
+    let query =
+        RunQuery { state: Some("pending,running".into()), limit: Some(500), ..RunQuery::default() };
+    loop {
+        let open = client.runs(&query).await?.items;
+        let Some(first) = open.first() else { return Ok(()) };
+        let runs = if open.len() == 1 { "run ends" } else { "runs end" };
+        say(format_args!("staying until {} more {runs} here", open.len()));
+        until_over(client, first).await?;
+    }
+}
+
+async fn until_over(client: &Client, run: &Run) -> Result<()> {
+    let mut progress = Progress::new(run);
+    let mut stream = client.events(&[format!("run:{}", run.id)], None).await?;
+    while !progress.is_over() {
+        if let StreamedItem::Event(event) = stream.next().await?.item {
+            progress.apply(&event);
+        }
+    }
+    Ok(())
+}
+
+/// Prints the lines of a run's tasks as they come, until the run ends.
+///
+/// # Errors
+/// When the server goes away for good, or standard output cannot be written.
+pub(crate) async fn logs(
+    session: &mut Session,
+    run: &Run,
+    filter: &LogFilter,
+    format: Format,
+) -> Result {
+    let mut progress = Progress::new(run);
+    let mut interrupts = Interrupts::new()?;
+    let mut topics = Topics::open(session, run.id).await?;
+    while !progress.is_over() {
+        let streamed = tokio::select! {
+            streamed = topics.next(session) => streamed?,
+            () = interrupts.next() => return Ok(Exit::Interrupted),
+        };
+        match streamed.item {
+            StreamedItem::Event(event) => progress.apply(&event),
+            StreamedItem::Log(chunk) => print(&chunk, filter, format)?,
+            StreamedItem::Reset(_) => {}
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn print(chunk: &LogChunk, filter: &LogFilter, format: Format) -> Result<()> {
+    let path = chunk.path.as_str();
+    if filter.task.as_deref().is_some_and(|task| task != path) {
+        return Ok(());
+    }
+    let named = filter.task.is_none().then_some(path);
+    let lines = chunk.lines.iter().filter(|line| filter.takes(line));
+    output::write(&lines.map(|line| shown(line, named, path, format)).collect::<String>())
+}

@@ -1,0 +1,49 @@
+//! A run as plain lines, for logs and pipes.
+
+use ork_api::types::{Event, LogChunk};
+use ork_core::run::{EventKind, TaskState};
+
+use super::progress::Progress;
+use super::{style, task_word};
+use crate::output::{duration, say};
+
+/// Says what an event changed, once `progress` has taken it in.
+pub(super) fn event(progress: &Progress, event: &Event) {
+    if !progress.is_current() {
+        return;
+    }
+    if let Some(line) = line(progress, event) {
+        say(line);
+    }
+}
+
+fn line(progress: &Progress, event: &Event) -> Option<String> {
+    let path = event.path.as_ref()?;
+    let task = progress.tasks.get(path)?;
+    match &event.data {
+        EventKind::TaskStarted { .. } if task.attempt > 1 => {
+            Some(format!("{path}: started, attempt {}", task.attempt))
+        }
+        EventKind::TaskStarted { .. } => Some(format!("{path}: started")),
+        EventKind::TaskRetrying { failure, not_before, .. } => {
+            let wait = duration((*not_before - event.at.0).0);
+            Some(format!("{path}: {}; again in {wait}", failure.message))
+        }
+        EventKind::TaskFinished { state, failure, cause, .. } => {
+            let word = style(*state, task_word(*state));
+            let took = task.took(event.at.0).map(|took| format!(" in {}", duration(took)));
+            let took = took.filter(|_| *state == TaskState::Success).unwrap_or_default();
+            let why = failure.as_ref().map(|failure| format!(": {}", failure.message));
+            let why = why.or_else(|| cause.as_ref().map(|cause| format!(" (because of {cause})")));
+            Some(format!("{path}: {word}{took}{}", why.unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
+
+/// Says lines that a task wrote.
+pub(super) fn log(chunk: &LogChunk) {
+    for line in &chunk.lines {
+        say(format_args!("{} | {}", chunk.path, line.text));
+    }
+}

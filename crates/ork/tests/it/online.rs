@@ -1,0 +1,244 @@
+//! Commands that need a server: with none running, and as the client of one.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStderr};
+
+use crate::{Place, Said};
+
+/// Waits for a file that the test makes, then ends well.
+const GATE: &str = "name: gate\ntasks:\n  wait:\n    run: {shell: \"echo waiting; until test -e open; do read -t 0.02 <> hold || true; done\"}\n";
+const HELLO: &str = "name: hello\nparams: {who: {type: str, default: world}, n: {type: [int], default: [1]}}\n\
+    tasks:\n  greet:\n    run: [echo, \"hello ${{ params.who }}\"]\n\
+    output: \"${{ params.who }}\"\n";
+const FAILS: &str = "name: fails\ntasks:\n  a:\n    run: {shell: \"test -e mended\"}\n  b:\n    depends_on: a\n    run: [echo, done]\n";
+
+/// A command that runs while the test goes on, and what it says.
+struct Running {
+    child: Child,
+    err: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(place: &Place, words: &[&str]) -> Self {
+        let mut child = place.command(words).spawn().unwrap();
+        let err = BufReader::new(child.stderr.take().unwrap());
+        Self { child, err }
+    }
+
+    /// Reads what it says until a line has this in it.
+    fn until(&mut self, part: &str) -> String {
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(
+                self.err.read_line(&mut line).unwrap() > 0,
+                "it ended before `{part}`:\n{said}"
+            );
+            said.push_str(&line);
+            if line.contains(part) {
+                return said;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let kill = std::process::Command::new("kill").args([format!("-{name}"), pid]).status();
+        assert!(kill.unwrap().success());
+    }
+
+    fn end(mut self) -> i32 {
+        let mut rest = String::new();
+        while self.err.read_line(&mut rest).unwrap() > 0 {}
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn place() -> Place {
+    let place = Place::with(&[
+        ("gate.yaml", GATE),
+        ("hello.yaml", HELLO),
+        ("fails.yaml", FAILS),
+        (".orkignore", "hold\n"),
+    ]);
+    let pipe = std::process::Command::new("mkfifo").arg(place.path("hold")).status();
+    assert!(pipe.unwrap().success());
+    place
+}
+
+fn id(said: &Said) -> String {
+    said.out.trim().to_owned()
+}
+
+#[test]
+fn a_run_without_a_server_and_what_is_remembered() {
+    let place = place();
+    let said = place.ork(&["run", "hello.yaml", "-p", "who=you", "-p", "n=1,2"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "you\n"), "{said:?}");
+    assert!(said.err.starts_with("local (./.ork)\nrun "), "{said:?}");
+    assert!(said.err.contains("greet: started\ngreet | hello you\ngreet: success in"), "{said:?}");
+    let said = place.ork(&["ls", "-o", "json"]);
+    let runs: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(runs[0]["state"], "success");
+    assert_eq!(runs[0]["params"], serde_json::json!({"who": "you", "n": [1, 2]}));
+    let run = runs[0]["id"].as_str().unwrap();
+    for word in ["last", run, &run[..14]] {
+        assert_eq!(place.ork(&["logs", word, "greet"]).out, "hello you\n", "{word}");
+    }
+    assert_eq!(id(&place.ork(&["ls", "-o", "name"])), run);
+}
+
+#[test]
+fn exit_codes() {
+    let place = place();
+    for (words, code) in [
+        (&["ls"][..], 3),
+        (&["run", "gone"], 3),
+        (&["run", "hello.yaml", "--detach"], 2),
+        (&["run", "hello.yaml", "-p", "n=x"], 2),
+        (&["run", "hello.yaml", "-p", "x"], 2),
+        (&["run", "hello.yaml", "--version", "1"], 2),
+        (&["run", "hello.yaml"], 0),
+        (&["run", "hello.yaml", "-p", "nobody=x"], 4),
+        (&["run", "fails.yaml"], 1),
+        (&["runs", "show", "last"], 0),
+        (&["watch", "last"], 1),
+        (&["run", "gone"], 4),
+        (&["logs", "last", "nothing"], 4),
+        (&["explain", "ffffff"], 4),
+        (&["explain", "xyz"], 2),
+        (&["cancel", "last"], 4),
+        (&["ls", "--server", "http://127.0.0.1:9"], 3),
+        (&["ls", "--server", "nonsense"], 2),
+        (&["workflows", "show", "fails"], 4),
+        (&["ls", "-o", "github"], 2),
+    ] {
+        let said = place.ork(words);
+        assert_eq!(said.code, code, "ork {}: {said:?}", words.join(" "));
+    }
+}
+
+#[test]
+fn a_second_one_becomes_the_client_of_the_first_which_stays() {
+    let place = place();
+    let mut first = Running::start(&place, &["run", "hello.yaml"]);
+    let _ = first.until("hello success");
+    assert_eq!(first.end(), 0);
+    let mut first = Running::start(&place, &["run", "fails.yaml", "-p", "x"]);
+    let _ = first.until("is not NAME=VALUE");
+    assert_eq!(first.end(), 2);
+    let mut first = Running::start(&place, &["run", "gate.yaml"]);
+    let _ = first.until("wait | waiting");
+    let said = place.ork(&["run", "hello.yaml"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "world\n"), "{said:?}");
+    let detached = place.ork(&["run", "gate.yaml", "--detach"]);
+    assert_eq!(detached.code, 0, "{detached:?}");
+    place.write("open", "");
+    assert_eq!(first.end(), 0);
+    let said = place.ork(&["runs", "show", &id(&detached), "--json"]);
+    assert!(said.out.contains("\"state\": \"success\""), "{said:?}");
+}
+
+#[test]
+fn an_interrupt_that_is_not_typed_cancels() {
+    let place = place();
+    let mut run = Running::start(&place, &["run", "gate.yaml"]);
+    let _ = run.until("wait | waiting");
+    run.signal("INT");
+    let _ = run.until("cancelling");
+    assert_eq!(run.end(), 5);
+}
+
+#[test]
+fn what_was_under_way_when_the_process_was_killed_goes_on_at_the_next_start() {
+    let place = place();
+    let mut run = Running::start(&place, &["run", "gate.yaml"]);
+    let _ = run.until("wait | waiting");
+    run.signal("KILL");
+    assert_eq!(run.end(), -1);
+    place.write("open", "");
+    let said = place.ork(&["watch", "last"]);
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn a_client_goes_on_when_its_server_is_killed() {
+    let place = place();
+    let mut first = Running::start(&place, &["run", "gate.yaml"]);
+    let _ = first.until("wait | waiting");
+    let mut second = Running::start(&place, &["watch", "last"]);
+    let _ = second.until("wait | waiting");
+    first.signal("KILL");
+    assert_eq!(first.end(), -1);
+    place.write("open", "");
+    assert_eq!(second.end(), 0);
+}
+
+#[test]
+fn a_failed_run_is_explained_and_retried() {
+    let place = place();
+    assert_eq!(place.ork(&["run", "fails.yaml"]).code, 1);
+    let said = place.ork(&["explain"]);
+    assert!(said.out.contains("b upstream_failed because of a"), "{said:?}");
+    place.write("mended", "");
+    let said = place.ork(&["retry", "last"]);
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn one_task_alone() {
+    let place = Place::with(&[(
+        "two.yaml",
+        "name: two\ntasks:\n  a:\n    run: {argv: [echo, '{\"n\": 1}'], output: stdout_json}\n    output_type: {n: int}\n  \
+         b:\n    inputs: {n: \"${{ tasks.a.output.n }}\"}\n    run: {shell: 'cat $ORK_INPUT'}\n",
+    )]);
+    let said = place.ork(&["test", "two.yaml", "b"]);
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.err.contains("the input `n` of `b` comes from another task"), "{said:?}");
+    assert_eq!(place.ork(&["test", "two.yaml", "b", "-i", "n=7"]).code, 0);
+    assert_eq!(place.ork(&["logs", "last", "b"]).out.trim(), "{\"n\":7}");
+    assert_eq!(place.ork(&["run", "two.yaml"]).code, 0);
+    assert_eq!(place.ork(&["test", "two.yaml", "b", "--from-run", "last"]).code, 0);
+    assert_eq!(place.ork(&["logs", "last", "b"]).out.trim(), "{\"n\":1}");
+    assert_eq!(place.ork(&["test", "two.yaml", "c"]).code, 2);
+}
+
+#[test]
+fn up_deploys_watches_and_serves() {
+    let place = place();
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let said = up.until("ready");
+    assert!(said.contains("listening on http://127.0.0.1:"), "{said}");
+    assert!(said.contains("hello: deployed, version 1"), "{said}");
+    assert_eq!(place.ork(&["run", "hello", "-p", "who=you"]).out, "you\n");
+    place.write("hello.yaml", &HELLO.replace("world", "moon"));
+    let _ = up.until("hello: deployed, version 2");
+    assert_eq!(place.ork(&["run", "hello"]).out, "moon\n");
+    place.write("hello.yaml", "name: hello\ntasks: {}\n");
+    let _ = up.until("1 error");
+    assert_eq!(place.ork(&["workflows", "versions", "hello", "-o", "name"]).out, "2\n1\n");
+    let said = place.ork(&["run", "helo"]);
+    assert!(said.code == 4 && said.err.contains("did you mean `hello`?"), "{said:?}");
+    let said = place.ork(&["up", "--bind", "127.0.0.1:0"]);
+    assert!(said.code == 4 && said.err.contains("is in use by the server at"), "{said:?}");
+    up.signal("INT");
+    let _ = up.until("stopping");
+    assert_eq!(up.end(), 0);
+}
+
+#[test]
+fn deploy_says_what_changed() {
+    let place = place();
+    assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
+    let said = place.ork(&["deploy", "hello.yaml"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "hello: deployed, version 1\n"), "{said:?}");
+    let said = place.ork(&["deploy", "hello.yaml"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "hello: unchanged, version 1\n"), "{said:?}");
+}
