@@ -17,7 +17,7 @@ const HELD: usize = 1_024;
 
 /// How long a draft that was seen in the store is taken to be there still. The store keeps a draft
 /// without runs for longer.
-const DRAFT_SEEN: Duration = Duration::from_secs(600);
+const DRAFT_SEEN: Duration = Duration::from_mins(10);
 
 /// A version, as a run needs it.
 #[derive(Debug)]

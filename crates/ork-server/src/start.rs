@@ -342,7 +342,7 @@ impl Running {
     /// # Errors
     /// Where the engine has stopped.
     pub async fn old_workers(&self) -> Result<Vec<WorkerId>, ork_engine::Error> {
-        let workers = self.app.engine.inspect(|machine| machine.workers()).await?;
+        let workers = self.app.engine.inspect(ork_core::run::Machine::workers).await?;
         Ok(workers.into_iter().filter(|view| !view.joined).map(|view| view.worker).collect())
     }
 

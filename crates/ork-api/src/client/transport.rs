@@ -117,7 +117,7 @@ mod tests {
             match refusal {
                 None => assert_eq!(message, None),
                 Some(part) => {
-                    assert!(message.as_ref().is_some_and(|m| m.contains(part)), "{message:?}")
+                    assert!(message.as_ref().is_some_and(|m| m.contains(part)), "{message:?}");
                 }
             }
         }

@@ -143,9 +143,8 @@ impl Lower<'_> {
             [Part::Literal(text)] => self.constant(node, Some(Value::String(text.clone())), want),
             [Part::Expr(at, length)] => {
                 let (expr, typed) = self.check_expr(node, text, *at, *length, bind)?;
-                let want = want.map(|want| match bind.any_datetime {
-                    true => specialise(want, &typed.ty),
-                    false => want.clone(),
+                let want = want.map(|want| {
+                    if bind.any_datetime { specialise(want, &typed.ty) } else { want.clone() }
                 });
                 self.expect(node.place, want.as_ref(), &typed.ty)?;
                 Some((Binding::Expr(expr), typed.ty))

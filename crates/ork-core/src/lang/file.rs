@@ -15,7 +15,7 @@ use super::tree::{Entry, Node, Place};
 use crate::plan::{Binding, Code, Metadata, Param, Plan, Scope, Task};
 use crate::types::Type;
 
-impl<'a> Lower<'a> {
+impl Lower<'_> {
     /// Lowers a whole file. What comes out is whole only when nothing was reported.
     pub(crate) fn file(&mut self, root: &Node, file: &str) -> Option<Plan> {
         let known = Known { what: "the file", table: FILE, also: &[], words: FILE_WORDS };

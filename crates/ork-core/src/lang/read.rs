@@ -18,7 +18,7 @@ impl<'n> Fields<'n> {
 }
 
 /// The places of a key's name, for findings about the key itself.
-impl<'n> Fields<'n> {
+impl Fields<'_> {
     pub(crate) fn key_place(&self, key: &str) -> Place {
         self.entries.iter().find(|e| e.key == key).map_or(self.place, |entry| entry.place)
     }

@@ -320,7 +320,7 @@ struct Stopped;
 
 type Built<T> = Result<T, Stopped>;
 
-impl<'s> Builder<'_, '_, 's> {
+impl Builder<'_, '_, '_> {
     fn document(mut self) -> Option<Tree> {
         let root = self.root().ok()??;
         Some(Tree { root, comments: self.comments })

@@ -1,7 +1,7 @@
 //! The tests of `ork-core` that use its public face alone.
 
 // A test fails by panicking.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod expr_check;
 mod expr_eval;

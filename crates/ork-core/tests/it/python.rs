@@ -196,7 +196,7 @@ fn annotations_become_types() {
 
 #[test]
 fn parameters_and_returns() {
-    let text = r#"
+    let text = r"
 import functools
 from datetime import date
 def plain(region: str, day: date, n=1, *, loud: bool = False, limit: int = None) -> list[int]: ...
@@ -218,7 +218,7 @@ def twice(x: int): ...
 def twice(y: str): ...
 def nested():
     def inner(): ...
-"#;
+";
     let sources = files(&[("etl.py", text)]);
     let names = [
         "plain",

@@ -111,7 +111,7 @@ fn write(lines: &[LogLine], format: LogFormat) -> Result<Vec<u8>> {
     for line in lines {
         match format {
             LogFormat::Ndjson => {
-                serde_json::to_writer(&mut text, line).map_err(Refused::internal)?
+                serde_json::to_writer(&mut text, line).map_err(Refused::internal)?;
             }
             LogFormat::Text => text.extend_from_slice(line.text.as_bytes()),
         }

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// A server with a worker, and a client over its socket.
-pub struct Ork {
+pub(crate) struct Ork {
     pub running: Running,
     pub client: Client,
     /// Lets one task named `hold` go on.
@@ -26,21 +26,21 @@ pub struct Ork {
     pub dir: TempDir,
 }
 
-pub const STORAGES: [Storage; 2] = [Storage::Memory, Storage::Sqlite];
+pub(crate) const STORAGES: [Storage; 2] = [Storage::Memory, Storage::Sqlite];
 
 impl Ork {
-    pub async fn start(storage: Storage) -> Self {
+    pub(crate) async fn start(storage: Storage) -> Self {
         Self::with(|config| config.storage = storage).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::local(dir.path());
         change(&mut config);
         Self::on(config, dir).await
     }
 
-    pub async fn on(config: Config, dir: TempDir) -> Self {
+    pub(crate) async fn on(config: Config, dir: TempDir) -> Self {
         let running = Server::start(config).await.unwrap();
         let client = Client::http(running.url(), Some(running.token())).unwrap();
         let release = Arc::new(Notify::new());
@@ -55,16 +55,16 @@ impl Ork {
         Self { running, client, release, worker, dir }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.running.url().to_owned()
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.running.url().strip_prefix("http://").unwrap().to_owned()
     }
 
     /// Deploys a workflow of tasks with these names, in a row.
-    pub async fn deploy(&self, name: &str, tasks: &[&str]) {
+    pub(crate) async fn deploy(&self, name: &str, tasks: &[&str]) {
         let deploy = Deploy {
             file: format!("{name}.yaml"),
             source: workflow(name, tasks),
@@ -74,24 +74,24 @@ impl Ork {
         self.client.deploy(&deploy).await.unwrap();
     }
 
-    pub async fn create(&self, name: &str) -> Run {
+    pub(crate) async fn create(&self, name: &str) -> Run {
         self.client.create_run(&run_of(name)).await.unwrap()
     }
 
     /// Makes a run and waits for its end.
-    pub async fn done(&self, name: &str) -> Run {
+    pub(crate) async fn done(&self, name: &str) -> Run {
         let run = self.create(name).await;
         self.ended(run.id).await
     }
 
-    pub async fn ended(&self, id: RunId) -> Run {
+    pub(crate) async fn ended(&self, id: RunId) -> Run {
         let mut events = self.client.events(&[format!("run:{id}")], None).await.unwrap();
         until(&mut events, |kind| matches!(kind, EventKind::RunFinished { .. })).await;
         self.client.run(id).await.unwrap()
     }
 
     /// Makes a run whose task `hold` is under way.
-    pub async fn holding(&self, name: &str) -> Run {
+    pub(crate) async fn holding(&self, name: &str) -> Run {
         let run = self.create(name).await;
         let mut events = self.client.events(&[format!("run:{}", run.id)], None).await.unwrap();
         let is_held = |kind: &EventKind| matches!(kind, EventKind::TaskStarted { .. });
@@ -100,11 +100,11 @@ impl Ork {
     }
 }
 
-pub fn run_of(name: &str) -> NewRun {
+pub(crate) fn run_of(name: &str) -> NewRun {
     NewRun { workflow: Some(name.into()), ..NewRun::default() }
 }
 
-pub fn workflow(name: &str, tasks: &[&str]) -> String {
+pub(crate) fn workflow(name: &str, tasks: &[&str]) -> String {
     let mut text = format!("name: {name}\ntasks:\n");
     let mut before = None;
     for task in tasks {
@@ -118,7 +118,7 @@ pub fn workflow(name: &str, tasks: &[&str]) -> String {
 }
 
 /// Reads events until one is of that kind; returns the ids of all, this one's too.
-pub async fn until(
+pub(crate) async fn until(
     events: &mut EventStream,
     is_it: impl Fn(&EventKind) -> bool,
 ) -> Vec<(u64, u32)> {
@@ -202,12 +202,12 @@ fn batch(numbers: std::ops::Range<u32>) -> LogBatch {
     LogBatch { text: text.into(), lines }
 }
 
-pub fn ended_well(run: &Run) {
+pub(crate) fn ended_well(run: &Run) {
     assert_eq!(run.state, RunState::Success, "{run:#?}");
 }
 
 /// What a server answers to these bytes, until it closes or is silent after a whole answer.
-pub async fn raw(address: &str, request: &[u8]) -> String {
+pub(crate) async fn raw(address: &str, request: &[u8]) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     // The server may answer and close before it has read all.

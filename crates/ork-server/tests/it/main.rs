@@ -1,5 +1,8 @@
 //! The server on a real socket, reached by the real client; its worker does what the tests say.
 
+// A test fails by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod access;
 mod harness;
 mod keys;

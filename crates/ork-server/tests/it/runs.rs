@@ -110,7 +110,10 @@ async fn a_failed_run_is_explained_and_retried() {
         let states: Vec<_> =
             told.tasks.iter().map(|task| (task.path.as_str(), task.state)).collect();
         assert_eq!(states, [("fail", TaskState::Failed), ("after", TaskState::UpstreamFailed)]);
-        assert_eq!(told.tasks[1].cause.as_ref().map(|path| path.as_str()), Some("fail"));
+        assert_eq!(
+            told.tasks[1].cause.as_ref().map(ork_core::ids::InstancePath::as_str),
+            Some("fail")
+        );
         let again = ork.client.retry(run.id, &Retry::default()).await.unwrap();
         assert_eq!(again.run_attempt, 2);
     }

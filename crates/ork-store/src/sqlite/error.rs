@@ -1,4 +1,4 @@
-//! What SQLite's errors mean to a caller.
+//! What `SQLite`'s errors mean to a caller.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A store in one SQLite file, for one server.
+//! A store in one `SQLite` file, for one server.
 //!
 //! One thread writes, each commit a transaction that is on disk (`synchronous=FULL`) before it is
 //! answered; a few read-only connections answer queries beside it. A process that is killed leaves

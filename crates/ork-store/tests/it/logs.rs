@@ -32,7 +32,7 @@ fn line(n: u64, text: &str) -> FoundLine {
         at: Wall(1_000 + i64::try_from(n).unwrap() * 3),
         stream: STREAMS[(n % 3) as usize],
         level: LEVELS[(n % 4) as usize],
-        cut: if n % 7 == 0 { n } else { 0 },
+        cut: if n.is_multiple_of(7) { n } else { 0 },
         text: text.to_owned(),
     }
 }

@@ -23,11 +23,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 
 /// Longer than anything here takes on a machine that is busy.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A line as the server got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     pub stream: Stream,
     pub level: Level,
     pub text: String,
@@ -35,7 +35,7 @@ pub struct Line {
 }
 
 #[derive(Default)]
-pub struct Server {
+pub(crate) struct Server {
     pub reports: Mutex<Vec<FromWorker>>,
     pub lines: Mutex<HashMap<Token, Vec<Line>>>,
     pub log_bytes: AtomicU64,
@@ -93,7 +93,7 @@ impl Link for TestLink {
 }
 
 /// A worker that runs.
-pub struct Bed {
+pub(crate) struct Bed {
     pub dir: TempDir,
     pub server: Arc<Server>,
     words: UnboundedSender<ToWorker>,
@@ -103,18 +103,18 @@ pub struct Bed {
 }
 
 /// A name that no other worker has.
-pub fn worker_id() -> WorkerId {
+pub(crate) fn worker_id() -> WorkerId {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap();
     format!("test-{:016x}", u64::from_le_bytes(bytes)).as_str().into()
 }
 
 impl Bed {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(true, |_| ())
     }
 
-    pub fn with(keep_lines: bool, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(keep_lines: bool, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let worker = worker_id();
         let spawner = spawner::launch(Path::new(env!("CARGO_BIN_EXE_ork-spawner")), &worker);
@@ -144,12 +144,12 @@ impl Bed {
         Self { dir, server, words, leave: Some(leave), ended, next }
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("code")
     }
 
     /// A file of the code.
-    pub fn file(&self, name: &str, content: &str) {
+    pub(crate) fn file(&self, name: &str, content: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.root().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -158,7 +158,7 @@ impl Bed {
     }
 
     /// An assignment for this worker.
-    pub fn assignment(&self, executor: &str, spec: Value) -> Assignment {
+    pub(crate) fn assignment(&self, executor: &str, spec: Value) -> Assignment {
         let token = Token::new(Epoch(1), self.next.fetch_add(1, Ordering::Relaxed));
         Assignment {
             attempt: AttemptRef {
@@ -184,24 +184,24 @@ impl Bed {
         }
     }
 
-    pub fn send(&self, word: ToWorker) {
+    pub(crate) fn send(&self, word: ToWorker) {
         self.words.send(word).unwrap();
     }
 
     /// Offers an attempt.
-    pub fn assign(&self, assignment: Assignment) -> AttemptRef {
+    pub(crate) fn assign(&self, assignment: Assignment) -> AttemptRef {
         let attempt = assignment.attempt.clone();
         self.send(ToWorker::Assign(Box::new(assignment)));
         attempt
     }
 
-    pub fn stop(&self, attempt: &AttemptRef, grace: Span) {
+    pub(crate) fn stop(&self, attempt: &AttemptRef, grace: Span) {
         let (attempt, reason) = (attempt.clone(), StopReason::Cancelled);
         self.send(ToWorker::Stop { attempt, reason, grace });
     }
 
     /// Waits until something is so.
-    pub async fn until<T>(&self, what: &str, check: impl Fn(&Server) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, what: &str, check: impl Fn(&Server) -> Option<T>) -> T {
         let seen = async {
             loop {
                 let news = self.server.news.notified();
@@ -220,7 +220,7 @@ impl Bed {
     }
 
     /// The end of an attempt.
-    pub async fn finished(&self, attempt: &AttemptRef) -> Finished {
+    pub(crate) async fn finished(&self, attempt: &AttemptRef) -> Finished {
         self.until("the end", |server| {
             server.reports_of(attempt).into_iter().find_map(|report| match report {
                 Report::Finished(finished) => Some(*finished),
@@ -231,13 +231,13 @@ impl Bed {
     }
 
     /// Runs an assignment to its end.
-    pub async fn run(&self, assignment: Assignment) -> Finished {
+    pub(crate) async fn run(&self, assignment: Assignment) -> Finished {
         let attempt = self.assign(assignment);
         self.finished(&attempt).await
     }
 
     /// Waits for a line of an attempt that begins so, and returns it.
-    pub async fn line(&self, attempt: &AttemptRef, begins: &str) -> String {
+    pub(crate) async fn line(&self, attempt: &AttemptRef, begins: &str) -> String {
         self.until(begins, |server| {
             let mut lines = server.lines_of(attempt).into_iter();
             lines.find(|line| line.text.starts_with(begins)).map(|line| line.text)
@@ -246,14 +246,14 @@ impl Bed {
     }
 
     /// Asks the worker to leave and waits until it has.
-    pub async fn leave(&mut self, patience: Duration) {
+    pub(crate) async fn leave(&mut self, patience: Duration) {
         self.leave.take().unwrap().send(patience).unwrap();
         tokio::time::timeout(PATIENCE, &mut self.ended).await.unwrap().unwrap();
     }
 }
 
 impl Server {
-    pub fn reports_of(&self, attempt: &AttemptRef) -> Vec<Report> {
+    pub(crate) fn reports_of(&self, attempt: &AttemptRef) -> Vec<Report> {
         let reports = self.reports.lock().unwrap();
         let of = |message: &FromWorker| match message {
             FromWorker::Report { attempt: of, report } if of == attempt => Some(report.clone()),
@@ -262,7 +262,7 @@ impl Server {
         reports.iter().filter_map(of).collect()
     }
 
-    pub fn lines_of(&self, attempt: &AttemptRef) -> Vec<Line> {
+    pub(crate) fn lines_of(&self, attempt: &AttemptRef) -> Vec<Line> {
         self.lines.lock().unwrap().get(&attempt.token).cloned().unwrap_or_default()
     }
 }
@@ -272,14 +272,14 @@ fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }
 
-pub fn failure(finished: &Finished) -> Failure {
+pub(crate) fn failure(finished: &Finished) -> Failure {
     match &finished.outcome {
         Outcome::Failed(failure) => failure.clone(),
         other => panic!("should have failed: {other:?}"),
     }
 }
 
-pub fn output(finished: &Finished) -> Value {
+pub(crate) fn output(finished: &Finished) -> Value {
     match &finished.outcome {
         Outcome::Success { output: Some(Data::Inline(value)) } => value.clone(),
         other => panic!("should have given a value: {other:?}"),
@@ -287,7 +287,7 @@ pub fn output(finished: &Finished) -> Value {
 }
 
 /// The living processes with this word among their arguments.
-pub fn processes_with(word: &str) -> Vec<i32> {
+pub(crate) fn processes_with(word: &str) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let named = |pid: &i32| {
@@ -298,7 +298,7 @@ pub fn processes_with(word: &str) -> Vec<i32> {
 }
 
 /// An argument for `sleep` that no other process has.
-pub fn unique_nap() -> String {
+pub(crate) fn unique_nap() -> String {
     format!(
         "86400.{}",
         &worker_id().0[5..].bytes().map(|b| (b % 10 + b'0') as char).collect::<String>()
@@ -306,7 +306,7 @@ pub fn unique_nap() -> String {
 }
 
 /// The most memory that this process has had, in bytes.
-pub fn peak_memory() -> u64 {
+pub(crate) fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024

@@ -14,14 +14,14 @@ use crate::bed::{Bed, failure, output, peak_memory, processes_with, unique_nap};
 
 /// One executor's way to do the tasks of the suite.
 #[derive(Clone, Copy)]
-pub struct Kind {
+pub(crate) struct Kind {
     pub name: &'static str,
     pub files: &'static [(&'static str, &'static str)],
     /// A task of the suite; its argument is a number.
     pub spec: fn(&str, u64) -> serde_json::Value,
 }
 
-pub const KINDS: &[Kind] = &[
+pub(crate) const KINDS: &[Kind] = &[
     Kind {
         name: "run",
         files: &[("tasks.sh", include_str!("tasks.sh"))],
@@ -36,7 +36,7 @@ pub const KINDS: &[Kind] = &[
 ];
 
 impl Kind {
-    pub fn bed(&self) -> Bed {
+    pub(crate) fn bed(&self) -> Bed {
         let bed = Bed::new();
         self.lay(&bed);
         bed

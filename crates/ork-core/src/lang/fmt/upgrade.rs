@@ -55,7 +55,7 @@ fn rewrite(entries: &mut Vec<Entry>, executor: &'static Executor, block: Node) {
         match entry.key.as_str() {
             "input_type" | "output_type" => types(&mut entry.value),
             "inputs" => {
-                self::entries(&mut entry.value).iter_mut().for_each(|e| input(&mut e.value))
+                self::entries(&mut entry.value).iter_mut().for_each(|e| input(&mut e.value));
             }
             "timeout" => seconds(&mut entry.value),
             _ => {}

@@ -70,7 +70,7 @@ fn entry(line: &Line, indent: usize, out: &mut String) {
             let fits = inline(&line.value).filter(|text| width + 1 + text.chars().count() <= WIDTH);
             match fits {
                 Some(text) if *flow || lines.is_empty() && tail.is_empty() => {
-                    header(&text, line, out)
+                    header(&text, line, out);
                 }
                 _ => nested(line, lines, tail, *map, indent, out),
             }

@@ -1,7 +1,5 @@
 //! The run machine.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 mod build;
 mod exhaustive;
 mod large;
