@@ -52,7 +52,7 @@ pub struct Deployed {
 /// Decides a deploy. A version is made only where the content is new; metadata is no content and
 /// changes without a version. A deploy makes its version the current one; a draft touches neither
 /// that nor the metadata of a workflow that has been deployed.
-pub fn deploy(project: ProjectId, deploy: Deploy, known: Known, now: Wall) -> Deployed {
+pub fn deploy(project: ProjectId, deploy: Deploy, known: &Known, now: Wall) -> Deployed {
     let version = known.same.unwrap_or(if deploy.draft {
         VersionId(known.lowest.0.min(0) - 1)
     } else {

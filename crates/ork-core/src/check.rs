@@ -276,6 +276,7 @@ fn violation(event: &EventRow, broken: Broken) -> Violation {
 }
 
 /// A run as far as its events tell.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 struct Replay<'a> {
     run: RunId,
     plan: &'a Plan,

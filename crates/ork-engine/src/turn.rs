@@ -551,7 +551,7 @@ impl<S> Core<S> {
             Ask::Run(_) => return,
             Ask::Deploy(deploy) => {
                 let name = deploy.plan.name.clone();
-                let deployed = catalog::deploy(project, *deploy, known, now.wall);
+                let deployed = catalog::deploy(project, *deploy, &known, now.wall);
                 self.out.changes.extend(deployed.changes);
                 let (version, created) = (deployed.version, deployed.created);
                 (name, Ok(Answer::Deployed { version, created }))

@@ -53,7 +53,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The settings of a local server: on the loopback interface, SQLite in `data_dir`.
+    /// The settings of a local server: on the loopback interface, `SQLite` in `data_dir`.
     pub fn local(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -69,7 +69,7 @@ impl Config {
 /// What keeps the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// SQLite, in `ork.db`.
+    /// `SQLite`, in `ork.db`.
     Sqlite,
     /// Memory: all is gone when the server ends.
     Memory,

@@ -1,5 +1,7 @@
 //! Measures the store on this machine: `cargo run --release -p ork-store --example measure`.
 
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -81,8 +81,10 @@ impl Blobs for MemoryBlobs {
 
     async fn get_range(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Bytes>> {
         Ok(self.lock().get(digest).map(|content| {
-            let end = (range.end.min(content.len() as u64)) as usize;
-            content.slice((range.start as usize).min(end)..end)
+            let within =
+                |at: u64| usize::try_from(at).map_or(content.len(), |at| at.min(content.len()));
+            let end = within(range.end);
+            content.slice(within(range.start).min(end)..end)
         }))
     }
 

@@ -452,7 +452,9 @@ impl Store for Memory {
         let mut state = self.state();
         state.leads(epoch)?;
         let runs = state.surplus(retention);
-        runs.iter().for_each(|run| state.remove(*run));
+        for run in &runs {
+            state.remove(*run);
+        }
         state.remove_drafts(retention.now);
         state.answers.retain(|_, row| row.expires_at.is_none_or(|at| at > retention.now));
         Ok(runs)

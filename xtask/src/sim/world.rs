@@ -452,10 +452,10 @@ impl World {
                         let token = assignment.attempt.token;
                         self.problem(format!("token {token} was dispatched and is not durable"));
                     }
-                    self.to_worker(&worker, |place| Event::Assign(place, assignment));
+                    self.send_to(&worker, |place| Event::Assign(place, assignment));
                 }
                 Output::Effect(Effect::Stop { worker, attempt, grace, .. }) => {
-                    self.to_worker(&worker, |place| Event::Stop(place, attempt, grace));
+                    self.send_to(&worker, |place| Event::Stop(place, attempt, grace));
                 }
                 Output::Effect(Effect::Fetch { digest }) => {
                     let delay = self.chance.between(100, 5 * MS);
@@ -576,7 +576,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrive(request, slot) => self.arrive(*request, slot),
-            Event::Answer(slot, result) => self.answer(slot, result),
+            Event::Answer(slot, result) => self.answer(slot, &result),
             Event::Assign(place, assignment) => self.assign(place, &assignment),
             Event::Stop(place, attempt, grace) => self.stop(place, attempt, grace),
             Event::End(place, token, report) => self.end(place, token, report),
@@ -663,9 +663,9 @@ impl World {
         }
     }
 
-    fn answer(&mut self, slot: Slot, result: Result<Answer, Error>) {
+    fn answer(&mut self, slot: Slot, result: &Result<Answer, Error>) {
         match slot {
-            Slot::Client(wish) => self.client_hears(wish, &result),
+            Slot::Client(wish) => self.client_hears(wish, result),
             Slot::Hello(place) => {
                 if self.workers[place].alive && matches!(result, Err(Error::Unavailable(_))) {
                     self.at(100 * MS, Event::Hello(place));
@@ -677,7 +677,7 @@ impl World {
                 }
             }
             Slot::Report(place, token, report) => {
-                self.worker_hears(place, token, &report, &result);
+                self.worker_hears(place, token, &report, result);
             }
             Slot::Nobody => {}
         }
@@ -839,7 +839,7 @@ impl World {
         trace!(self, "worker {place} is silent for {}s", span / SECOND);
     }
 
-    fn to_worker(&mut self, worker: &WorkerId, event: impl FnOnce(usize) -> Event) {
+    fn send_to(&mut self, worker: &WorkerId, event: impl FnOnce(usize) -> Event) {
         let Some(place) = self.workers.iter().position(|other| other.id == *worker) else {
             return self.problem(format!("worker {worker} is not known"));
         };
@@ -863,7 +863,7 @@ impl World {
         silence + self.chance.between(50, high)
     }
 
-    fn from_worker(&mut self, place: usize, command: Command, slot: Slot) {
+    fn hear_from(&mut self, place: usize, command: Command, slot: Slot) {
         let embedded = self.workers[place].embedded;
         if !embedded && !self.healed && self.chance.one_in(self.weather.loses) {
             return;
@@ -887,7 +887,7 @@ impl World {
             slots: worker.slots,
             queues: Vec::new(),
         };
-        self.from_worker(place, command, Slot::Hello(place));
+        self.hear_from(place, command, Slot::Hello(place));
     }
 
     fn beat(&mut self, place: usize) {
@@ -897,14 +897,14 @@ impl World {
         }
         let command = Command::WorkerBeat { worker: worker.id.clone() };
         if self.core.is_some() {
-            self.from_worker(place, command, Slot::Beat(place));
+            self.hear_from(place, command, Slot::Beat(place));
         }
         self.at(3 * SECOND, Event::Beat(place));
     }
 
     fn report(&mut self, place: usize, attempt: AttemptRef, report: Report) {
         let slot = Slot::Report(place, attempt.token, report.clone());
-        self.from_worker(place, Command::Report { attempt, report }, slot);
+        self.hear_from(place, Command::Report { attempt, report }, slot);
     }
 
     fn assign(&mut self, place: usize, assignment: &Assignment) {

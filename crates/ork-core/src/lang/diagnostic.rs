@@ -189,7 +189,7 @@ impl<'a> Report<'a> {
         code: &'static str,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        self.add(place, Severity::Error, code, message.into())
+        self.add(place, Severity::Error, code, &message.into())
     }
 
     pub(crate) fn warning(
@@ -198,7 +198,7 @@ impl<'a> Report<'a> {
         code: &'static str,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        self.add(place, Severity::Warning, code, message.into())
+        self.add(place, Severity::Warning, code, &message.into())
     }
 
     fn add(
@@ -206,7 +206,7 @@ impl<'a> Report<'a> {
         place: Place,
         severity: Severity,
         code: &'static str,
-        message: String,
+        message: &str,
     ) -> &mut Diagnostic {
         if self.found.len() >= MOST {
             return &mut self.spare;
@@ -222,7 +222,7 @@ impl<'a> Report<'a> {
         self.push(Diagnostic {
             severity,
             code,
-            message: printable(&message),
+            message: printable(message),
             file: self.file.to_owned(),
             line,
             column: from + 1,

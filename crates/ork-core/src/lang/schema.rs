@@ -14,7 +14,7 @@ pub fn schema() -> Value {
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("Ork workflow");
     root["$defs"] = json!({
-        "param": any_of(vec![one(&Shape::Type), object(PARAM_KEYS, &["type"])]),
+        "param": any_of(&[one(&Shape::Type), object(PARAM_KEYS, &["type"])]),
         "type": ty(),
         "duration": {
             "oneOf": [
@@ -24,18 +24,18 @@ pub fn schema() -> Value {
         },
         "retries": object(RETRIES, &[]),
         "defaults": defaults(),
-        "task": any_of(vec![task(), older()]),
+        "task": any_of(&[task(), older()]),
     });
     root
 }
 
-fn any_of(shapes: Vec<Value>) -> Value {
+fn any_of(shapes: &[Value]) -> Value {
     json!({ "anyOf": shapes })
 }
 
 /// A type: words, lists, maps of fields, enums.
 fn ty() -> Value {
-    any_of(vec![
+    any_of(&[
         json!({ "type": "string" }),
         json!({ "type": "array", "minItems": 1, "maxItems": 1, "items": { "$ref": "#/$defs/type" } }),
         json!({
@@ -127,7 +127,7 @@ fn one(shape: &Shape) -> Value {
         }),
         Shape::Map(item) => json!({ "type": "object", "additionalProperties": one(item) }),
         Shape::Object(keys) => object(keys, &[]),
-        Shape::OneOf(shapes) => any_of(shapes.iter().map(one).collect()),
+        Shape::OneOf(shapes) => any_of(&shapes.iter().map(one).collect::<Vec<_>>()),
         Shape::Ref(name) => json!({ "$ref": format!("#/$defs/{name}") }),
     }
 }

@@ -317,7 +317,7 @@ impl Lower<'_> {
             let at = positions.get(name.as_str()).copied();
             upstreams.extend(at.filter(|at| !upstreams.contains(at)));
         }
-        let action = self.action(head, facts, block.flatten(), &upstreams, positions);
+        let action = Self::action(head, facts, block.flatten(), &upstreams, positions);
         let (timeout, grace) = self.times(head, world);
         let lost = head.fields.get("lost_retries");
         let (inputs, input_type) = inputs?;
@@ -609,7 +609,6 @@ impl Lower<'_> {
 
     /// The executor's spec, with what the older form adds to it.
     fn action(
-        &mut self,
         head: &Head,
         facts: &Facts,
         lowered: Option<IndexMap<String, Binding>>,

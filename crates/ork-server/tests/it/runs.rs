@@ -200,7 +200,7 @@ async fn one_task_of_a_draft_alone() {
             file: "w.yaml".into(),
             source: workflow("w", &["fail", "after"]),
             root: code.path().to_str().unwrap().into(),
-            task: Some(SingleTask { path: path.into(), inputs: Default::default() }),
+            task: Some(SingleTask { path: path.into(), inputs: indexmap::IndexMap::default() }),
         }),
         ..NewRun::default()
     };

@@ -47,7 +47,8 @@ async fn attempts_of_an_earlier_boot_are_lost_at_once_and_tried_again() {
     assert_eq!(gone, ["test/1".into()]);
     let state = running.client().run(run.id).await.unwrap().state;
     assert_eq!(state, RunState::Running);
-    let attempts = running.client().attempts(run.id, "hold", &Default::default()).await.unwrap();
+    let attempts =
+        running.client().attempts(run.id, "hold", &ork_api::types::Part::default()).await.unwrap();
     assert_eq!(attempts.items[0].state, ork_core::run::AttemptState::Lost);
 }
 

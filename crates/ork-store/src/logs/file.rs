@@ -5,6 +5,11 @@
 //! close the tail is appended to the head, then an index, then all is synced once. Frames say which
 //! lines they hold, so a copy that was interrupted only repeats lines, and those are passed over.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "lengths of groups, which hold one batch or two"
+)]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -192,7 +197,7 @@ impl Log {
         &mut self,
         lines: &[LogLine],
         text: &str,
-        limits: &Limits,
+        limits: Limits,
     ) -> io::Result<()> {
         self.turn(limits)?;
         let mut frames = Vec::new();
@@ -224,7 +229,7 @@ impl Log {
     }
 
     /// Goes on in a new segment when the head or the segment is full, and drops the oldest one.
-    fn turn(&mut self, limits: &Limits) -> io::Result<()> {
+    fn turn(&mut self, limits: Limits) -> io::Result<()> {
         let number = self.end.0;
         let most = if number == 0 { limits.attempt / 2 } else { limits.attempt / 8 };
         let parts = self.groups.iter().filter(|group| group.file == number);

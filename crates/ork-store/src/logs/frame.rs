@@ -7,6 +7,8 @@
 //! ended by a line feed. Table, for each line: length (varint), microseconds since the line before
 //! or the earliest time (zigzag varint), `stream | level << 2 | cut << 4`, cut bytes if any (varint).
 
+#![expect(clippy::cast_possible_truncation, reason = "a frame holds one batch, which has a limit")]
+
 use ork_core::logs::{Level, LogLine, Stream};
 use ork_core::time::Wall;
 use serde::{Deserialize, Serialize};

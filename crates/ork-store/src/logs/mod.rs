@@ -242,7 +242,7 @@ impl Inner {
             Some(open) => Ok(open),
             None => file::Log::open(&path),
         };
-        let done = opened.and_then(|open| log.insert(open).append(&lines, &text, &self.limits));
+        let done = opened.and_then(|open| log.insert(open).append(&lines, &text, self.limits));
         done.map_err(|error| io_failed(&path, &error))
     }
 
@@ -363,7 +363,7 @@ fn checked(batch: &LogBatch) -> Result<(Vec<LogLine>, String)> {
         };
         let kept = &written[..written.floor_char_boundary(MAX_LINE)];
         line.cut += (written.len() - kept.len()) as u64;
-        line.length = kept.len() as u32;
+        line.length = u32::try_from(kept.len()).unwrap_or(u32::MAX);
         text.push_str(kept);
         rest = after;
     }

@@ -114,7 +114,7 @@ impl Search<'_> {
         if !self.may_hold(&group.extent) {
             return Ok(Vec::new());
         }
-        let mut bytes = vec![0; group.length as usize];
+        let mut bytes = vec![0; usize::try_from(group.length).map_err(io::Error::other)?];
         self.file(group.file)?.read_exact_at(&mut bytes, group.offset)?;
         self.scanned += group.raw;
         let mut found = Vec::new();

@@ -125,6 +125,8 @@ async fn keys_are_apart_whatever_their_path() {
     assert_eq!(read(&logs, all()).await.lines, []);
 }
 
+type Wanted = fn(&FoundLine) -> bool;
+
 #[tokio::test]
 async fn queries_select() {
     let root = tempfile::tempdir().unwrap();
@@ -148,7 +150,6 @@ async fn queries_select() {
         assert_eq!((&end.lines[..], end.scanned_to, end.more), (&lines[899..], 900, false));
         let past = read(&logs, LogQuery { place: Place::After(u64::MAX), ..all() }).await;
         assert_eq!(past.lines, []);
-        type Wanted = fn(&FoundLine) -> bool;
         let cases: [(LogQuery, Wanted); 5] = [
             (LogQuery { level: Some(Level::Warn), ..all() }, |l| l.level >= Level::Warn),
             (LogQuery { stream: Some(Stream::Stderr), ..all() }, |l| l.stream == Stream::Stderr),
@@ -221,8 +222,8 @@ async fn past_the_cap_head_and_tail_stay() {
     assert_eq!((gap.lines, gap.bytes), (summary.dropped_lines, summary.dropped_bytes));
     assert_eq!(summary.bytes, 2_000 * 262);
     assert_eq!(gap.bytes, gap.lines * 262);
-    let head = gap.after as usize;
-    let tail = head + gap.lines as usize;
+    let head = usize::try_from(gap.after).unwrap();
+    let tail = head + usize::try_from(gap.lines).unwrap();
     assert_eq!(part.lines[..head], written[..head]);
     assert_eq!(part.lines[head..], written[tail..]);
     let kept = summary.lines * 262;
@@ -312,7 +313,7 @@ async fn a_close_that_was_cut_anywhere_loses_nothing() {
         let part = read(&logs, all()).await;
         assert_eq!((&part.lines, &part.gaps), (&expected.lines, &expected.gaps), "at {length}");
         let summary = logs.close(&key("a")).await.unwrap();
-        assert_eq!(summary.lines as usize, expected.lines.len());
+        assert_eq!(summary.lines, expected.lines.len() as u64);
         let part = read(&logs, all()).await;
         assert_eq!((&part.lines, &part.gaps), (&expected.lines, &expected.gaps));
         assert_eq!(files(root.path()).len(), 1);

@@ -22,7 +22,7 @@ fn watch(nap: &str) -> Vec<OwnedFd> {
 
 /// Waits until each of the processes has ended.
 fn wait_for_end(watched: &[OwnedFd]) {
-    let limit = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    let limit = rustix::event::Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
     for fd in watched {
         let ready = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit)).unwrap();
         assert_eq!(ready, 1, "a process lives on");

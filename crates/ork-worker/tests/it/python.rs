@@ -285,7 +285,8 @@ async fn one_warm_parent_serves_all_and_a_killed_one_is_replaced() {
     let first = output(&bed.run(call(&bed, "parent", json!({}))).await);
     let second = output(&bed.run(call(&bed, "parent", json!({}))).await);
     assert_eq!(first, second);
-    let pid = rustix::process::Pid::from_raw(first.as_i64().unwrap() as i32).unwrap();
+    let pid =
+        rustix::process::Pid::from_raw(i32::try_from(first.as_i64().unwrap()).unwrap()).unwrap();
     let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
     rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL).unwrap();
     assert_ne!(output(&bed.run(call(&bed, "parent", json!({}))).await), first);

@@ -353,7 +353,7 @@ impl<'v> Evaluator<'v> {
             (Function::InZone, [Val::Moment(moment), Val::Str(zone)]) => in_zone(moment, zone),
             (Function::Size, [value]) => match value.size().map(i64::try_from) {
                 Some(Ok(size)) => Ok(Val::Int(size)),
-                _ => self.misused(function, &values),
+                _ => Self::misused(function, &values),
             },
             (Function::Sum | Function::Min | Function::Max, _) => self.fold(function, values, at),
             (Function::Join, [list, Val::Str(separator)]) => self.join(list, separator),
@@ -362,13 +362,13 @@ impl<'v> Evaluator<'v> {
                 Some(items) => {
                     self.new_list(items.into_iter().filter(|i| !matches!(i, Val::Null)).collect())
                 }
-                None => self.misused(function, &values),
+                None => Self::misused(function, &values),
             },
             (Function::Int, [value]) => to_int(value),
             (Function::Double, [value]) => to_double(value),
             (Function::String, [value]) => match value.to_text() {
                 Some(text) => self.new_text(text),
-                None => self.misused(function, &values),
+                None => Self::misused(function, &values),
             },
             (Function::Contains, [Val::Str(a), Val::Str(b)]) => Ok(Val::Bool(a.contains(&**b))),
             (Function::StartsWith, [Val::Str(a), Val::Str(b)]) => {
@@ -376,11 +376,11 @@ impl<'v> Evaluator<'v> {
             }
             (Function::EndsWith, [Val::Str(a), Val::Str(b)]) => Ok(Val::Bool(a.ends_with(&**b))),
             (Function::Matches, [Val::Str(text), Val::Str(pattern)]) => self.matches(text, pattern),
-            _ => self.misused(function, &values),
+            _ => Self::misused(function, &values),
         }
     }
 
-    fn misused<T>(&self, function: Function, values: &[Val<'v>]) -> Result<T, EvalError> {
+    fn misused<T>(function: Function, values: &[Val<'v>]) -> Result<T, EvalError> {
         let (name, .., usage) = function.shape();
         let given: Vec<String> = values.iter().map(Val::describe).collect();
         failed(format!("`{name}` does not take {}; write `{usage}`", given.join(" and ")))
@@ -446,7 +446,7 @@ impl<'v> Evaluator<'v> {
         let items = match values.as_slice() {
             [list] => match list.items().filter(|_| list.is_list()) {
                 Some(items) => items,
-                None => return self.misused(function, &values),
+                None => return Self::misused(function, &values),
             },
             _ => values,
         };
@@ -459,23 +459,23 @@ impl<'v> Evaluator<'v> {
             };
         };
         if function == Function::Sum && !matches!(folded, Val::Int(_) | Val::Float(_)) {
-            return self.misused(function, &[folded]);
+            return Self::misused(function, &[folded]);
         }
         for item in items {
             folded = match function {
                 Function::Sum => self.arithmetic(Binary::Add, &folded, &item, at)?,
-                _ => self.extreme(function, folded, item)?,
+                _ => Self::extreme(function, folded, item)?,
             };
         }
         Ok(folded)
     }
 
-    fn extreme(&self, function: Function, a: Val<'v>, b: Val<'v>) -> Evaluated<'v> {
+    fn extreme(function: Function, a: Val<'v>, b: Val<'v>) -> Evaluated<'v> {
         use std::cmp::Ordering::{Greater, Less};
         match (function, a.order(&b)) {
             (Function::Min, Some(Greater)) | (Function::Max, Some(Less)) => Ok(b),
             (_, Some(_)) => Ok(a),
-            _ => self.misused(function, &[a, b]),
+            _ => Self::misused(function, &[a, b]),
         }
     }
 }

@@ -145,7 +145,7 @@ impl<'a> Checker<'a> {
         message: String,
         hint: Option<String>,
     ) -> Ty {
-        self.problems.push(Problem::new(at, code, message).hint(hint.as_deref()));
+        self.problems.push(Problem { hint, ..Problem::new(at, code, message) });
         Ty::Wrong
     }
 
@@ -704,7 +704,7 @@ impl<'a> Checker<'a> {
                     Ty::Of(Type::List(Box::new(Type::Str)))
                 }
                 (Macro::Filter, Ty::Of(Type::List(_)), Ty::Of(item)) => {
-                    Ty::Of(Type::List(Box::new(self.filtered(each, item))))
+                    Ty::Of(Type::List(Box::new(Self::filtered(each, item))))
                 }
                 (Macro::Filter, Ty::Of(Type::Json), _) => Ty::Of(Type::List(Box::new(Type::Json))),
                 (Macro::Filter, _, _) => Ty::Wrong,
@@ -720,7 +720,7 @@ impl<'a> Checker<'a> {
     }
 
     /// `list.filter(x, x != null)` leaves no nulls.
-    fn filtered(&self, each: &Each, item: &Type) -> Type {
+    fn filtered(each: &Each, item: &Type) -> Type {
         let facts = Facts::when_true(&each.body);
         let there = facts.present.iter().any(|path| **path == *each.var);
         if there { item.non_null().clone() } else { item.clone() }

@@ -79,7 +79,7 @@ impl Parser {
             .hint(hint)
     }
 
-    fn node(&self, kind: Kind, at: Span) -> Parsed {
+    fn node(kind: Kind, at: Span) -> Parsed {
         let mut node = Node { kind, at, height: 0 };
         let height = node.children().iter().map(|child| child.height).max().unwrap_or(0) + 1;
         node.height = height;
@@ -118,7 +118,7 @@ impl Parser {
         self.expect(":")?;
         let otherwise = self.nested(Self::expr)?;
         let at = condition.at.to(otherwise.at);
-        self.node(Kind::Choice(condition.into(), then.into(), otherwise.into()), at)
+        Self::node(Kind::Choice(condition.into(), then.into(), otherwise.into()), at)
     }
 
     fn operator(&self) -> Option<Binary> {
@@ -147,7 +147,7 @@ impl Parser {
             self.at += 1;
             let right = self.binary(op.rank() + 1)?;
             let at = left.at.to(right.at);
-            left = self.node(Kind::Binary(op, left.into(), right.into()), at)?;
+            left = Self::node(Kind::Binary(op, left.into(), right.into()), at)?;
         }
         Ok(left)
     }
@@ -157,7 +157,7 @@ impl Parser {
         if self.eat("!").is_some() {
             let operand = self.nested(Self::unary)?;
             let at = start.to(operand.at);
-            return self.node(Kind::Not(operand.into()), at);
+            return Self::node(Kind::Not(operand.into()), at);
         }
         if self.eat("-").is_none() {
             return self.postfix();
@@ -171,11 +171,11 @@ impl Parser {
         if let Some(kind) = literal {
             let at = start.to(self.span());
             self.at += 1;
-            return self.node(kind, at);
+            return Self::node(kind, at);
         }
         let operand = self.nested(Self::unary)?;
         let at = start.to(operand.at);
-        self.node(Kind::Negate(operand.into()), at)
+        Self::node(Kind::Negate(operand.into()), at)
     }
 
     fn postfix(&mut self) -> Parsed {
@@ -186,7 +186,7 @@ impl Parser {
             } else if self.eat("[").is_some() {
                 let index = self.nested(Self::expr)?;
                 let at = node.at.to(self.expect("]")?);
-                node = self.node(Kind::Index(node.into(), index.into()), at)?;
+                node = Self::node(Kind::Index(node.into(), index.into()), at)?;
             } else {
                 return Ok(node);
             }
@@ -201,7 +201,7 @@ impl Parser {
         self.at += 1;
         let at = receiver.at.to(span);
         if self.eat("(").is_none() {
-            return self.node(Kind::Field(receiver.into(), name), at);
+            return Self::node(Kind::Field(receiver.into(), name), at);
         }
         match Macro::named(&name) {
             Some(how) => self.each(how, receiver, &name),
@@ -223,7 +223,7 @@ impl Parser {
         let (only, body) =
             if third { (Some(first), self.nested(Self::expr)?) } else { (None, first) };
         let at = list.at.to(span).to(self.expect(")")?);
-        self.node(Kind::Each(Box::new(Each { how, list, var, only, body })), at)
+        Self::node(Kind::Each(Box::new(Each { how, list, var, only, body })), at)
     }
 
     fn list(&mut self, close: &str) -> Result<(Vec<Node>, Span), Problem> {
@@ -251,7 +251,7 @@ impl Parser {
         }
         let Some(function) = Function::named(name) else {
             self.unknown.push(no_function(name, span, is_method));
-            return self.node(Kind::Null, at);
+            return Self::node(Kind::Null, at);
         };
         let (_, style, least, most, usage) = function.shape();
         let wrong_style = match style {
@@ -262,7 +262,7 @@ impl Parser {
         if wrong_style || args.len() < least || args.len() > most {
             self.unknown.push(misused(name, usage, at));
         }
-        self.node(Kind::Call(function, args), at)
+        Self::node(Kind::Call(function, args), at)
     }
 
     /// `has` and `default` look where nothing may be.
@@ -273,17 +273,17 @@ impl Parser {
                 if !matches!(arg.kind, Kind::Field(..) | Kind::Index(..) | Kind::Name(_)) {
                     self.unknown.push(misused(name, "has(tasks.x.output.field)", at));
                 }
-                self.node(Kind::Has(arg.into()), at)
+                Self::node(Kind::Has(arg.into()), at)
             }
             ("default", 2) => {
                 let fallback = args.remove(1);
                 let value = args.remove(0);
-                self.node(Kind::Default(value.into(), fallback.into()), at)
+                Self::node(Kind::Default(value.into(), fallback.into()), at)
             }
             _ => {
                 let usage = if name == "has" { "has(x.field)" } else { "default(x, y)" };
                 self.unknown.push(misused(name, usage, at));
-                self.node(Kind::Null, at)
+                Self::node(Kind::Null, at)
             }
         }
     }
@@ -305,13 +305,13 @@ impl Parser {
             Token::Sign("[") => {
                 self.at += 1;
                 let (items, end) = self.list("]")?;
-                return self.node(Kind::List(items), at.to(end));
+                return Self::node(Kind::List(items), at.to(end));
             }
             Token::Sign("{") => return self.map(at),
             _ => return Err(self.unexpected("a value")),
         };
         self.at += 1;
-        self.node(kind, at)
+        Self::node(kind, at)
     }
 
     fn word(&mut self, word: Arc<str>, at: Span) -> Parsed {
@@ -328,7 +328,7 @@ impl Parser {
             "false" => Kind::Bool(false),
             _ => Kind::Name(word),
         };
-        self.node(kind, at)
+        Self::node(kind, at)
     }
 
     fn map(&mut self, start: Span) -> Parsed {
@@ -336,14 +336,14 @@ impl Parser {
         let mut entries = Vec::new();
         loop {
             if let Some(end) = self.eat("}") {
-                return self.node(Kind::Map(entries), start.to(end));
+                return Self::node(Kind::Map(entries), start.to(end));
             }
             let key = self.nested(Self::expr)?;
             self.expect(":")?;
             entries.push((key, self.nested(Self::expr)?));
             if self.eat(",").is_none() {
                 let end = self.expect("}")?;
-                return self.node(Kind::Map(entries), start.to(end));
+                return Self::node(Kind::Map(entries), start.to(end));
             }
         }
     }

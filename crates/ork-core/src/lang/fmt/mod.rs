@@ -54,7 +54,9 @@ fn bare_fields(root: &mut Node) {
     for entry in entries(root) {
         match entry.key.as_str() {
             "tasks" | "finally" => {
-                entries(&mut entry.value).iter_mut().for_each(|task| bare_task(&mut task.value));
+                for task in entries(&mut entry.value) {
+                    bare_task(&mut task.value);
+                }
             }
             "defaults" => bare_task(&mut entry.value),
             _ => {}

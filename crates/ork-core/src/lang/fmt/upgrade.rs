@@ -55,7 +55,9 @@ fn rewrite(entries: &mut Vec<Entry>, executor: &'static Executor, block: Node) {
         match entry.key.as_str() {
             "input_type" | "output_type" => types(&mut entry.value),
             "inputs" => {
-                self::entries(&mut entry.value).iter_mut().for_each(|e| input(&mut e.value));
+                for entry in self::entries(&mut entry.value) {
+                    input(&mut entry.value);
+                }
             }
             "timeout" => seconds(&mut entry.value),
             _ => {}

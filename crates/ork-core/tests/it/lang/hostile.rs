@@ -25,10 +25,13 @@ fn indented(depth: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// What it is, its bytes, the code of the finding and its line and column.
+type Case = (&'static str, Vec<u8>, &'static str, (usize, usize));
+
 #[test]
 fn each_ends_in_one_clear_finding() {
     let long = format!("name: {}", "x".repeat(10 << 20)).into_bytes();
-    let table: Vec<(&str, Vec<u8>, &str, (usize, usize))> = vec![
+    let table: Vec<Case> = vec![
         ("not UTF-8", b"name: a\ntasks: \xff\xfe\n".to_vec(), "not-utf8", (2, 8)),
         ("UTF-16", b"\xff\xfen\0a\0".to_vec(), "not-utf8", (1, 1)),
         ("byte order mark", b"\xef\xbb\xbfname: a\n".to_vec(), "byte-order-mark", (1, 1)),

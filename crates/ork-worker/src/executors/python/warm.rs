@@ -57,6 +57,7 @@ struct State {
     last_words: String,
 }
 
+#[derive(Clone, Copy)]
 enum Answer {
     Pid(i32),
     Status(i32),
