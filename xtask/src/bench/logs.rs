@@ -37,6 +37,7 @@ pub(super) fn intake_and_pages(bench: &Bench) -> Result<Vec<Row>> {
 }
 
 async fn pages(server: &Server) -> Result<Vec<Row>> {
+    server.deployed("count").await?;
     let run = server.run("count").await?;
     let wanted = [
         ("the last 200 lines", LogQuery { tail: Some(200), ..LogQuery::default() }, "10000000"),

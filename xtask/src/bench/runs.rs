@@ -76,6 +76,7 @@ pub(super) fn throughput(bench: &Bench) -> Result<Vec<Row>> {
 
 /// Requests over 8 connections; the stream says when all have ended.
 async fn many(server: &Server, n: usize) -> Result<Duration> {
+    server.deployed("chain").await?;
     let mut events = server.client.events(&["project:default".to_owned()], None).await?;
     let start = Instant::now();
     let asking = (0..8).map(|_| async {
@@ -107,6 +108,7 @@ pub(super) fn latency(bench: &Bench) -> Result<Vec<Row>> {
     let base = bench.median(baseline::process_start)?;
     let mut waits = block_on(async {
         let server = Server::start(&bench.ork, &dir).await?;
+        server.deployed("chain").await?;
         let mut waits = Vec::new();
         for _ in 0..bench.repeat * 60 {
             let before = SystemTime::now().duration_since(UNIX_EPOCH)?;

@@ -61,6 +61,16 @@ impl Server {
         self.child.id()
     }
 
+    /// Waits until the workflow of the folder is deployed.
+    pub(crate) async fn deployed(&self, workflow: &str) -> Result<()> {
+        let start = Instant::now();
+        while let Err(error) = self.client.workflow(workflow).await {
+            ensure!(start.elapsed() < PATIENCE, "{workflow} is not deployed: {error}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
     /// Makes a run of `workflow` and waits for its end.
     pub(crate) async fn run(&self, workflow: &str) -> Result<RunId> {
         let run = self.client.create_run(&new_run(workflow)).await?.id;
@@ -71,6 +81,7 @@ impl Server {
 
     /// Makes a run and times it from the request to the word of its end.
     pub(crate) async fn timed(&self, workflow: &str) -> Result<Duration> {
+        self.deployed(workflow).await?;
         let mut events = self.client.events(&["project:default".to_owned()], None).await?;
         let start = Instant::now();
         let run = self.client.create_run(&new_run(workflow)).await?.id;
