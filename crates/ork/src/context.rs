@@ -8,7 +8,7 @@ use ork_api::client::{Client, ClientError};
 use ork_server::{ServerFile, StartError};
 
 use crate::exit::{Exit, Failure, Result, io};
-use crate::host::{self, Host};
+use crate::host::{self, Host, Recruit};
 use crate::output::say;
 use crate::settings::{SettingFlags, Settings};
 
@@ -248,6 +248,7 @@ fn remote(url: &str, flags: &ServerFlags) -> Result<Client> {
 /// the command needs.
 async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client, Option<Host>)> {
     let began = tokio::time::Instant::now();
+    let mut recruit = None;
     loop {
         if let Some(client) = running(folder, flags).await? {
             return Ok((client.in_project(&flags.project()), None));
@@ -255,8 +256,11 @@ async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client
         if need == Need::Runs {
             return Err(Failure::usage("nothing would run it: start `ork up` first"));
         }
+        if need == Need::Works && recruit.is_none() {
+            recruit = Some(host::recruit());
+        }
         match Host::open(folder, host::any_port()).await {
-            Ok(host) => return become_server(host, folder, flags, need).await,
+            Ok(host) => return become_server(host, folder, flags, recruit).await,
             Err(StartError::Locked { .. }) if began.elapsed() < TAKES_OVER => {}
             Err(error) => return Err(error.into()),
         }
@@ -268,11 +272,11 @@ async fn become_server(
     mut host: Host,
     folder: &Path,
     flags: &ServerFlags,
-    need: Need,
+    recruit: Option<Recruit>,
 ) -> Result<(Client, Option<Host>)> {
-    if need == Need::Works {
+    if let Some(recruit) = recruit {
         let settings = Settings::resolve(folder, &SettingFlags::default())?;
-        host.employ(folder, &settings).await?;
+        host.employ(folder, &settings, recruit).await?;
     }
     Ok((host.client().in_project(&flags.project()), Some(host)))
 }

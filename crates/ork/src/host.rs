@@ -10,7 +10,8 @@ use ork_api::client::Client;
 use ork_api::worker::Link;
 use ork_core::ids::WorkerId;
 use ork_server::{Config, Running, Server, StartError};
-use ork_worker::{Dirs, Ended, Worker, spawner};
+use ork_worker::spawner::{self, Launched};
+use ork_worker::{Dirs, Ended, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -24,6 +25,25 @@ const OLD_TREES: Duration = Duration::from_secs(30);
 /// A free port of the loopback interface.
 pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// A spawner that starts up while the server does.
+pub(crate) struct Recruit(std::thread::JoinHandle<io::Result<(WorkerId, Launched)>>);
+
+/// Starts a spawner for a worker to be, on a thread of its own: the kernel takes a millisecond for
+/// it.
+pub(crate) fn recruit() -> Recruit {
+    Recruit(std::thread::spawn(|| {
+        let id = WorkerId::from(format!("local-{}", uuid::Uuid::now_v7().simple()).as_str());
+        let launched = spawner::launch(&std::env::current_exe()?, &id)?;
+        Ok((id, launched))
+    }))
+}
+
+impl Recruit {
+    fn join(self) -> io::Result<(WorkerId, Launched)> {
+        self.0.join().unwrap_or_else(|_| Err(io::Error::other("the spawner's start panicked")))
+    }
 }
 
 /// The server, and the worker beside it.
@@ -55,20 +75,21 @@ impl Host {
     ///
     /// # Errors
     /// When that cannot be stopped, or the worker cannot be started.
-    pub(crate) async fn employ(&mut self, folder: &Path, settings: &Settings) -> Result<()> {
+    pub(crate) async fn employ(
+        &mut self,
+        folder: &Path,
+        settings: &Settings,
+        recruit: Recruit,
+    ) -> Result<()> {
         let old = self.running.old_workers().await.map_err(failed)?;
         if !old.is_empty() {
             spawner::stop_trees_of(&old, OLD_TREES).await.map_err(failed)?;
             self.running.workers_are_gone(&old).await.map_err(failed)?;
         }
-        let desk = Desk {
-            folder: folder.to_owned(),
-            slots: settings.slots.value,
-            program: std::env::current_exe().map_err(failed)?,
-        };
+        let desk = Desk { folder: folder.to_owned(), slots: settings.slots.value };
         let (leave, leaving) = watch::channel(false);
         let link: Arc<dyn Link> = Arc::new(self.running.link());
-        let worker = desk.worker(&link).map_err(failed)?;
+        let worker = desk.worker(&link, recruit).map_err(failed)?;
         let done = tokio::spawn(desk.work(worker, link, leaving));
         self.worker = Some(Employed { leave, done });
         Ok(())
@@ -118,13 +139,12 @@ impl From<StartError> for Failure {
 struct Desk {
     folder: PathBuf,
     slots: u32,
-    program: PathBuf,
 }
 
 impl Desk {
-    fn worker(&self, link: &Arc<dyn Link>) -> io::Result<Worker> {
-        let id = WorkerId::from(format!("local-{}", uuid::Uuid::now_v7().simple()).as_str());
-        let spawner = spawner::launch(&self.program, &id)?.attach()?;
+    fn worker(&self, link: &Arc<dyn Link>, recruit: Recruit) -> io::Result<Worker> {
+        let (id, launched) = recruit.join()?;
+        let spawner = launched.attach()?;
         let config = ork_worker::Config {
             dirs: Dirs::of(&id, &self.folder, cache(&self.folder)),
             worker: id,
@@ -149,7 +169,7 @@ impl Desk {
             if worker.run(leave).await != Ended::SpawnerGone {
                 return;
             }
-            worker = match self.worker(&link) {
+            worker = match self.worker(&link, recruit()) {
                 Ok(worker) => worker,
                 Err(error) => {
                     return say(format_args!("the worker cannot be started again: {error}"));

@@ -52,6 +52,10 @@ pub(crate) struct Setting<T> {
     pub(crate) origin: Origin,
 }
 
+/// How many tasks run at a time, for each core. Most tasks wait for something else, and while one
+/// ends the next is on its way.
+const SLOTS_PER_CORE: usize = 4;
+
 /// Everything that can be configured for a server and worker of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -78,8 +82,8 @@ impl Settings {
         let file = ConfigFile::nearest(folder)?;
         let bind = pick(&BIND, ("--bind", flags.bind.as_deref()), file.as_ref(), DEFAULT_BIND);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let slots =
-            pick(&SLOTS, ("--slots", flags.slots.as_deref()), file.as_ref(), &cores.to_string());
+        let default = (SLOTS_PER_CORE * cores).to_string();
+        let slots = pick(&SLOTS, ("--slots", flags.slots.as_deref()), file.as_ref(), &default);
         Ok(Self {
             bind: parse(&BIND, bind, "an address and port, such as 127.0.0.1:7070", |_| true)?,
             slots: parse(&SLOTS, slots, "a number from 1 to 10000", |n| (1..=10_000).contains(n))?,

@@ -338,8 +338,7 @@ impl Spawner {
         let give_up = Instant::now() + LAST_STAND;
         let mut pause = Duration::from_millis(2);
         while Instant::now() < give_up {
-            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-            if Snapshot::take().everything().is_empty() {
+            if is_childless() {
                 return;
             }
             tree::kill(|| Snapshot::take().everything(), &|group| group == tree::own_group());
@@ -355,6 +354,18 @@ impl Spawner {
 impl Life {
     fn new(pid: i32, adopted: bool, keeper: bool) -> Self {
         Self { main: Some(pid), gone: Gone::default(), adopted, keeper, phase: Phase::Running }
+    }
+}
+
+/// Reaps what has ended, and says whether nothing is left below this process: as the subreaper it
+/// is the parent of whatever else has lost its own.
+fn is_childless() -> bool {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(error) => return error == rustix::io::Errno::CHILD,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::changes::Changes;
 use crate::context::{FOLDER, nearest, shown};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::absolute;
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::output::say;
 use crate::settings::{SettingFlags, Settings};
 
@@ -31,7 +31,7 @@ pub(crate) struct UpArgs {
     /// Where to listen; port 0 takes a free one (127.0.0.1:7070)
     #[arg(long, value_name = "ADDRESS:PORT")]
     bind: Option<String>,
-    /// How many tasks run at a time (the number of cores)
+    /// How many tasks run at a time (four for each core)
     #[arg(long, value_name = "N")]
     slots: Option<String>,
 }
@@ -58,8 +58,9 @@ async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
     };
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
+    let recruit = host::recruit();
     let mut host = Host::open(state, settings.bind.value).await?;
-    host.employ(state, settings).await?;
+    host.employ(state, settings, recruit).await?;
     say(format_args!("local ({})", shown(state)));
     say(format_args!("listening on {}, token in {}", host.url(), shown(&state.join("token"))));
     let outcome = tokio::select! {
