@@ -89,7 +89,8 @@ pub trait Link: Send + Sync + 'static {
     /// The next word from the server; none when the server is gone for good.
     async fn recv(&self) -> Option<ToWorker>;
 
-    /// Sends a word, waiting while the server is behind.
+    /// Sends a word, waiting while the server is behind. Between processes a confirmation returns
+    /// once the server has accepted or refused it; user code starts only after that.
     async fn send(&self, message: FromWorker) -> Result<(), LinkError>;
 
     /// Sends lines; returns when the server has written them, so that a task that writes faster

@@ -171,6 +171,7 @@ struct Lost {
 struct Joined {
     slots: u32,
     queues: Vec<String>,
+    confirms: bool,
     leaving: bool,
     seen: Mono,
 }
@@ -278,8 +279,10 @@ impl<S> Core<S> {
     /// What has to be done next.
     pub fn step(&mut self, now: Now) -> Step<'_> {
         if self.machine.is_some() && self.flight.is_none() {
+            self.release_offers(now);
             self.excuse_silence(now);
             self.turn(now);
+            self.release_offers(now);
         }
         self.last = now.mono;
         if self.machine.is_none() {
@@ -349,6 +352,14 @@ impl<S> Core<S> {
         let held = self.held_since.map(|since| since + self.config.linger);
         let timer = self.machine.as_ref().and_then(Machine::next_wakeup);
         [held, timer].into_iter().flatten().min()
+    }
+
+    /// Lets the time run in which offers are to be confirmed, once they have left.
+    fn release_offers(&mut self, now: Now) {
+        let left = self.flight.is_none() && self.out.effects.is_empty();
+        if let Some(machine) = self.machine.as_mut().filter(|_| left) {
+            machine.released(now);
+        }
     }
 
     /// One turn of the loop: all that waits is applied, what is due is fired, and the changes are
@@ -640,10 +651,11 @@ impl<S> Core<S> {
 
     fn remember_worker(&mut self, command: &Command, now: Now) {
         match command {
-            Command::WorkerJoined { worker, slots, queues } => {
+            Command::WorkerJoined { worker, slots, queues, confirms } => {
                 let joined = Joined {
                     slots: *slots,
                     queues: queues.clone(),
+                    confirms: *confirms,
                     leaving: false,
                     seen: now.mono,
                 };
@@ -674,6 +686,7 @@ impl<S> Core<S> {
                 worker: worker.clone(),
                 slots: joined.slots,
                 queues: joined.queues.clone(),
+                confirms: joined.confirms,
             });
             if joined.leaving {
                 commands.push(Command::WorkerLeaving { worker: worker.clone() });
@@ -802,7 +815,7 @@ impl<S> Core<S> {
         self.urgent = false;
         let lease = self.config.machine.lease;
         let last = self.last;
-        self.workers.retain(|_, joined| last - joined.seen < lease);
+        self.workers.retain(|_, joined| !joined.confirms || last - joined.seen < lease);
         let mut given = std::mem::take(&mut self.answers);
         given.extend(self.flight.take().into_iter().flat_map(|flight| flight.answers));
         let mut repeated = Vec::new();

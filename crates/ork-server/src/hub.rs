@@ -23,10 +23,6 @@ use crate::feed::Feed;
 use crate::plans::Loaded;
 use crate::start::stopped;
 
-/// How many words may wait for a worker. What does not fit is dropped: an offer that nobody
-/// confirms is made again, and a stop is repeated.
-const QUEUE: usize = 4_096;
-
 /// How many kinds of attempt workers are told to get ready for, of one version.
 const PREPARED: usize = 16;
 
@@ -44,7 +40,7 @@ pub(crate) struct Hub {
 
 #[derive(Default)]
 struct State {
-    workers: HashMap<WorkerId, mpsc::Sender<ToWorker>>,
+    workers: HashMap<WorkerId, mpsc::UnboundedSender<ToWorker>>,
     /// The attempts under way, by the token of their offer.
     attempts: HashMap<Token, Arc<LogKey>>,
 }
@@ -72,9 +68,10 @@ impl Hub {
         self.engine.get().ok_or(LinkError::Closed)
     }
 
-    /// A way to this hub for a worker in the same process.
+    /// A way to this hub for a worker in the same process. It loses nothing, and what waits in it
+    /// is bounded by the worker's slots: an offer for each, and few stops.
     pub(crate) fn link(self: &Arc<Self>) -> WorkerLink {
-        let (out, inbox) = mpsc::channel(QUEUE);
+        let (out, inbox) = mpsc::unbounded_channel();
         WorkerLink { hub: self.clone(), out, inbox: tokio::sync::Mutex::new(inbox) }
     }
 
@@ -82,8 +79,8 @@ impl Hub {
         let out = self.state().workers.get(worker).cloned();
         match out {
             Some(out) => {
-                if let Err(error) = out.try_send(word) {
-                    tracing::warn!(%worker, %error, "a word to a worker was dropped");
+                if out.send(word).is_err() {
+                    tracing::warn!(%worker, "the worker is gone");
                 }
             }
             None => tracing::warn!(%worker, "there is no such worker here"),
@@ -100,8 +97,8 @@ impl Hub {
             let (project, executor) = (project.clone(), executor.into());
             let prepare = Box::new(Prepare { project, executor, spec, code: loaded.code.clone() });
             for out in &outs {
-                // It is a hint: one that does not fit is not missed.
-                let _ = out.try_send(ToWorker::Prepare(prepare.clone()));
+                // A worker that is gone does not miss it.
+                let _ = out.send(ToWorker::Prepare(prepare.clone()));
             }
         }
     }
@@ -125,7 +122,7 @@ impl Hub {
 
     async fn report(
         self: &Arc<Self>,
-        out: &mpsc::Sender<ToWorker>,
+        out: &mpsc::UnboundedSender<ToWorker>,
         attempt: AttemptRef,
         report: Report,
     ) -> Result<(), LinkError> {
@@ -142,7 +139,7 @@ impl Hub {
                 tracing::info!(token = %attempt.token, %refusal, "a report was refused");
                 if refusal.code == RefusalCode::StaleLease && !finished {
                     hub.forget(attempt.token).await;
-                    let _ = out.try_send(ToWorker::Fence { attempt });
+                    let _ = out.send(ToWorker::Fence { attempt });
                 }
             }
         });
@@ -246,8 +243,8 @@ fn over(kind: &EventKind) -> Option<Token> {
 /// as long as the server does.
 pub struct WorkerLink {
     hub: Arc<Hub>,
-    out: mpsc::Sender<ToWorker>,
-    inbox: tokio::sync::Mutex<mpsc::Receiver<ToWorker>>,
+    out: mpsc::UnboundedSender<ToWorker>,
+    inbox: tokio::sync::Mutex<mpsc::UnboundedReceiver<ToWorker>>,
 }
 
 impl std::fmt::Debug for WorkerLink {
@@ -272,12 +269,13 @@ impl Link for WorkerLink {
         match message {
             FromWorker::Hello { worker, slots, queues } => {
                 self.hub.state().workers.insert(worker.clone(), self.out.clone());
-                self.hub.command(Command::WorkerJoined { worker, slots, queues }).await
+                let joined = Command::WorkerJoined { worker, slots, queues, confirms: false };
+                self.hub.command(joined).await
             }
             FromWorker::Report { attempt, report } => {
                 self.hub.report(&self.out, attempt, report).await
             }
-            FromWorker::Beat { worker } => self.hub.command(Command::WorkerBeat { worker }).await,
+            FromWorker::Beat { .. } => Ok(()),
             FromWorker::Goodbye { worker } => {
                 self.hub.command(Command::WorkerGone { worker: worker.clone() }).await?;
                 self.hub.state().workers.remove(&worker);

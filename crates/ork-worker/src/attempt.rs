@@ -95,10 +95,15 @@ pub(crate) struct Attempt {
     pub(crate) stop: StopWatch,
 }
 
-/// Does an assignment and reports on it; a fenced one ends without a word.
+/// Does an assignment and reports on it; a fenced one ends without a word. Nothing is started
+/// unless the server takes the confirmation.
 pub(crate) async fn perform(inner: Arc<Inner>, assignment: Assignment, stop: StopWatch) {
     let reference = assignment.attempt.clone();
-    report(&*inner.link, &reference, Report::Confirmed).await;
+    let confirmed = FromWorker::Report { attempt: reference.clone(), report: Report::Confirmed };
+    if let Err(error) = inner.link.send(confirmed).await {
+        tracing::info!(path = %reference.path, %error, "the offer is void");
+        return inner.forget(&reference);
+    }
     let mut logs = Logs::new(Arc::clone(&inner.link), reference.clone());
     let began = Instant::now();
     let outcome = match prepared(&inner, assignment, logs, stop).await {

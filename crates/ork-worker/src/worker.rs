@@ -258,6 +258,13 @@ impl Inner {
         true
     }
 
+    /// Takes an attempt off the table of which nothing was started: if it is offered again, it may
+    /// be done.
+    pub(crate) fn forget(&self, reference: &AttemptRef) {
+        self.table().under_way.remove(&reference.token);
+        self.ended.notify_waiters();
+    }
+
     /// Takes an attempt off the table; false when its end is nobody's business.
     pub(crate) fn close(&self, reference: &AttemptRef, done: &Finished) -> bool {
         let mut table = self.table();

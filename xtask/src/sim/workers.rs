@@ -39,7 +39,7 @@ pub(super) struct Worker {
     pub(super) alive: bool,
     /// Nothing of what it says arrives before this, and nothing reaches it.
     pub(super) silent_until: i64,
-    /// When the server last heard of it.
+    /// When the server last heard that it is alive; reports do not count.
     pub(super) heard: i64,
     /// By token; also what is over, so that an offer that comes again is known.
     pub(super) held: BTreeMap<Token, Held>,

@@ -10,8 +10,8 @@ use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, Token, WorkerId}
 use ork_core::plan::Plan;
 use ork_core::rows::{Actor, Change, CodeRef, LogSummary, VersionId, VersionRow, WorkflowRow};
 use ork_core::run::{
-    Assignment, Command, Effect, Failure, FailureKind, Finished, NewRun, Outcome, RefusalCode,
-    Report, RetrySelection,
+    Assignment, Command, Effect, EventKind, Failure, FailureKind, Finished, NewRun, Outcome,
+    RefusalCode, Report, RetrySelection,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::{Data, Digest, Value};
@@ -115,6 +115,7 @@ pub(super) struct World {
     pending: Option<Result<CommitSeq, StoreError>>,
     wishes: Vec<Wish>,
     healed: bool,
+    trusted: HashMap<Token, Vec<bool>>,
     executed: HashSet<(RunId, InstancePath, u32, u32)>,
     pub(super) succeeded: HashSet<Token>,
     blobs: HashMap<Digest, Arc<Value>>,
@@ -190,6 +191,7 @@ impl World {
             pending: None,
             wishes: Vec::new(),
             healed: false,
+            trusted: HashMap::new(),
             executed: HashSet::new(),
             succeeded: HashSet::new(),
             blobs: HashMap::new(),
@@ -404,6 +406,7 @@ impl World {
     }
 
     fn commit(&mut self, epoch: ork_core::ids::Epoch, changes: &[Change]) {
+        self.note_trusted(changes);
         let fails = self.commit_fails();
         let fate = if fails { self.chance.below(4) } else { 9 };
         let result = match fate {
@@ -435,6 +438,21 @@ impl World {
         if fails && self.chance.one_in(6) {
             let within = self.chance.between(0, took);
             self.at(within, Event::Kill);
+        }
+    }
+
+    /// Remembers of each offer which workers the server had reason to trust when it decided it.
+    fn note_trusted(&mut self, changes: &[Change]) {
+        let lease = self.config.machine.lease.0;
+        let heard = |worker: &Worker| worker.heard.max(self.loaded_at);
+        let trusted = |worker: &Worker| self.mono - heard(worker) < lease;
+        for change in changes {
+            let Change::Event(event) = change else { continue };
+            if let EventKind::TaskDispatched { token, .. } = event.kind {
+                self.trusted
+                    .entry(token)
+                    .or_insert_with(|| self.workers.iter().map(trusted).collect());
+            }
         }
     }
 
@@ -633,7 +651,7 @@ impl World {
 
     fn arrive(&mut self, request: Request, slot: Slot) {
         let Some(core) = &mut self.core else { return };
-        if let Slot::Hello(place) | Slot::Beat(place) | Slot::Report(place, ..) = &slot {
+        if let Slot::Hello(place) | Slot::Beat(place) = &slot {
             self.workers[*place].heard = self.mono;
         }
         core.push(request, slot);
@@ -886,6 +904,7 @@ impl World {
             worker: worker.id.clone(),
             slots: worker.slots,
             queues: Vec::new(),
+            confirms: !worker.embedded,
         };
         self.hear_from(place, command, Slot::Hello(place));
     }
@@ -966,12 +985,12 @@ impl World {
         self.at(took, Event::End(place, token, Some(Report::Finished(Box::new(finished)))));
     }
 
-    /// No other worker that the server has reason to trust runs the same instance.
+    /// No other worker that the server had reason to trust when it decided the offer runs the same instance.
     fn check_alone(&mut self, place: usize, attempt: &AttemptRef) {
-        let lease = self.config.machine.lease.0;
+        let trusted = self.trusted.get(&attempt.token);
         let other = self.workers.iter().enumerate().find(|(other, worker)| {
             let held = worker.runs(attempt);
-            let trusted = self.mono - worker.heard.max(self.loaded_at) < lease;
+            let trusted = trusted.and_then(|all| all.get(*other)) == Some(&true);
             *other != place && worker.alive && trusted && held.is_some_and(|held| !held.stopping)
         });
         if let Some((other, _)) = other {

@@ -36,6 +36,8 @@ pub(super) struct Desk {
     pub(super) starting: VecDeque<RunId>,
     /// Runs that had more to do than one commit should carry.
     pub(super) backlog: Vec<RunId>,
+    /// Offers that were made and have not left yet.
+    pub(super) offers: Vec<Key>,
     /// The name of the one queue, shared.
     pub(super) queue: Arc<str>,
 }
@@ -54,6 +56,7 @@ impl Desk {
             touched: Vec::new(),
             starting: VecDeque::new(),
             backlog: Vec::new(),
+            offers: Vec::new(),
             queue: DEFAULT_QUEUE.into(),
         }
     }

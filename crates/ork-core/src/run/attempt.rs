@@ -8,7 +8,7 @@ use crate::ids::{AttemptRef, Token, WorkerId};
 use crate::lang::expr::EvalError;
 use crate::plan::Action;
 use crate::rows::{AttemptRow, LogSummary};
-use crate::run::active::{Cx, Run};
+use crate::run::active::{Cx, Desk, Run};
 use crate::run::flow::Ending;
 use crate::run::instance::{Hold, Instance, Ix, Lease, Phase, Stop};
 use crate::run::retry::Next;
@@ -18,7 +18,7 @@ use crate::run::{
     Assignment, AttemptState, Effect, EventKind, Failure, FailureKind, Finished, Outcome, Refusal,
     RefusalCode, Report, StopReason, TaskState,
 };
-use crate::time::{Span, Wall};
+use crate::time::{Mono, Span, Wall};
 use crate::value::{Data, Value};
 
 /// What an attempt needs beside its instance's inputs; read anew for each.
@@ -68,12 +68,12 @@ impl Run {
         let attempt = self.instance(ix).next_attempt();
         let (worker, offered_at) = (worker.clone(), cx.now.wall);
         let lease = Lease { token, worker: worker.clone(), offered_at, started_at: None };
-        self.shift(ix, Step::Offer, Phase::Offered { lease, confirmed: false }, cx)?;
+        let phase = Phase::Offered { lease, confirmed: false, kept: false };
+        self.shift(ix, Step::Offer, phase, cx)?;
         let instance = self.instance_mut(ix);
         instance.attempt = attempt;
         instance.attempt_dirty = true;
-        let claim = cx.now.mono + cx.desk.config.claim;
-        self.arm(ix, claim, cx.desk);
+        cx.desk.offers.push(self.key(ix));
         let event = EventKind::TaskDispatched { token, worker: worker.clone() };
         self.log_at(ix, event, cx);
         let assignment = Box::new(self.assignment(ix, token, work));
@@ -83,12 +83,12 @@ impl Run {
 
     /// Sends an offer again under its token.
     pub(super) fn offer_again(&mut self, ix: Ix, cx: &mut Cx<'_>) {
-        let Phase::Offered { lease, confirmed: false } = &self.instance(ix).phase else { return };
+        let Phase::Offered { lease, confirmed: false, .. } = &self.instance(ix).phase else {
+            return;
+        };
         let (token, worker) = (lease.token, lease.worker.clone());
-        if self.instance(ix).due.is_none() {
-            let claim = cx.now.mono + cx.desk.config.claim;
-            self.arm(ix, claim, cx.desk);
-        }
+        self.instance_mut(ix).due = None;
+        cx.desk.offers.push(self.key(ix));
         match self.prepare(ix, cx) {
             Ok(work) => {
                 self.unpark(ix, cx.desk);
@@ -99,6 +99,16 @@ impl Run {
             // It could be evaluated when it was offered; if not any more, the claim runs out and
             // the next offer says why.
             Err(EvalError::Failed(_)) => self.unpark(ix, cx.desk),
+        }
+    }
+
+    /// An offer has left: it is to be confirmed until then. A worker in this process has it.
+    pub(super) fn await_claim(&mut self, ix: Ix, until: Mono, desk: &mut Desk) {
+        let Phase::Offered { lease, confirmed: false, .. } = &self.instance(ix).phase else {
+            return;
+        };
+        if desk.workers.get(&lease.worker).is_none_or(|worker| !worker.near) {
+            self.arm(ix, until, desk);
         }
     }
 
@@ -364,6 +374,7 @@ impl Run {
         self.instance_mut(ix).due = None;
         match &self.instance(ix).phase {
             Phase::Queued { .. } => self.set_hold(ix, Hold::Ready, cx.desk),
+            Phase::Offered { kept: true, .. } => self.offer_again(ix, cx),
             Phase::Offered { .. } => self.unclaim(ix, cx)?,
             Phase::Running(_) => {
                 let timeout = self.task(ix).timeout.unwrap_or_default();

@@ -79,9 +79,10 @@ impl Machine {
             Phase::Pending => is_waiting(run, ix) || !missing.is_empty(),
             Phase::Queued { hold: Hold::Values, .. } => !missing.is_empty(),
             Phase::Queued { hold: Hold::Retry, .. } | Phase::Stopping(_) => instance.due.is_some(),
-            Phase::Offered { lease, confirmed: false } => {
+            Phase::Offered { lease, confirmed: false, .. } => {
                 let worker = self.desk.workers.get(&lease.worker);
-                instance.due.is_some() || worker.is_some_and(|worker| !worker.joined)
+                let held = worker.is_some_and(|worker| worker.near || !worker.joined);
+                instance.due.is_some() || held || self.desk.offers.contains(&key)
             }
             Phase::Queued { hold: Hold::Ready, .. }
             | Phase::Offered { confirmed: true, .. }
@@ -103,8 +104,9 @@ impl Machine {
             }
             let timer = worker.timer;
             let owner = Owner::Worker(id.clone());
-            if !timer.is_some_and(|at| self.desk.timers.has(at, &owner)) {
-                found.push(Violation(format!("worker {id} has no lease timer")));
+            let timed = timer.is_some_and(|at| self.desk.timers.has(at, &owner));
+            if timed == worker.near {
+                found.push(Violation(format!("worker {id} has a lease timer: {timed}")));
             }
         }
         if !self.desk.workers.lists_agree() {

@@ -46,6 +46,10 @@ pub enum Command {
         slots: u32,
         /// The queues it serves.
         queues: Vec<String>,
+        /// Whether it starts user code only once its confirmation is accepted. One that does not
+        /// wait lives in this process and is reached by a channel that loses nothing: an offer to
+        /// it is never taken back, and its attempts are lost only with [`Command::WorkerGone`].
+        confirms: bool,
     },
     /// A worker is alive and has these attempts under way.
     WorkerBeat {

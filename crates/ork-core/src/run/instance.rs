@@ -78,6 +78,9 @@ pub(super) enum Phase {
     Offered {
         lease: Lease,
         confirmed: bool,
+        /// Whether an earlier machine made it: its worker may have been told to go on, so it is
+        /// not taken back, but made again until the worker answers or is lost.
+        kept: bool,
     },
     Running(Lease),
     Stopping(Box<Stop>),

@@ -216,7 +216,8 @@ impl Machine {
                 self.cancel(run, path.as_ref(), force, &by, now, out)
             }
             Command::Retry { run, selection, by } => self.retry(run, &selection, &by, now, out),
-            Command::WorkerJoined { worker, slots, queues } => {
+            Command::WorkerJoined { worker, slots, queues, confirms } => {
+                self.desk.workers.change(&worker, |worker| worker.near = !confirms);
                 self.join(&worker, slots, &queues, now, out);
                 Ok(Answer::Done)
             }
@@ -273,6 +274,17 @@ impl Machine {
         });
     }
 
+    /// Hears that the effects of the last [`Machine::settle`] have left: from now on the offers
+    /// among them may be confirmed, and are taken back when that takes too long.
+    pub fn released(&mut self, now: Now) {
+        let until = now.mono + self.desk.config.claim;
+        for key in std::mem::take(&mut self.desk.offers) {
+            if let Some(run) = self.runs.get_mut(&key.run) {
+                run.await_claim(key.ix, until, &mut self.desk);
+            }
+        }
+    }
+
     /// When [`Machine::settle`] has to be called next without a command. An instant that has
     /// passed means at once: a wide run goes on in several steps, each small enough for a commit.
     pub fn next_wakeup(&self) -> Option<Mono> {
@@ -309,7 +321,8 @@ impl Machine {
     }
 
     /// Forgets a run with all that hangs on it, as if it had never been loaded; for one whose
-    /// changes were refused, before it is loaded again.
+    /// changes were refused, before it is loaded again. Until then its slots count as free, so a
+    /// worker may be offered more than it has.
     pub fn drop_run(&mut self, run: RunId) {
         if let Some(mut run) = self.runs.remove(&run) {
             run.let_go(&mut self.desk);

@@ -355,7 +355,7 @@ fn phase(
             let hold = if due.is_some() { Hold::Retry } else { Hold::Ready };
             Phase::Queued { hold, unclaimed: lease.map(Box::new) }
         }
-        TaskState::Dispatched => Phase::Offered { lease: lease?, confirmed: false },
+        TaskState::Dispatched => Phase::Offered { lease: lease?, confirmed: false, kept: true },
         TaskState::Running => Phase::Running(lease?),
         TaskState::Stopping => {
             let StopDetail { reason, failure, last } = stop?;
@@ -390,6 +390,10 @@ impl Desk {
     pub(super) fn renew(&mut self, id: &crate::ids::WorkerId, now: Now) {
         let due = now.mono + self.config.lease;
         let Some(worker) = self.workers.get_mut(id) else { return };
+        if worker.near {
+            (worker.due, worker.timer) = (None, None);
+            return;
+        }
         worker.due = Some(due);
         if worker.timer.is_none() {
             worker.timer = Some(due);

@@ -20,6 +20,9 @@ pub(super) struct Worker {
     pub(super) joined: bool,
     /// Whether it takes no more.
     pub(super) leaving: bool,
+    /// Whether it lives in this process: it does not wait for the answer to a confirmation, and
+    /// has no lease.
+    pub(super) near: bool,
     /// What it has; each takes a slot.
     pub(super) held: BTreeSet<Key>,
     /// When its lease ends.

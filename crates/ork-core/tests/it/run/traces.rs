@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use ork_core::ids::RunId;
 use ork_core::plan::{Binding, Expr, Plan, RetryOn, TriggerRule};
-use ork_core::run::{Command, Failure, FailureKind, Outcome, Report, RetrySelection};
+use ork_core::run::{Command, Failure, FailureKind, Outcome, Report, RetrySelection, TaskState};
 use ork_core::time::Span;
 use ork_core::value::{Data, Digest};
 use serde_json::json;
@@ -327,6 +327,61 @@ fn an_offer_that_nobody_confirms_is_made_again_under_a_new_token() {
         → w1: do a t1.2 #1
     > token 4294967297 is not current; stop what runs under it
       a #1 started t1.2
+      a #1 success
+      run success
+    "#);
+}
+
+#[test]
+fn an_offer_waits_for_its_claim_from_when_it_left() {
+    let mut w = World::with_worker(1);
+    w.commit_takes(Span::from_secs(60));
+    let run = w.create(1, &plan(vec![task("a")]));
+    let offer = w.attempt(run, "a");
+    w.commit_takes(Span::ZERO);
+    w.pass_secs(4);
+    assert_eq!(w.tell(offer.clone(), Report::Confirmed), Ok(()), "it left four seconds ago");
+    w.pass_beating(20, &["w1"]);
+    assert_eq!(w.tell(offer, Report::Started), Ok(()));
+}
+
+#[test]
+fn an_offer_to_a_worker_in_this_process_is_never_taken_back() {
+    let mut w = World::new();
+    w.join_near("w1", 1);
+    let run = w.create(1, &plan(vec![task("a")]));
+    let offer = w.attempt(run, "a");
+    w.pass_secs(600);
+    assert_eq!(w.tell(offer, Report::Started), Ok(()), "nor is it silent for too long");
+    w.ask(Command::WorkerGone { worker: "w1".into() });
+    assert_eq!(w.task(run, "a").state, TaskState::Queued, "it is lost with its worker alone");
+}
+
+#[test]
+fn an_offer_that_may_have_been_confirmed_is_not_given_to_another_after_a_reload() {
+    assert_snapshot!(trace(&plan(vec![task("a")]), |w, run| {
+        w.report(run, "a", Report::Confirmed);
+        w.note("the server dies; w1 runs it");
+        w.reload(Span::from_secs(1));
+        w.join("w2", 1);
+        w.join("w1", 1);
+        w.note("the offer does not reach w1, and is made again");
+        w.pass_beating(6, &["w1", "w2"]);
+        w.report(run, "a", Report::Confirmed);
+        w.pass_beating(20, &["w1", "w2"]);
+        w.succeed(run, "a");
+    }), @r#"
+      run created
+      run started, attempt 1
+      a queued
+      a #1 dispatched t1.1 to w1
+        → w1: do a t1.1 #1
+    > the server dies; w1 runs it
+      -- reload, 1s later
+        → w1: do a t1.1 #1
+    > the offer does not reach w1, and is made again
+        → w1: do a t1.1 #1
+      a #1 started t1.1
       a #1 success
       run success
     "#);

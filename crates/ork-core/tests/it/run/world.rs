@@ -38,6 +38,8 @@ pub(crate) struct World {
     trace: String,
     /// Whether the machine's invariants are checked at every step, and a trace is kept.
     watched: bool,
+    /// How long a commit takes.
+    commit: Span,
     /// The most changes that one settling made.
     pub(crate) largest: usize,
 }
@@ -67,6 +69,7 @@ impl World {
             blobs: BTreeMap::new(),
             trace: String::new(),
             watched: true,
+            commit: Span::ZERO,
             largest: 0,
         };
         world.machine.load(Vec::new(), world.now, &mut Out::default());
@@ -119,6 +122,9 @@ impl World {
     }
 
     pub(crate) fn keep(&mut self, out: Out) {
+        if !out.changes.is_empty() {
+            self.now = self.now.after(self.commit);
+        }
         for blob in out.blobs {
             self.blobs.insert(blob.digest, blob.content);
         }
@@ -144,6 +150,7 @@ impl World {
             }
             self.effects.push(effect);
         }
+        self.machine.released(self.now);
     }
 
     fn keep_event(&mut self, row: EventRow) {
@@ -185,7 +192,18 @@ impl World {
 
     pub(crate) fn join(&mut self, worker: &str, slots: u32) {
         let queues = vec!["default".to_owned()];
-        self.ask(Command::WorkerJoined { worker: worker.into(), slots, queues });
+        self.ask(Command::WorkerJoined { worker: worker.into(), slots, queues, confirms: true });
+    }
+
+    /// Joins a worker of this process.
+    pub(crate) fn join_near(&mut self, worker: &str, slots: u32) {
+        let (worker, queues) = (worker.into(), Vec::new());
+        self.ask(Command::WorkerJoined { worker, slots, queues, confirms: false });
+    }
+
+    /// How long commits take from here on.
+    pub(crate) fn commit_takes(&mut self, span: Span) {
+        self.commit = span;
     }
 
     pub(crate) fn beat(&mut self, worker: &str) {
