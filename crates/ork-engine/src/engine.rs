@@ -5,12 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use ork_core::catalog::Known;
-use ork_core::ids::{AttemptRef, InstancePath, RunId, WorkerId};
+use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, WorkerId};
 use ork_core::rows::VersionId;
-use ork_core::run::{Assignment, Blob, Blocker, Command, Effect, Machine, StopReason};
+use ork_core::run::{
+    Assignment, AttemptState, Blob, Blocker, Command, Effect, Machine, StopReason,
+};
 use ork_core::time::{Mono, Span};
 use ork_core::value::Digest;
-use ork_store::{Committed, Store, StoreError};
+use ork_store::{Committed, MAX_PAGE, Page, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -337,9 +339,34 @@ async fn lead(
     Ok((epoch, store.load_active().await?))
 }
 
+/// Whether the rows know the attempt of this token, as one that is over and was not lost.
+async fn has_ended(
+    store: &dyn Store,
+    project: ProjectId,
+    attempt: &AttemptRef,
+) -> Result<bool, StoreError> {
+    let mut page = Page { limit: MAX_PAGE, cursor: None };
+    loop {
+        let (run, path) = (attempt.run, &attempt.path);
+        let part = store.attempts(project, run, path, &page).await?;
+        let own = part.items.iter().find(|row| row.token == attempt.token);
+        match (own, part.next) {
+            (Some(row), _) => {
+                let lost = row.state == AttemptState::Lost;
+                return Ok(row.finished_at.is_some() && !lost);
+            }
+            (None, None) => return Ok(false),
+            (None, next) => page.cursor = next,
+        }
+    }
+}
+
 async fn look_up(store: &dyn Store, read: &Read) -> Result<Found, StoreError> {
     Ok(match read {
         Read::Answer { project, key } => Found::Answer(store.answer(*project, key).await?),
+        Read::Ended { project, attempt } => {
+            Found::Ended(has_ended(store, *project, attempt).await?)
+        }
         Read::Run { project, run } => {
             Found::Run(store.load_run(*project, *run).await?.map(Box::new))
         }

@@ -1,7 +1,7 @@
 //! What is asked of the engine, and what it reads of the store to answer.
 
 use ork_core::catalog::{Deploy, Known};
-use ork_core::ids::{ProjectId, RunId};
+use ork_core::ids::{AttemptRef, ProjectId, RunId};
 use ork_core::plan::Metadata;
 use ork_core::rows::{ActiveRun, AnswerRow, VersionId};
 use ork_core::run::{Command, Refusal, Report};
@@ -152,6 +152,13 @@ pub enum Read {
         /// Whether among drafts.
         draft: bool,
     },
+    /// Whether the attempt of this token has ended, otherwise than by being lost.
+    Ended {
+        /// The project.
+        project: ProjectId,
+        /// The attempt.
+        attempt: AttemptRef,
+    },
     /// A run that is not in memory.
     Run {
         /// The project.
@@ -168,6 +175,8 @@ pub enum Found {
     Answer(Option<AnswerRow>),
     /// For [`Read::Workflow`].
     Workflow(Box<Known>),
+    /// For [`Read::Ended`].
+    Ended(bool),
     /// For [`Read::Run`].
     Run(Option<Box<ActiveRun>>),
     /// The store could not read.

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ork_core::catalog::{self, Known};
-use ork_core::ids::{Epoch, ProjectId, RunId, WorkerId};
+use ork_core::ids::{AttemptRef, Epoch, ProjectId, RunId, Token, WorkerId};
 use ork_core::rows::{ActiveRun, AnswerRow, Change};
-use ork_core::run::{self, Blob, Command, Effect, Machine, Out, Refusal, RefusalCode};
+use ork_core::run::{self, Blob, Command, Effect, Machine, Out, Refusal, RefusalCode, Report};
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_store::{CommitSeq, Committed, StoreError};
 
@@ -134,6 +134,7 @@ enum Gate {
     Key(ProjectId, String),
     Workflow(ProjectId, String),
     Run(RunId),
+    Attempt(Token),
 }
 
 /// An answer that waits for its commit.
@@ -473,6 +474,11 @@ impl<S> Core<S> {
                 }
             },
             Found::Workflow(known) => self.catalog(waiting, *known, now),
+            Found::Ended(true) => self.give(waiting, Ok(Answer::Done), None, None),
+            Found::Ended(false) => {
+                waiting.loaded = true;
+                self.command(waiting, now);
+            }
             Found::Run(active) => {
                 waiting.loaded = true;
                 if let Some(active) = active {
@@ -515,6 +521,10 @@ impl<S> Core<S> {
             let error = Error::Unavailable("the run is being set aside".into());
             return self.answer(waiting.slot, Err(error));
         }
+        if let Some(attempt) = self.perhaps_ended(command, waiting.loaded) {
+            let (project, gate) = (waiting.request.project, Gate::Attempt(attempt.token));
+            return self.read_first(waiting, gate, Read::Ended { project, attempt });
+        }
         let made = matches!(command, Command::Create(_));
         let command = std::mem::replace(command, Command::WorkerBeat { worker: "".into() });
         let before = self.out.changes.len();
@@ -553,6 +563,14 @@ impl<S> Core<S> {
         };
         let held = self.machine.as_ref().is_some_and(|machine| machine.holds(*run));
         (!loaded && !held).then_some(*run)
+    }
+
+    /// The attempt whose end was perhaps reported before its run ended: the same report again gets
+    /// the same answer, for which its row has to be read.
+    fn perhaps_ended(&self, command: &Command, loaded: bool) -> Option<AttemptRef> {
+        let Command::Report { attempt, report: Report::Finished(_) } = command else { return None };
+        let held = self.machine.as_ref().is_some_and(|machine| machine.holds(attempt.run));
+        (!loaded && !held).then(|| attempt.clone())
     }
 
     /// Decides a deploy, or a change of metadata.

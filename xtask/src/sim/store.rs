@@ -162,6 +162,14 @@ impl SimStore {
                 let kept = self.runs.get(run);
                 Found::Run(kept.map(|kept| Box::new(self.active(kept))))
             }
+            Read::Ended { attempt, .. } => {
+                let attempts = self.runs.get(&attempt.run).map(|kept| &kept.attempts);
+                let mut attempts = attempts.into_iter().flat_map(BTreeMap::values);
+                let own = attempts.find(|row| row.token == attempt.token);
+                Found::Ended(own.is_some_and(|row| {
+                    row.finished_at.is_some() && row.state != AttemptState::Lost
+                }))
+            }
             Read::Workflow { name, digest, draft, .. } => {
                 let numbers = || {
                     let of_name = self.versions.values().filter(|row| row.workflow == *name);
