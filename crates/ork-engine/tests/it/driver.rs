@@ -1,0 +1,168 @@
+//! What the driver promises to those who ask.
+
+use ork_core::ids::ProjectId;
+use ork_core::run::{Command, RefusalCode, RunState};
+use ork_engine::{Answer, Error, Request};
+use ork_store::{Page, RunFilter, Store as _};
+
+use crate::faulty::Fate;
+use crate::setup::{Setup, WORKER, create, key, run_id, success};
+
+#[tokio::test]
+async fn an_answer_and_an_offer_leave_after_their_commit() {
+    let mut setup = Setup::new().await;
+    while setup.begun.try_recv().is_ok() {}
+    let store = setup.store.clone();
+    let held = store.held.write().await;
+    let mut answer = tokio::spawn({
+        let engine = setup.engine.clone();
+        async move { engine.submit(create(1)).await }
+    });
+    assert!(setup.begun.recv().await.unwrap() > 0, "the commit is on its way");
+    tokio::task::yield_now().await;
+    assert!(!answer.is_finished());
+    assert!(setup.seen.try_recv().is_err(), "nothing has left");
+    assert_eq!(setup.state(run_id(1)).await, None);
+    drop(held);
+    assert_eq!((&mut answer).await.unwrap(), Ok(Answer::Created { run: run_id(1) }));
+    assert_eq!(setup.state(run_id(1)).await, Some(RunState::Running));
+    let attempt = setup.offer().await;
+    setup.engine.submit(success(attempt)).await.unwrap();
+    assert_eq!(setup.state(run_id(1)).await, Some(RunState::Success));
+}
+
+#[tokio::test]
+async fn events_leave_in_the_order_of_their_commits() {
+    let mut setup = Setup::new().await;
+    for number in 1..=3 {
+        setup.engine.submit(create(number)).await.unwrap();
+        let attempt = setup.offer().await;
+        setup.engine.submit(success(attempt)).await.unwrap();
+    }
+    setup.engine.stop().await;
+    (&mut setup.task).await.unwrap();
+    let streamed = setup.events();
+    let feed = setup.store.memory.feed(Default::default(), 100).await.unwrap();
+    assert_eq!(streamed, feed);
+}
+
+#[tokio::test]
+async fn the_same_key_gets_the_same_answer_also_from_the_next_engine() {
+    let setup = Setup::new().await;
+    let first = setup.engine.submit(create(1).with_key(key("k", 1))).await;
+    assert_eq!(first, Ok(Answer::Created { run: run_id(1) }));
+    let again = setup.engine.submit(create(2).with_key(key("k", 1))).await;
+    assert_eq!(again, first);
+    let other = setup.engine.submit(create(3).with_key(key("k", 2))).await;
+    let Err(Error::Refused(refusal)) = other else { panic!("{other:?}") };
+    assert_eq!(refusal.code, RefusalCode::KeyReused);
+    setup.engine.stop().await;
+    setup.task.await.unwrap();
+    let next = Setup::over(setup.store.memory.clone()).await;
+    assert_eq!(next.engine.submit(create(4).with_key(key("k", 1))).await, first);
+    assert_eq!(next.state(run_id(4)).await, None);
+}
+
+#[tokio::test]
+async fn fifty_clients_with_one_key_make_one_run() {
+    let setup = Setup::new().await;
+    let mut tickets = Vec::new();
+    for number in 1..=50 {
+        tickets.push(setup.engine.enqueue(create(number).with_key(key("k", 1))).await.unwrap());
+    }
+    for ticket in tickets {
+        assert_eq!(ticket.answer().await, Ok(Answer::Created { run: run_id(1) }));
+    }
+    let page = Page { limit: 100, cursor: None };
+    let runs = setup.store.memory.runs(ProjectId::DEFAULT, &RunFilter::default(), &page).await;
+    assert_eq!(runs.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_read_back() {
+    for (fate, repeated) in [(Fate::Done, run_id(1)), (Fate::NotDone, run_id(2))] {
+        let mut setup = Setup::new().await;
+        setup.store.next(&[fate]);
+        let cut = setup.engine.submit(create(1).with_key(key("k", 1))).await;
+        assert!(matches!(cut, Err(Error::Unavailable(_))), "{fate:?}: {cut:?}");
+        let again = setup.engine.submit(create(2).with_key(key("k", 1))).await;
+        assert_eq!(again, Ok(Answer::Created { run: repeated }), "{fate:?}");
+        let attempt = setup.offer().await;
+        assert_eq!(attempt.run, repeated, "{fate:?}: its worker is still known");
+        setup.engine.submit(success(attempt)).await.unwrap();
+        assert_eq!(setup.state(repeated).await, Some(RunState::Success), "{fate:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_store_is_asked_again() {
+    let setup = Setup::new().await;
+    setup.store.next(&[Fate::Retryable, Fate::Retryable]);
+    let answer = setup.engine.submit(create(1)).await;
+    assert_eq!(answer, Ok(Answer::Created { run: run_id(1) }));
+}
+
+#[tokio::test]
+async fn another_leader_is_noticed_and_nothing_is_written_under_the_old_epoch() {
+    let setup = Setup::new().await;
+    setup.store.memory.lead().await.unwrap();
+    let fenced = setup.engine.submit(create(1)).await;
+    assert!(matches!(fenced, Err(Error::Unavailable(_))), "{fenced:?}");
+    assert_eq!(setup.state(run_id(1)).await, None);
+    let led_again = setup.engine.submit(create(1)).await;
+    assert_eq!(led_again, Ok(Answer::Created { run: run_id(1) }));
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_three_times_is_told_and_others_go_on() {
+    let setup = Setup::new().await;
+    setup.store.next(&[Fate::Rejected; 4]);
+    let refused = setup.engine.submit(create(1)).await;
+    assert!(matches!(refused, Err(Error::Rejected(_))), "{refused:?}");
+    let other = setup.engine.submit(create(2)).await;
+    assert_eq!(other, Ok(Answer::Created { run: run_id(2) }));
+    assert_eq!(setup.state(run_id(1)).await, None);
+}
+
+#[tokio::test]
+async fn a_stop_drains_the_queue_and_closes_the_door() {
+    let setup = Setup::new().await;
+    let mut tickets = Vec::new();
+    for number in 1..=100 {
+        tickets.push(setup.engine.enqueue(create(number)).await.unwrap());
+    }
+    setup.engine.stop().await;
+    setup.task.await.unwrap();
+    for (ticket, number) in tickets.into_iter().zip(1..) {
+        assert_eq!(ticket.answer().await, Ok(Answer::Created { run: run_id(number) }));
+        let row = setup.store.memory.run(ProjectId::DEFAULT, run_id(number)).await.unwrap();
+        assert!(row.is_some());
+    }
+    assert_eq!(setup.engine.submit(create(101)).await, Err(Error::Stopped));
+}
+
+#[tokio::test]
+async fn the_last_report_again_gets_the_same_answer_after_its_run_is_over() {
+    let mut setup = Setup::new().await;
+    setup.engine.submit(create(1)).await.unwrap();
+    let attempt = setup.offer().await;
+    setup.engine.submit(success(attempt.clone())).await.unwrap();
+    assert_eq!(setup.state(run_id(1)).await, Some(RunState::Success));
+    assert_eq!(setup.engine.submit(success(attempt.clone())).await, Ok(Answer::Done));
+    let next = Setup::over(setup.store.memory.clone()).await;
+    assert_eq!(next.engine.submit(success(attempt.clone())).await, Ok(Answer::Done));
+    let mut other = attempt;
+    other.token.0 += 1;
+    let stale = next.engine.submit(success(other)).await;
+    let Err(Error::Refused(refusal)) = stale else { panic!("{stale:?}") };
+    assert_eq!(refusal.code, RefusalCode::StaleLease);
+}
+
+#[tokio::test]
+async fn a_beat_of_a_worker_that_is_not_known_is_refused() {
+    let setup = Setup::new().await;
+    let beat = |worker: &str| Request::worker(Command::WorkerBeat { worker: worker.into() });
+    assert_eq!(setup.engine.submit(beat(WORKER)).await, Ok(Answer::Done));
+    let refused = setup.engine.submit(beat("w2")).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+}

@@ -1,0 +1,197 @@
+//! A store in memory whose commits wait or fail when told to.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
+use ork_core::rows::{
+    ActiveRun, AnswerRow, AttemptRow, Change, RunRow, TaskRow, VersionId, VersionRow, WorkflowRow,
+};
+use ork_core::run::TaskState;
+use ork_core::value::Digest;
+use ork_store::Memory;
+use ork_store::{
+    CommitSeq, Committed, Items, Page, Result, Retention, RunFilter, Store, StoreError,
+};
+use tokio::sync::{RwLock, mpsc};
+
+/// What becomes of a commit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fate {
+    Retryable,
+    Rejected,
+    /// It is done, and nobody says so.
+    Done,
+    /// It is not done, and nobody says so.
+    NotDone,
+}
+
+pub(crate) struct Faulty {
+    pub(crate) memory: Memory,
+    /// Commits wait while somebody else holds it.
+    pub(crate) held: RwLock<()>,
+    fates: Mutex<VecDeque<Fate>>,
+    began: mpsc::UnboundedSender<usize>,
+}
+
+impl Faulty {
+    /// The store, and the sizes of the commits that it is asked for.
+    pub(crate) fn new(memory: Memory) -> (Arc<Self>, mpsc::UnboundedReceiver<usize>) {
+        let (began, begun) = mpsc::unbounded_channel();
+        let held = RwLock::new(());
+        (Arc::new(Self { memory, held, fates: Mutex::default(), began }), begun)
+    }
+
+    /// What becomes of the next commits.
+    pub(crate) fn next(&self, fates: &[Fate]) {
+        self.fates.lock().unwrap().extend(fates);
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn commit(&self, epoch: Epoch, changes: Arc<[Change]>) -> Result<CommitSeq> {
+        let _ = self.began.send(changes.len());
+        let _free = self.held.read().await;
+        let fate = self.fates.lock().unwrap().pop_front();
+        match fate {
+            None => self.memory.commit(epoch, changes).await,
+            Some(Fate::Retryable) => Err(StoreError::Retryable("busy".into())),
+            Some(Fate::Rejected) => Err(StoreError::Rejected("a constraint".into())),
+            Some(Fate::NotDone) => Err(StoreError::Unknown("cut".into())),
+            Some(Fate::Done) => {
+                self.memory.commit(epoch, changes).await?;
+                Err(StoreError::Unknown("cut".into()))
+            }
+        }
+    }
+
+    async fn lead(&self) -> Result<Epoch> {
+        self.memory.lead().await
+    }
+
+    async fn load_active(&self) -> Result<Vec<ActiveRun>> {
+        self.memory.load_active().await
+    }
+
+    async fn load_run(&self, project: ProjectId, run: RunId) -> Result<Option<ActiveRun>> {
+        self.memory.load_run(project, run).await
+    }
+
+    async fn last_commit(&self) -> Result<CommitSeq> {
+        self.memory.last_commit().await
+    }
+
+    async fn run(&self, project: ProjectId, run: RunId) -> Result<Option<RunRow>> {
+        self.memory.run(project, run).await
+    }
+
+    async fn runs(
+        &self,
+        project: ProjectId,
+        filter: &RunFilter,
+        page: &Page,
+    ) -> Result<Items<RunRow>> {
+        self.memory.runs(project, filter, page).await
+    }
+
+    async fn task(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        path: &InstancePath,
+    ) -> Result<Option<TaskRow>> {
+        self.memory.task(project, run, path).await
+    }
+
+    async fn tasks(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        states: &[TaskState],
+        page: &Page,
+    ) -> Result<Items<TaskRow>> {
+        self.memory.tasks(project, run, states, page).await
+    }
+
+    async fn attempts(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        path: &InstancePath,
+        page: &Page,
+    ) -> Result<Items<AttemptRow>> {
+        self.memory.attempts(project, run, path, page).await
+    }
+
+    async fn events(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Committed>> {
+        self.memory.events(project, run, seq, limit).await
+    }
+
+    async fn feed(&self, after: (CommitSeq, u32), limit: usize) -> Result<Vec<Committed>> {
+        self.memory.feed(after, limit).await
+    }
+
+    async fn workflow(&self, project: ProjectId, name: &str) -> Result<Option<WorkflowRow>> {
+        self.memory.workflow(project, name).await
+    }
+
+    async fn workflows(&self, project: ProjectId, page: &Page) -> Result<Items<WorkflowRow>> {
+        self.memory.workflows(project, page).await
+    }
+
+    async fn version(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        version: VersionId,
+    ) -> Result<Option<VersionRow>> {
+        self.memory.version(project, workflow, version).await
+    }
+
+    async fn versions(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        page: &Page,
+    ) -> Result<Items<VersionRow>> {
+        self.memory.versions(project, workflow, page).await
+    }
+
+    async fn version_by_digest(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        digest: &Digest,
+        draft: bool,
+    ) -> Result<Option<VersionRow>> {
+        self.memory.version_by_digest(project, workflow, digest, draft).await
+    }
+
+    async fn version_numbers(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+    ) -> Result<(VersionId, VersionId)> {
+        self.memory.version_numbers(project, workflow).await
+    }
+
+    async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>> {
+        self.memory.answer(project, key).await
+    }
+
+    async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
+        self.memory.unreferenced(digests).await
+    }
+
+    async fn prune(&self, epoch: Epoch, retention: &Retention) -> Result<Vec<(ProjectId, RunId)>> {
+        self.memory.prune(epoch, retention).await
+    }
+}
