@@ -1,6 +1,7 @@
 //! The run machine.
 
 mod build;
+mod check;
 mod exhaustive;
 mod large;
 mod random;
