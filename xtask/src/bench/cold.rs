@@ -96,6 +96,13 @@ pub(super) fn check(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
+/// The simulator on one core.
+pub(super) fn simulator(_: &Bench) -> Result<Vec<Row>> {
+    let time = Duration::from_secs(10);
+    let rate = crate::sim::seeds_in(time)? as f64 / time.as_secs_f64();
+    Ok(vec![Row::at_least("W12", "simulator, small workflows", rate, "seeds/s", 1000.0)])
+}
+
 fn timed(command: &mut Command) -> Result<Duration> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();

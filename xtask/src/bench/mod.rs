@@ -70,6 +70,7 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("W5", cold::ready),
     ("W10", logs::intake_and_pages),
     ("W11", cold::check),
+    ("W12", cold::simulator),
 ];
 
 /// Measures, prints a table, writes a file, and compares with the last one.

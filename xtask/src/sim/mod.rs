@@ -10,9 +10,10 @@ mod workers;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail, ensure};
 use ork_engine::Config;
 
 use world::World;
@@ -40,16 +41,46 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let problems = simulate(seed, &Config::default(), options.trace);
         return report(seed, &problems);
     }
-    let start = Instant::now();
-    let mut seed = options.from;
-    while start.elapsed() < Duration::from_secs(options.seconds) {
-        report(seed, &simulate(seed, &Config::default(), options.trace))?;
-        seed += 1;
-    }
-    let count = seed - options.from;
-    let rate = count.checked_div(start.elapsed().as_secs().max(1)).unwrap_or(0);
+    let time = Duration::from_secs(options.seconds);
+    let count = seeds_from(options.from, time)?;
+    let rate = count / options.seconds.max(1);
     println!("{count} seeds, {rate} seeds/s on one core, no problem");
     Ok(())
+}
+
+/// How many seeds the release build lives through in this time, on one core.
+///
+/// # Errors
+/// A build that fails, and a seed that finds something.
+pub(crate) fn seeds_in(time: Duration) -> anyhow::Result<u64> {
+    if !cfg!(debug_assertions) {
+        return seeds_from(0, time);
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["run", "--release", "--quiet", "--package", "xtask", "--", "sim", "--seconds"])
+        .arg(time.as_secs().to_string())
+        .current_dir(crate::root()?)
+        .stderr(Stdio::inherit())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "the simulator found something: {said}");
+    let count = said.split(' ').next().and_then(|count| count.parse().ok());
+    count.with_context(|| format!("the simulator said {said:?}"))
+}
+
+/// How many seeds are lived through in this time.
+///
+/// # Errors
+/// A seed that finds something.
+fn seeds_from(first: u64, time: Duration) -> anyhow::Result<u64> {
+    let start = Instant::now();
+    let mut seed = first;
+    while start.elapsed() < time {
+        report(seed, &simulate(seed, &Config::default(), false))?;
+        seed += 1;
+    }
+    Ok(seed - first)
 }
 
 fn report(seed: u64, problems: &[String]) -> anyhow::Result<()> {
