@@ -297,10 +297,11 @@ pub(crate) fn processes_with(word: &str) -> Vec<i32> {
     pids.filter(named).collect()
 }
 
-/// An argument for `sleep` that no other process has.
+/// An argument for `sleep` that no other process has: longer than any test waits, and short enough
+/// that what a failed test leaves behind is soon gone.
 pub(crate) fn unique_nap() -> String {
     format!(
-        "86400.{}",
+        "300.{}",
         &worker_id().0[5..].bytes().map(|b| (b % 10 + b'0') as char).collect::<String>()
     )
 }
