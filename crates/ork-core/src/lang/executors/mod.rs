@@ -1,7 +1,7 @@
 //! The executors' side of the language: what their blocks look like, what they check, and the
 //! shape in which a worker's driver of the same name receives them.
 //!
-//! An executor is one file here and one line in [`ALL`].
+//! An executor is one file here and one line in `ALL`.
 
 mod python;
 mod run;
