@@ -15,7 +15,7 @@ use crate::plans::Plans;
 use crate::refused::{Refused, Result};
 use crate::token::Known;
 
-/// How many blobs are put at a time; each may take `max_bundle` of memory.
+/// How many blobs are put at a time; each may take `limits.bundle` of memory.
 pub(crate) const UPLOADS: usize = 4;
 
 pub(crate) struct App {

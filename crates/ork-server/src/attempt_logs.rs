@@ -47,12 +47,17 @@ pub(crate) struct AttemptLogs {
 }
 
 impl AttemptLogs {
-    pub(crate) fn open(directory: &Arc<ork_store::DataDir>) -> Result<Self, StoreError> {
+    /// The logs of a data directory, each of at most `most` bytes.
+    pub(crate) fn open(directory: &Arc<ork_store::DataDir>, most: u64) -> Result<Self, StoreError> {
         Ok(Self {
-            logs: FileLogs::open(directory.clone(), Limits::default()),
+            logs: FileLogs::open(directory.clone(), Limits { attempt: most }),
             blobs: FileBlobs::open(directory.clone())?,
             open: Mutex::default(),
         })
+    }
+
+    pub(crate) fn files(&self) -> &FileLogs {
+        &self.logs
     }
 
     pub(crate) fn blobs(&self) -> &FileBlobs {

@@ -85,7 +85,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Sent<T> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
         let (parts, body) = request.into_parts();
         require_json(&parts.headers)?;
-        let bytes = collect(body, app.limits.body, "max_body", app).await?;
+        let bytes = collect(body, app.limits.body, "limits.body", app).await?;
         let key = key(&parts, &bytes)?;
         Ok(Self { body: read_json(&bytes)?, key })
     }
@@ -99,7 +99,7 @@ impl FromRequest<Arc<App>> for Content {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
         let _turn = app.uploads.acquire().await.map_err(Refused::internal)?;
-        collect(request.into_body(), app.limits.bundle, "max_bundle", app).await.map(Self)
+        collect(request.into_body(), app.limits.bundle, "limits.bundle", app).await.map(Self)
     }
 }
 

@@ -18,6 +18,7 @@ mod openapi;
 mod plans;
 mod random;
 mod refused;
+mod retention;
 mod routes;
 mod start;
 mod stream;
@@ -26,5 +27,6 @@ mod view;
 
 pub use hub::WorkerLink;
 pub use limits::Limits;
+pub use retention::Retention;
 pub use routes::{Access, ROUTES, Route};
 pub use start::{Config, Running, Server, ServerFile, StartError, Storage};

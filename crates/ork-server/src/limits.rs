@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What the server takes from one client and from all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// `max_connections`: sockets at a time; more are answered 503.
+    /// `limits.connections`: sockets at a time; more are answered 503.
     pub connections: usize,
     /// `max_head`: bytes of a request's head; more are answered 431.
     pub head: usize,
@@ -13,15 +13,17 @@ pub struct Limits {
     pub headers: usize,
     /// `head_timeout`: how long a request's head may take, and how long a connection may idle.
     pub head_timeout: Duration,
-    /// `max_body`: bytes of a JSON body; more are answered 413.
+    /// `limits.body`: bytes of a JSON body; more are answered 413.
     pub body: usize,
-    /// `max_bundle`: bytes of a blob that is put; more are answered 413.
+    /// `limits.bundle`: bytes of a blob that is put; more are answered 413.
     pub bundle: usize,
+    /// `limits.file`: bytes of a workflow file; a larger one is not accepted.
+    pub file: usize,
     /// `body_timeout`: how long a body may take; longer ones are answered 408.
     pub body_timeout: Duration,
     /// `write_timeout`: how long a client may take nothing of its answer before it is cut off.
     pub write_timeout: Duration,
-    /// `max_streams`: event and log streams at a time; more are answered 429.
+    /// `limits.streams`: event and log streams at a time; more are answered 429.
     pub streams: usize,
     /// `keep_alive`: how long a stream is silent before a comment is sent.
     pub keep_alive: Duration,
@@ -38,6 +40,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             body: ork_api::types::MAX_BODY,
             bundle: ork_api::types::MAX_BUNDLE,
+            file: ork_core::lang::Limits::default().bytes,
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             streams: 1_024,

@@ -110,7 +110,7 @@ impl Connection {
 }
 
 async fn turn_away(mut socket: TcpStream, limit: usize) {
-    let detail = format!("{limit} connections are open already (max_connections); try again");
+    let detail = format!("{limit} connections are open already (limits.connections); try again");
     let _ = socket.write_all(&bare(Code::Unavailable, &detail)).await;
     let _ = socket.shutdown().await;
 }

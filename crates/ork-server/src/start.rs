@@ -32,6 +32,7 @@ use crate::limits::Limits;
 use crate::listen::listen;
 use crate::plans::Plans;
 use crate::refused::Refused;
+use crate::retention::{Retention, Sweeper};
 use crate::token::{self, Known};
 use crate::{random, routes};
 
@@ -48,6 +49,10 @@ pub struct Config {
     pub storage: Storage,
     /// What one client and all may take.
     pub limits: Limits,
+    /// The most bytes that are kept of what one attempt writes.
+    pub log_bytes: u64,
+    /// What is removed with time.
+    pub retention: Retention,
     /// The engine's settings.
     pub engine: ork_engine::Config,
 }
@@ -61,6 +66,8 @@ impl Config {
             project: "default".to_owned(),
             storage: Storage::Sqlite,
             limits: Limits::default(),
+            log_bytes: ork_store::Limits::default().attempt,
+            retention: Retention::default(),
             engine: ork_engine::Config::default(),
         }
     }
@@ -172,7 +179,13 @@ impl Server {
         let file = ServerFile { url, pid: std::process::id(), boot: random::request_id() };
         announce(&directory, &file)?;
         let sockets = tokio::spawn(listen(listener, router.clone(), config.limits, stopping));
-        Ok(Running { app, router, token, file, directory, stop, sockets, engine_task })
+        let sweeper = Sweeper {
+            app: app.clone(),
+            retention: config.retention,
+            data_dir: config.data_dir.clone(),
+        };
+        let sweeper = tokio::spawn(sweeper.run());
+        Ok(Running { app, router, token, file, directory, stop, sockets, sweeper, engine_task })
     }
 }
 
@@ -221,7 +234,8 @@ impl Parts {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store = open_store(config, directory).map_err(of_store(config))?;
         let feed = Arc::new(Feed::new(store.last_commit().await.map_err(of_store(config))?));
-        let logs = Arc::new(AttemptLogs::open(directory).map_err(of_store(config))?);
+        let logs =
+            Arc::new(AttemptLogs::open(directory, config.log_bytes).map_err(of_store(config))?);
         let hub = Arc::new(Hub::new(feed.clone(), logs.clone(), stopping));
         Ok(Self { store, feed, logs, hub, clock })
     }
@@ -300,6 +314,7 @@ pub struct Running {
     directory: Arc<DataDir>,
     stop: watch::Sender<bool>,
     sockets: JoinHandle<()>,
+    sweeper: JoinHandle<()>,
     engine_task: JoinHandle<()>,
 }
 
@@ -366,6 +381,9 @@ impl Running {
         self.stop.send_replace(true);
         if let Err(error) = self.sockets.await {
             tracing::error!(%error, "the listener failed");
+        }
+        if let Err(error) = self.sweeper.await {
+            tracing::error!(%error, "the removal of old runs failed");
         }
         self.app.engine.stop().await;
         if let Err(error) = self.engine_task.await {

@@ -256,7 +256,7 @@ impl Attempt {
         let limit = self.inner.config.max_output;
         if given.json.len() > limit {
             let message = format!(
-                "the output in {} is {} bytes; the limit (max_output) is {limit}",
+                "the output in {} is {} bytes; the limit (limits.output) is {limit}",
                 given.place,
                 given.json.len()
             );

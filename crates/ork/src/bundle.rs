@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
-use ork_api::types::MAX_BUNDLE;
 
 use crate::exit::{Failure, Result, io};
+use crate::settings::{SettingFlags, Settings};
 
 /// How many of the largest files an error lists.
 const LISTED: usize = 10;
@@ -26,8 +26,9 @@ struct Entry {
 ///
 /// # Errors
 /// When a file cannot be read, is a link that leads out of the root, or all together are larger
-/// than [`MAX_BUNDLE`]; then the largest are named.
+/// than `limits.bundle`; then the largest are named.
 pub(crate) fn pack(root: &Path, include: &[String], always: &[String]) -> Result<Vec<u8>> {
+    let settings = Settings::resolve(root, &SettingFlags::default())?;
     let mut entries = entries(root, include)?;
     for path in always {
         let path = Path::new(path).components().collect::<PathBuf>();
@@ -36,7 +37,7 @@ pub(crate) fn pack(root: &Path, include: &[String], always: &[String]) -> Result
         }
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    check_size(root, &entries)?;
+    check_size(root, &entries, settings.limits.bundle)?;
     archive(root, &entries).map_err(|error| Failure::failed(format!("{}: {error}", root.display())))
 }
 
@@ -81,18 +82,18 @@ fn entry(root: &Path, path: &Path) -> Result<Entry> {
     Ok(Entry { path: path.to_owned(), size: metadata.len(), executable })
 }
 
-fn check_size(root: &Path, entries: &[Entry]) -> Result<()> {
+fn check_size(root: &Path, entries: &[Entry], most: usize) -> Result<()> {
     let total: u64 = entries.iter().map(|entry| entry.size + 1024).sum();
-    if total <= MAX_BUNDLE as u64 {
+    if total <= most as u64 {
         return Ok(());
     }
     let mut largest: Vec<_> = entries.iter().collect();
     largest.sort_by_key(|entry| std::cmp::Reverse(entry.size));
     let mut message = format!(
-        "{}: the code has {} MiB, more than the {} MiB of a bundle; its largest files:",
+        "{}: the code has {} MiB, more than {} MiB (limits.bundle); its largest files:",
         root.display(),
         total >> 20,
-        MAX_BUNDLE >> 20
+        most >> 20
     );
     for entry in largest.iter().take(LISTED) {
         let _ = write!(message, "\n  {:>8} KiB  {}", entry.size >> 10, entry.path.display());
@@ -179,7 +180,7 @@ mod tests {
     fn too_much_is_an_error_that_names_the_largest() {
         let (_keep, root) = tree(&[("etl.py", "")]);
         let big = fs::File::create(root.join("model.bin")).unwrap();
-        big.set_len(MAX_BUNDLE as u64 + 1).unwrap();
+        big.set_len((100 << 20) + 1).unwrap();
         let failure = pack(&root, &[], &[]).unwrap_err();
         assert!(failure.message.contains("102400 KiB  model.bin"), "{failure}");
     }

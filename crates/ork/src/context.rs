@@ -8,7 +8,7 @@ use ork_api::client::{Client, ClientError};
 use ork_server::{ServerFile, StartError};
 
 use crate::exit::{Exit, Failure, Result, io};
-use crate::host::{self, Host, Recruit};
+use crate::host::{self, Host};
 use crate::output::say;
 use crate::settings::{SettingFlags, Settings};
 
@@ -249,6 +249,7 @@ fn remote(url: &str, flags: &ServerFlags) -> Result<Client> {
 async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client, Option<Host>)> {
     let began = tokio::time::Instant::now();
     let mut recruit = None;
+    let settings = Settings::resolve(folder, &SettingFlags::default())?;
     loop {
         if let Some(client) = running(folder, flags).await? {
             return Ok((client.in_project(&flags.project()), None));
@@ -259,26 +260,18 @@ async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client
         if need == Need::Works && recruit.is_none() {
             recruit = Some(host::recruit());
         }
-        match Host::open(folder, host::any_port()).await {
-            Ok(host) => return become_server(host, folder, flags, recruit).await,
+        match Host::open(folder, host::any_port(), &settings).await {
+            Ok(mut host) => {
+                if let Some(recruit) = recruit {
+                    host.employ(folder, &settings, recruit).await?;
+                }
+                return Ok((host.client().in_project(&flags.project()), Some(host)));
+            }
             Err(StartError::Locked { .. }) if began.elapsed() < TAKES_OVER => {}
             Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-async fn become_server(
-    mut host: Host,
-    folder: &Path,
-    flags: &ServerFlags,
-    recruit: Option<Recruit>,
-) -> Result<(Client, Option<Host>)> {
-    if let Some(recruit) = recruit {
-        let settings = Settings::resolve(folder, &SettingFlags::default())?;
-        host.employ(folder, &settings, recruit).await?;
-    }
-    Ok((host.client().in_project(&flags.project()), Some(host)))
 }
 
 /// A client of the server that the folder says is running, if it is.

@@ -2,9 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use ork_core::lang::{Compiled, Sources, compile};
+use ork_core::lang::{Compiled, Limits, Sources, compile_within};
 
 use crate::exit::{Failure, Result, io};
+use crate::settings::{SettingFlags, Settings};
 
 /// Whether an argument names a file rather than a workflow on a server.
 pub(crate) fn is_file(argument: &str) -> bool {
@@ -36,7 +37,7 @@ impl WorkflowFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|error| missing(path, &error))?;
         let root = code_root(path)?;
-        let compiled = compile(&path.to_string_lossy(), &bytes, &Folder(root.clone()));
+        let compiled = checked(&path.to_string_lossy(), &bytes, &root)?;
         let mut file = Self { path: path.to_owned(), bytes, root, compiled };
         file.take_declared_root()?;
         Ok(file)
@@ -53,7 +54,7 @@ impl WorkflowFile {
         if let Some(declared) = declared {
             let parent = self.path.parent().unwrap_or(Path::new(""));
             self.root = absolute(&parent.join(declared))?;
-            self.compiled = compile(&name, &self.bytes, &Folder(self.root.clone()));
+            self.compiled = checked(&name, &self.bytes, &self.root)?;
         }
         Ok(())
     }
@@ -62,6 +63,12 @@ impl WorkflowFile {
     pub(crate) fn text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.bytes)
     }
+}
+
+fn checked(name: &str, bytes: &[u8], root: &Path) -> Result<Compiled> {
+    let settings = Settings::resolve(root, &SettingFlags::default())?;
+    let limits = Limits { bytes: settings.limits.file, ..Limits::default() };
+    Ok(compile_within(name, bytes, &Folder(root.to_owned()), &limits))
 }
 
 /// The `code: {root}` of a file that has errors elsewhere, so that its code is found all the same.

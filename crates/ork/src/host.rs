@@ -66,8 +66,15 @@ impl Host {
     pub(crate) async fn open(
         folder: &Path,
         bind: SocketAddr,
+        settings: &Settings,
     ) -> std::result::Result<Self, StartError> {
-        let config = Config { bind, ..Config::local(folder) };
+        let config = Config {
+            bind,
+            limits: settings.limits.clone(),
+            log_bytes: settings.log_bytes,
+            retention: settings.retention,
+            ..Config::local(folder)
+        };
         Ok(Self { running: Server::start(config).await?, worker: None })
     }
 
@@ -86,7 +93,7 @@ impl Host {
             spawner::stop_trees_of(&old, OLD_TREES).await.map_err(failed)?;
             self.running.workers_are_gone(&old).await.map_err(failed)?;
         }
-        let desk = Desk { folder: folder.to_owned(), slots: settings.slots.value };
+        let desk = Desk { folder: folder.to_owned(), settings: settings.clone() };
         let (leave, leaving) = watch::channel(false);
         let link: Arc<dyn Link> = Arc::new(self.running.link());
         let worker = desk.worker(&link, recruit).map_err(failed)?;
@@ -138,7 +145,7 @@ impl From<StartError> for Failure {
 /// What every worker of this process is made from.
 struct Desk {
     folder: PathBuf,
-    slots: u32,
+    settings: Settings,
 }
 
 impl Desk {
@@ -148,11 +155,11 @@ impl Desk {
         let config = ork_worker::Config {
             dirs: Dirs::of(&id, &self.folder, cache(&self.folder)),
             worker: id,
-            slots: self.slots,
+            slots: self.settings.slots,
             queues: vec!["default".to_owned()],
-            python: None,
-            pass_env: Vec::new(),
-            max_output: ork_worker::MAX_OUTPUT,
+            python: self.settings.python.clone(),
+            pass_env: self.settings.pass_env.clone(),
+            max_output: self.settings.output,
         };
         Ok(Worker::new(config, spawner, Arc::clone(link)))
     }

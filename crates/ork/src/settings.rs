@@ -6,28 +6,62 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ork_core::lang::size;
+use ork_server::{Limits, Retention};
+
 use crate::exit::{Failure, Result, io};
 use crate::suggest;
 
 /// A key of `ork.toml`.
+#[derive(Debug)]
 struct Key {
     name: &'static str,
     env: &'static str,
+    /// Other names of the variable.
+    also: &'static [&'static str],
+    default: &'static str,
     about: &'static str,
 }
 
-const BIND: Key =
-    Key { name: "server.bind", env: "ORK_SERVER__BIND", about: "where `ork up` listens" };
-const SLOTS: Key =
-    Key { name: "worker.slots", env: "ORK_WORKER__SLOTS", about: "how many tasks run at a time" };
-const KEYS: &[Key] = &[BIND, SLOTS];
+macro_rules! keys {
+    ($($key:ident = $name:literal $env:literal $(or $also:literal)?, $default:literal, $about:literal;)*) => {
+        $(const $key: Key = Key {
+            name: $name,
+            env: $env,
+            also: &[$($also)?],
+            default: $default,
+            about: $about,
+        };)*
+        const KEYS: &[Key] = &[$($key),*];
+    };
+}
 
-/// Where `ork up` listens unless it is told otherwise.
-const DEFAULT_BIND: &str = "127.0.0.1:7070";
+keys! {
+    BIND = "server.bind" "ORK_SERVER__BIND", "127.0.0.1:7070", "where `ork up` listens";
+    SLOTS = "worker.slots" "ORK_WORKER__SLOTS", "", "how many tasks run at a time";
+    PYTHON = "worker.python" "ORK_WORKER__PYTHON" or "ORK_PYTHON", "",
+        "the Python of tasks; without it the code's .venv, else python3";
+    PASS_ENV = "worker.pass_env" "ORK_WORKER__PASS_ENV", "",
+        "variables of the worker's environment that tasks see too";
+    LOG_BYTES = "logs.max_bytes" "ORK_LOGS__MAX_BYTES", "64Mi",
+        "what is kept of what one attempt writes";
+    DAYS = "retention.days" "ORK_RETENTION__DAYS", "90",
+        "how long runs are kept after their end; `none`: for ever";
+    RUNS = "retention.runs" "ORK_RETENTION__RUNS", "10000",
+        "how many ended runs of a workflow are kept; `none`: all";
+    OUTPUT = "limits.output" "ORK_LIMITS__OUTPUT", "1Mi", "the largest output of a task";
+    FILE = "limits.file" "ORK_LIMITS__FILE", "1Mi", "the largest workflow file";
+    BUNDLE = "limits.bundle" "ORK_LIMITS__BUNDLE", "100Mi", "the most code of a workflow";
+    BODY = "limits.body" "ORK_LIMITS__BODY", "4Mi", "the largest JSON body of a request";
+    CONNECTIONS = "limits.connections" "ORK_LIMITS__CONNECTIONS", "4096",
+        "how many clients are connected at a time";
+    STREAMS = "limits.streams" "ORK_LIMITS__STREAMS", "1024",
+        "how many event and log streams are open at a time";
+}
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+enum Origin {
     Flag(&'static str),
     Environment(&'static str),
     File(PathBuf),
@@ -45,24 +79,30 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Setting<T> {
-    pub(crate) value: T,
-    pub(crate) origin: Origin,
-}
-
 /// How many tasks run at a time, for each core. Most tasks wait for something else, and while one
 /// ends the next is on its way.
 const SLOTS_PER_CORE: usize = 4;
 
 /// Everything that can be configured for a server and worker of this process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Where the server listens.
-    pub(crate) bind: Setting<SocketAddr>,
+    pub(crate) bind: SocketAddr,
     /// How many attempts the worker does at a time.
-    pub(crate) slots: Setting<u32>,
+    pub(crate) slots: u32,
+    /// The Python interpreter of tasks.
+    pub(crate) python: Option<PathBuf>,
+    /// Further variables of the worker's environment that tasks see.
+    pub(crate) pass_env: Vec<String>,
+    /// The most bytes of a task's output.
+    pub(crate) output: usize,
+    /// The most bytes that are kept of one attempt's log.
+    pub(crate) log_bytes: u64,
+    /// How long runs are kept.
+    pub(crate) retention: Retention,
+    /// What the server takes.
+    pub(crate) limits: Limits,
+    rows: Vec<[String; 4]>,
 }
 
 /// What was typed.
@@ -79,61 +119,154 @@ impl Settings {
     /// When a key is unknown or a value is not what its key takes; says where it stands.
     pub(crate) fn resolve(folder: &Path, flags: &SettingFlags) -> Result<Self> {
         check_environment()?;
-        let file = ConfigFile::nearest(folder)?;
-        let bind = pick(&BIND, ("--bind", flags.bind.as_deref()), file.as_ref(), DEFAULT_BIND);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let default = (SLOTS_PER_CORE * cores).to_string();
-        let slots = pick(&SLOTS, ("--slots", flags.slots.as_deref()), file.as_ref(), &default);
-        Ok(Self {
-            bind: parse(&BIND, bind, "an address and port, such as 127.0.0.1:7070", |_| true)?,
-            slots: parse(&SLOTS, slots, "a number from 1 to 10000", |n| (1..=10_000).contains(n))?,
-        })
+        let mut from = Sources { file: ConfigFile::nearest(folder)?, rows: Vec::new() };
+        let bind = from.typed(&BIND, ("--bind", flags.bind.as_deref()), |text| {
+            text.parse().map_err(|_| "is not an address and port, such as 127.0.0.1:7070".into())
+        })?;
+        let slots = from.typed(&SLOTS, ("--slots", flags.slots.as_deref()), slots)?;
+        let python = from.path(&PYTHON)?;
+        let pass_env = from.value(&PASS_ENV, names)?;
+        let log_bytes = from.value(&LOG_BYTES, |text| bytes(text, 4 << 10, 1 << 40))?;
+        let retention = Retention {
+            days: from.value(&DAYS, |text| count_or_none(text, 36_500))?,
+            runs: from.value(&RUNS, |text| count_or_none(text, 1_000_000_000))?,
+            ..Retention::default()
+        };
+        let output = from.bytes(&OUTPUT, 1 << 10, 1 << 30)?;
+        let limits = Limits {
+            file: from.bytes(&FILE, 1 << 10, 64 << 20)?,
+            bundle: from.bytes(&BUNDLE, 1 << 10, 1 << 30)?,
+            body: from.bytes(&BODY, 1 << 10, 256 << 20)?,
+            connections: from.count(&CONNECTIONS, 1_000_000)?,
+            streams: from.count(&STREAMS, 1_000_000)?,
+            ..Limits::default()
+        };
+        let rows = from.rows;
+        Ok(Self { bind, slots, python, pass_env, output, log_bytes, retention, limits, rows })
     }
 
     /// Every key with its value, where it comes from, and what it is for.
     pub(crate) fn rows(&self) -> Vec<[String; 4]> {
-        let row = |key: &Key, value: String, origin: &Origin| {
-            [key.name.to_owned(), value, origin.to_string(), key.about.to_owned()]
+        self.rows.clone()
+    }
+}
+
+/// Where values come from, and what was taken of them so far.
+struct Sources {
+    file: Option<ConfigFile>,
+    rows: Vec<[String; 4]>,
+}
+
+type Parsed<T> = std::result::Result<T, String>;
+
+impl Sources {
+    fn value<T>(&mut self, key: &Key, read: impl FnOnce(&str) -> Parsed<T>) -> Result<T> {
+        self.typed(key, ("", None), read)
+    }
+
+    fn bytes(&mut self, key: &Key, least: u64, most: u64) -> Result<usize> {
+        self.value(key, |text| {
+            let bytes = bytes(text, least, most)?;
+            usize::try_from(bytes).map_err(|_| "is more than this machine can count".to_owned())
+        })
+    }
+
+    fn count(&mut self, key: &Key, most: usize) -> Result<usize> {
+        self.value(key, |text| number(text, 1, most))
+    }
+
+    fn typed<T>(
+        &mut self,
+        key: &Key,
+        flag: (&'static str, Option<&str>),
+        read: impl FnOnce(&str) -> Parsed<T>,
+    ) -> Result<T> {
+        let (text, origin) = self.pick(key, flag);
+        let value = read(&text).map_err(|wrong| {
+            Failure::usage(format!("{} ({origin}): `{text}` {wrong}", key.name))
+        })?;
+        self.rows.push([key.name.to_owned(), text, origin.to_string(), key.about.to_owned()]);
+        Ok(value)
+    }
+
+    /// A program: a relative path is seen from the file that has it, a bare name is looked for on
+    /// `PATH`.
+    fn path(&mut self, key: &Key) -> Result<Option<PathBuf>> {
+        let base = match self.pick(key, ("", None)).1 {
+            Origin::File(file) => file.parent().map(Path::to_path_buf),
+            _ => std::env::current_dir().ok(),
         };
-        vec![
-            row(&BIND, self.bind.value.to_string(), &self.bind.origin),
-            row(&SLOTS, self.slots.value.to_string(), &self.slots.origin),
-        ]
+        self.value(key, |text| {
+            Ok(match text {
+                "" => None,
+                text if text.contains('/') => Some(base.unwrap_or_default().join(text)),
+                text => Some(on_path(text).unwrap_or_else(|| text.into())),
+            })
+        })
+    }
+
+    fn pick(&self, key: &Key, flag: (&'static str, Option<&str>)) -> (String, Origin) {
+        if let (name, Some(value)) = flag {
+            return (value.to_owned(), Origin::Flag(name));
+        }
+        for name in std::iter::once(key.env).chain(key.also.iter().copied()) {
+            if let Ok(value) = std::env::var(name) {
+                return (value, Origin::Environment(name));
+            }
+        }
+        let in_file = self.file.as_ref().and_then(|file| Some((file, file.values.get(key.name)?)));
+        if let Some((file, value)) = in_file {
+            return (value.clone(), Origin::File(file.path.clone()));
+        }
+        let default = if key.name == SLOTS.name { default_slots() } else { key.default.to_owned() };
+        (default, Origin::Default)
     }
 }
 
-fn pick(
-    key: &Key,
-    flag: (&'static str, Option<&str>),
-    file: Option<&ConfigFile>,
-    default: &str,
-) -> Setting<String> {
-    if let (name, Some(value)) = flag {
-        return Setting { value: value.to_owned(), origin: Origin::Flag(name) };
-    }
-    if let Ok(value) = std::env::var(key.env) {
-        return Setting { value, origin: Origin::Environment(key.env) };
-    }
-    let in_file = file.and_then(|file| Some((file, file.values.get(key.name)?)));
-    in_file.map_or_else(
-        || Setting { value: default.to_owned(), origin: Origin::Default },
-        |(file, value)| Setting { value: value.clone(), origin: Origin::File(file.path.clone()) },
-    )
+fn default_slots() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (SLOTS_PER_CORE * cores).to_string()
 }
 
-fn parse<T: std::str::FromStr>(
-    key: &Key,
-    text: Setting<String>,
-    wanted: &str,
-    accept: impl Fn(&T) -> bool,
-) -> Result<Setting<T>> {
-    match text.value.parse().ok().filter(accept) {
-        Some(value) => Ok(Setting { value, origin: text.origin }),
-        None => Err(Failure::usage(format!(
-            "{} ({}): `{}` is not {wanted}",
-            key.name, text.origin, text.value
-        ))),
+fn slots(text: &str) -> Parsed<u32> {
+    number(text, 1, 10_000)
+}
+
+fn number<T>(text: &str, least: T, most: T) -> Parsed<T>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    let number = text.parse().ok().filter(|number| (&least..=&most).contains(&number));
+    number.ok_or_else(|| format!("is not a number from {least} to {most}"))
+}
+
+fn count_or_none(text: &str, most: u64) -> Parsed<Option<u64>> {
+    match text {
+        "none" | "0" => Ok(None),
+        text => number(text, 1, most).map(Some).map_err(|wrong| wrong + ", or `none`"),
     }
+}
+
+fn bytes(text: &str, least: u64, most: u64) -> Parsed<u64> {
+    let bytes = size(text).map_err(|wrong| format!("is not a size: {wrong}"))?;
+    if (least..=most).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(format!("is not from {least} to {most} bytes"))
+}
+
+fn names(text: &str) -> Parsed<Vec<String>> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names: Vec<_> = names.map(str::to_owned).collect();
+    match names.iter().find(|name| name.contains(['=', '\0', ' '])) {
+        Some(wrong) => Err(format!("has `{wrong}`, which is no variable's name")),
+        None => Ok(names),
+    }
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// An environment variable that looks like a key but is none would be ignored in silence.
@@ -187,9 +320,16 @@ fn flatten(prefix: &str, table: &toml::Table, values: &mut BTreeMap<String, Stri
         match value {
             toml::Value::Table(inner) => flatten(&name, inner, values),
             toml::Value::String(text) => drop(values.insert(name, text.clone())),
+            toml::Value::Array(items) => drop(values.insert(name, listed(items))),
             other => drop(values.insert(name, other.to_string())),
         }
     }
+}
+
+/// A list as it is written in an environment variable.
+fn listed(items: &[toml::Value]) -> String {
+    let text = |item: &toml::Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+    items.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -202,17 +342,51 @@ mod tests {
         Settings::resolve(folder.path(), flags)
     }
 
+    fn origin(settings: &Settings, key: &Key) -> String {
+        let row = settings.rows.iter().find(|row| row[0] == key.name).unwrap();
+        row[2].clone()
+    }
+
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         let file = "[server]\nbind = \"127.0.0.1:1\"\n";
         let typed = SettingFlags { bind: Some("127.0.0.1:2".into()), slots: None };
         let settings = resolve(file, &typed).unwrap();
-        assert_eq!(settings.bind.value.port(), 2);
-        assert_eq!(settings.bind.origin, Origin::Flag("--bind"));
-        assert_eq!(settings.slots.origin, Origin::Default);
+        assert_eq!(settings.bind.port(), 2);
+        assert_eq!(origin(&settings, &BIND), "flag --bind");
+        assert_eq!(origin(&settings, &SLOTS), "default");
         let settings = resolve(file, &SettingFlags::default()).unwrap();
-        assert_eq!(settings.bind.value.port(), 1);
-        assert!(matches!(settings.bind.origin, Origin::File(_)));
+        assert_eq!(settings.bind.port(), 1);
+        assert!(origin(&settings, &BIND).ends_with("ork.toml"));
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_crates() {
+        let settings = resolve("", &SettingFlags::default()).unwrap();
+        assert_eq!(settings.limits, Limits::default());
+        assert_eq!(settings.retention, Retention::default());
+        assert_eq!(settings.output, ork_worker::MAX_OUTPUT);
+        assert_eq!(settings.rows.len(), KEYS.len());
+    }
+
+    #[test]
+    fn values_of_every_kind() {
+        let settings = resolve(
+            "[worker]\npython = \"venv/bin/python\"\npass_env = [\"A\", \"B_C\"]\n\
+             [logs]\nmax_bytes = \"4Gi\"\n[retention]\ndays = 7\nruns = \"none\"\n\
+             [limits]\noutput = \"2Mi\"\nbody = 100_000\n",
+            &SettingFlags::default(),
+        )
+        .unwrap();
+        let python = settings.python.unwrap();
+        assert!(python.is_absolute() && python.ends_with("venv/bin/python"), "{python:?}");
+        assert_eq!(settings.pass_env, ["A", "B_C"]);
+        assert_eq!(settings.log_bytes, 4 << 30);
+        assert_eq!(
+            settings.retention,
+            Retention { days: Some(7), runs: None, ..Retention::default() }
+        );
+        assert_eq!((settings.output, settings.limits.body), (2 << 20, 100_000));
     }
 
     #[test]
@@ -221,6 +395,10 @@ mod tests {
             ("[server]\nbnd = \"x\"", "did you mean `server.bind`?"),
             ("[worker]\nslots = 0", "`0` is not a number from 1 to 10000"),
             ("[server]\nbind = 7070", "`7070` is not an address and port"),
+            ("[logs]\nmax_bytes = \"64m\"", "write `64Mi` or `64M`"),
+            ("[logs]\nmax_bytes = 1", "`1` is not from 4096 to"),
+            ("[retention]\ndays = -1", "`-1` is not a number from 1 to 36500, or `none`"),
+            ("[worker]\npass_env = [\"A=b\"]", "has `A=b`, which is no variable's name"),
             ("[server", "ork.toml"),
         ] {
             let failure = resolve(toml, &SettingFlags::default()).unwrap_err();

@@ -330,6 +330,11 @@ impl Machine {
         }
     }
 
+    /// The epoch under which it leads.
+    pub fn epoch(&self) -> Epoch {
+        self.desk.epoch
+    }
+
     /// Whether the tokens of this epoch are used up. Nothing is dispatched any more; the caller
     /// takes the lead anew.
     pub fn spent(&self) -> bool {

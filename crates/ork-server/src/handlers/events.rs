@@ -80,6 +80,9 @@ pub(crate) async fn stream(
 pub(crate) fn permit(app: &App) -> Result<tokio::sync::OwnedSemaphorePermit> {
     app.streams.clone().try_acquire_owned().map_err(|_| {
         let limit = app.limits.streams;
-        Refused::new(Code::LimitReached, format!("{limit} streams are open already (max_streams)"))
+        Refused::new(
+            Code::LimitReached,
+            format!("{limit} streams are open already (limits.streams)"),
+        )
     })
 }

@@ -245,7 +245,7 @@ async fn drafted(
         return Err(Refused::field("draft.root", "send an absolute path"));
     }
     let compiled =
-        compile(draft.file.clone(), draft.source.clone(), move || Ok(Folder(root))).await?;
+        compile(&app, draft.file.clone(), draft.source.clone(), move || Ok(Folder(root))).await?;
     let (digest, plan) = narrowed(compiled.digest, checked(compiled)?.0, draft)?;
     let name = plan.name.clone();
     let code = CodeRef::InPlace { root: draft.root.clone() };

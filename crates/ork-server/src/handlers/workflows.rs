@@ -176,18 +176,20 @@ async fn compile_bundle(
             })?
         }
     };
-    compile(file.to_owned(), source.to_owned(), move || Bundle::open(content)).await
+    compile(app, file.to_owned(), source.to_owned(), move || Bundle::open(content)).await
 }
 
 /// Compiles off the threads that answer requests.
 pub(crate) async fn compile<S: Sources + 'static>(
+    app: &App,
     file: String,
     source: String,
     sources: impl FnOnce() -> std::result::Result<S, String> + Send + 'static,
 ) -> Result<Compiled> {
+    let limits = lang::Limits { bytes: app.limits.file, ..lang::Limits::default() };
     let compiling = tokio::task::spawn_blocking(move || {
         let sources = sources()?;
-        Ok(lang::compile(&file, source.as_bytes(), &sources))
+        Ok(lang::compile_within(&file, source.as_bytes(), &sources, &limits))
     });
     let compiled: std::result::Result<Compiled, String> =
         compiling.await.map_err(Refused::internal)?;

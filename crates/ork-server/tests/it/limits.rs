@@ -34,7 +34,7 @@ async fn a_large_body_is_413() {
     ] {
         let answer = raw(&ork.address(), request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-        assert!(answer.contains("max_body"), "{answer}");
+        assert!(answer.contains("limits.body"), "{answer}");
     }
 }
 
@@ -78,7 +78,7 @@ async fn too_many_connections_are_turned_away() {
     let mut answer = String::new();
     third.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(answer.contains("max_connections"), "{answer}");
+    assert!(answer.contains("limits.connections"), "{answer}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod limits;
 mod logs;
 mod openapi;
 mod problems;
+mod retention;
 mod runs;
 mod start;
 mod stream;

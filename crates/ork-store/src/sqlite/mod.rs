@@ -294,8 +294,7 @@ impl Store for Sqlite {
     async fn prune(&self, epoch: Epoch, retention: &Retention) -> Result<Vec<(ProjectId, RunId)>> {
         let asked = *retention;
         let runs = self.read(move |db| read::surplus(db, &asked)).await?;
-        let chosen = runs.clone();
-        self.writer.write(move |db| write::remove(db, epoch, &chosen)).await?;
+        let runs = self.writer.write(move |db| write::remove(db, epoch, &runs)).await?;
         while self.writer.write(move |db| write::sweep(db, epoch, asked.now)).await? {}
         Ok(runs)
     }

@@ -277,8 +277,13 @@ fn blobs(
     done.map(drop).map_err(failed("store a blob's reference"))
 }
 
-/// Removes the rows of runs; what else belongs to them is left to [`sweep`].
-pub(super) fn remove(db: &Connection, ours: Epoch, runs: &[(ProjectId, RunId)]) -> Result<()> {
+/// Removes the rows of runs and returns those runs; what else belongs to them is left to [`sweep`].
+/// One that was opened again since it was chosen stays.
+pub(super) fn remove(
+    db: &Connection,
+    ours: Epoch,
+    runs: &[(ProjectId, RunId)],
+) -> Result<Vec<(ProjectId, RunId)>> {
     let steps = [
         "INSERT INTO removed (project, run) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
         "DELETE FROM run_labels WHERE (project, key, value, created_at, run) IN (
@@ -288,12 +293,24 @@ pub(super) fn remove(db: &Connection, ours: Epoch, runs: &[(ProjectId, RunId)]) 
     ];
     transaction(db, || {
         leads(db, ours)?;
+        let mut removed = Vec::new();
         for (project, run) in runs {
+            let over = "SELECT 1 FROM runs WHERE project = ?1 AND id = ?2
+                        AND finished_at IS NOT NULL";
+            let over = db
+                .prepare_cached(over)
+                .map_err(failed("prune"))?
+                .exists(params![project.0, run.0.as_bytes()])
+                .map_err(failed("prune"))?;
+            if !over {
+                continue;
+            }
             for step in steps {
                 execute(db, step, &[&project.0, run.0.as_bytes()]).map_err(failed("prune"))?;
             }
+            removed.push((*project, *run));
         }
-        Ok(())
+        Ok(removed)
     })
 }
 

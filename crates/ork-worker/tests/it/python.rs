@@ -163,7 +163,7 @@ async fn whatever_goes_wrong_is_told_with_its_place() {
         ("nan", OutputInvalid, "NaN is not JSON"),
         ("surrogate", OutputInvalid, "a lone surrogate) after"),
         ("nul", OutputInvalid, "a text holds NUL, at line 1 column 3"),
-        ("huge", OutputInvalid, "the limit (max_output) is 1048576"),
+        ("huge", OutputInvalid, "the limit (limits.output) is 1048576"),
         ("nested", OutputInvalid, "nested"),
         ("circular", OutputInvalid, "Circular reference"),
         ("keys", OutputInvalid, "the key `1` comes twice"),

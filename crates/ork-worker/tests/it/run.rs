@@ -62,7 +62,7 @@ async fn outputs_that_are_no_clean_json_are_refused_with_the_place() {
         ("printf 'hello' > $ORK_OUTPUT", "expected value at line 1 column 1"),
         (": > $ORK_OUTPUT", "EOF while parsing"),
         (deep, "nested more than 100 deep, at line 1 column 101"),
-        ("head -c 10000000 /dev/zero > $ORK_OUTPUT", "over 1048576 bytes (max_output)"),
+        ("head -c 10000000 /dev/zero > $ORK_OUTPUT", "over 1048576 bytes (limits.output)"),
         ("mkdir $ORK_OUTPUT", "it is not a file"),
     ];
     for (lines, expected) in cases {

@@ -59,7 +59,7 @@ async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let recruit = host::recruit();
-    let mut host = Host::open(state, settings.bind.value).await?;
+    let mut host = Host::open(state, settings.bind, settings).await?;
     host.employ(state, settings, recruit).await?;
     say(format_args!("local ({})", shown(state)));
     say(format_args!("listening on {}, token in {}", host.url(), shown(&state.join("token"))));

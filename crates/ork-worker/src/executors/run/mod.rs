@@ -72,7 +72,7 @@ fn given(spec: &RunSpec, attempt: &Attempt, output: Output) -> Result<Option<Giv
     let limit = attempt.inner.config.max_output;
     let checked = |capture: Capture, place| {
         if capture.overflow {
-            let message = format!("the output in {place} is over {limit} bytes (max_output)");
+            let message = format!("the output in {place} is over {limit} bytes (limits.output)");
             return Err(End::failed(FailureKind::OutputInvalid, message));
         }
         Ok(Some(Given { json: capture.bytes, place }))
