@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ignore::WalkBuilder;
@@ -22,7 +23,8 @@ struct Entry {
 }
 
 /// Packs what is under `root`: everything, or what matches `include` and the files in `always`.
-/// `.gitignore` and `.orkignore` are honoured; `.git` and `.ork` stay outside.
+/// `.gitignore` and `.orkignore` are honoured; `.git`, `.ork` and what this process writes its
+/// output to stay outside.
 ///
 /// # Errors
 /// When a file cannot be read, is a link that leads out of the root, or all together are larger
@@ -56,15 +58,26 @@ fn entries(root: &Path, include: &[String]) -> Result<Vec<Entry>> {
         .overrides(patterns)
         .filter_entry(|entry| entry.file_name() != ".git" && entry.file_name() != ".ork")
         .build();
+    let own = own_output();
     let mut entries = Vec::new();
     for found in walk {
         let found = found.map_err(|error| Failure::failed(error.to_string()))?;
         let is_folder = found.file_type().is_some_and(|kind| kind.is_dir());
-        if let (false, Ok(path)) = (is_folder, found.path().strip_prefix(root)) {
+        let is_own = || found.metadata().is_ok_and(|data| own.contains(&(data.dev(), data.ino())));
+        if let (false, Ok(path)) = (is_folder, found.path().strip_prefix(root))
+            && !is_own()
+        {
             entries.push(entry(root, path)?);
         }
     }
     Ok(entries)
+}
+
+/// The files that this process writes its own words to: were they code, each word that a version
+/// is made would make another.
+fn own_output() -> Vec<(u64, u64)> {
+    let stats = [rustix::fs::fstat(io::stdout()), rustix::fs::fstat(io::stderr())];
+    stats.into_iter().flatten().map(|stat| (stat.st_dev, stat.st_ino)).collect()
 }
 
 fn entry(root: &Path, path: &Path) -> Result<Entry> {

@@ -234,6 +234,18 @@ fn up_deploys_watches_and_serves() {
 }
 
 #[test]
+fn what_a_command_writes_into_the_folder_is_no_code() {
+    let place = place();
+    assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
+    for expected in ["hello: deployed, version 1\n", "hello: unchanged, version 1\n"] {
+        let log = std::fs::File::options().append(true).create(true).open(place.path("deploy.txt"));
+        let said = place.command(&["deploy", "hello.yaml"]).stderr(log.unwrap()).output().unwrap();
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), expected);
+    }
+    assert!(place.read("deploy.txt").contains("deployed"));
+}
+
+#[test]
 fn deploy_says_what_changed() {
     let place = place();
     assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
