@@ -61,7 +61,10 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)?;
+        match &*self.errors {
+            [only] if self.detail.ends_with(&only.message) => return f.write_str(&self.detail),
+            _ => f.write_str(self.detail.trim_end_matches("; see `errors`"))?,
+        }
         self.errors.iter().try_for_each(|error| write!(f, "\n  {}: {}", error.field, error.message))
     }
 }

@@ -7,6 +7,7 @@ mod context;
 mod exit;
 mod files;
 mod host;
+mod lines;
 mod output;
 mod params;
 mod runs;

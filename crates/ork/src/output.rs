@@ -159,13 +159,15 @@ fn width(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(plain.as_str())
 }
 
-/// A length of time as people say it: `1.2s`, `3m 05s`, `2h 10m`.
+/// A length of time as people say it: `12ms`, `1.3s`, `2m 5s`, `2h 10m`.
 pub(crate) fn duration(micros: i64) -> String {
-    let seconds = micros.max(0) / 1_000_000;
+    let millis = micros.max(0) / 1_000;
+    let seconds = millis / 1_000;
     match seconds {
-        0..60 => format!("{}.{}s", seconds, micros.max(0) / 100_000 % 10),
-        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h {:02}m", seconds / 3_600, seconds / 60 % 60),
+        0 => format!("{millis}ms"),
+        1..60 => format!("{seconds}.{}s", millis / 100 % 10),
+        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {}m", seconds / 3_600, seconds / 60 % 60),
     }
 }
 
@@ -176,10 +178,12 @@ mod tests {
     #[test]
     fn durations() {
         for (micros, text) in [
-            (-5, "0.0s"),
+            (-5, "0ms"),
+            (12_900, "12ms"),
+            (999_999, "999ms"),
             (1_260_000, "1.2s"),
             (59_999_999, "59.9s"),
-            (185_000_000, "3m 05s"),
+            (185_000_000, "3m 5s"),
             (7_800_000_000, "2h 10m"),
         ] {
             assert_eq!(duration(micros), text);

@@ -126,7 +126,7 @@ impl Settings {
         let slots = from.typed(&SLOTS, ("--slots", flags.slots.as_deref()), slots)?;
         let python = from.path(&PYTHON)?;
         let pass_env = from.value(&PASS_ENV, names)?;
-        let log_bytes = from.value(&LOG_BYTES, |text| bytes(text, 4 << 10, 1 << 40))?;
+        let log_bytes = from.value(&LOG_BYTES, |text| bytes(text, 1 << 20, 1 << 40))?;
         let retention = Retention {
             days: from.value(&DAYS, |text| count_or_none(text, 36_500))?,
             runs: from.value(&RUNS, |text| count_or_none(text, 1_000_000_000))?,
@@ -396,7 +396,7 @@ mod tests {
             ("[worker]\nslots = 0", "`0` is not a number from 1 to 10000"),
             ("[server]\nbind = 7070", "`7070` is not an address and port"),
             ("[logs]\nmax_bytes = \"64m\"", "write `64Mi` or `64M`"),
-            ("[logs]\nmax_bytes = 1", "`1` is not from 4096 to"),
+            ("[logs]\nmax_bytes = 1", "`1` is not from 1048576 to"),
             ("[retention]\ndays = -1", "`-1` is not a number from 1 to 36500, or `none`"),
             ("[worker]\npass_env = [\"A=b\"]", "has `A=b`, which is no variable's name"),
             ("[server", "ork.toml"),

@@ -204,7 +204,7 @@ async fn result(session: &Session, run: &Run, format: Format) -> Result<()> {
         return output::one(format, run, &run.id.to_string(), |_| String::new());
     }
     if run.state != RunState::Success {
-        say(format_args!("  ork explain {0}    ork logs {0}", run.id));
+        say(format_args!("more: ork explain {}", run.id));
     }
     match &run.output {
         Some(payload) => output::write(&text(&value(session, payload).await?)),

@@ -298,7 +298,7 @@ async fn show(client: &Client, run: &str, format: Format) -> Result {
     Ok(Exit::Ok)
 }
 
-async fn tasks(client: &Client, run: &Run, query: &TaskQuery) -> Result<Vec<Task>> {
+pub(crate) async fn tasks(client: &Client, run: &Run, query: &TaskQuery) -> Result<Vec<Task>> {
     let mut query = TaskQuery { limit: Some(500), ..query.clone() };
     let mut items = Vec::new();
     loop {
@@ -452,10 +452,7 @@ pub(crate) fn shown(line: &LogLine, named: Option<&str>, path: &str, format: For
         let line = LogLine { path: Some(path.into()), ..line.clone() };
         return serde_json::to_string(&line).unwrap_or_default() + "\n";
     }
-    match named {
-        Some(path) => format!("{path} | {}\n", line.text),
-        None => format!("{}\n", line.text),
-    }
+    crate::lines::shown(line, named) + "\n"
 }
 
 /// Which lines are shown while a run's log is followed.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 use super::deploy::Known;
 use super::{Global, block_on};
@@ -11,14 +12,15 @@ use crate::context::{FOLDER, nearest, shown};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::absolute;
 use crate::host::{self, Host};
-use crate::output::say;
+use crate::output::{is_live, say};
 use crate::settings::{SettingFlags, Settings};
 
 /// A server and worker here, which deploys and watches every workflow file under a folder
 #[derive(clap::Args)]
 #[command(after_help = "\
 State is kept in the nearest .ork folder, or in a new one. Ctrl-C stops it; what is under way then is
-done again at the next start.
+done again at the next start. The server's own warnings go to standard error; ORK_LOG (error, warn,
+info, debug, or targets as in ork_server=debug) says which.
 
 Examples:
   ork up
@@ -48,8 +50,19 @@ pub(crate) fn run(global: &Global, args: &UpArgs) -> Result {
     let root = absolute(&args.folder)?;
     let flags = SettingFlags { bind: args.bind.clone(), slots: args.slots.clone() };
     let settings = Settings::resolve(&root, &flags)?;
+    speak()?;
     let state = nearest(&root).unwrap_or_else(|| root.join(FOLDER));
     block_on(serve(&args.folder, &state, &settings))
+}
+
+/// Lets the server and the worker say on standard error what is amiss with themselves.
+fn speak() -> Result<()> {
+    let words = std::env::var("ORK_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let filter = EnvFilter::try_new(&words)
+        .map_err(|error| Failure::usage(format!("ORK_LOG: `{words}`: {error}")))?;
+    let colours = is_live() && std::env::var_os("NO_COLOR").is_none();
+    let said = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    said.with_writer(std::io::stderr).try_init().map_err(|error| Failure::failed(error.to_string()))
 }
 
 async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {

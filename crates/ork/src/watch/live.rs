@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use ork_core::ids::InstancePath;
+use anstream::ColorChoice;
+use ork_core::ids::{InstancePath, RunId};
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
 use owo_colors::OwoColorize as _;
@@ -13,6 +14,12 @@ use super::progress::{Progress, TaskLine};
 use super::{style, task_word};
 use crate::output::duration;
 
+/// Which run it is.
+pub(super) struct Title {
+    pub(super) workflow: String,
+    pub(super) id: RunId,
+}
+
 /// The block, and how many lines of it stand on the terminal.
 #[derive(Default)]
 pub(super) struct Block {
@@ -21,31 +28,42 @@ pub(super) struct Block {
 
 impl Block {
     /// Draws the run as it stands.
-    pub(super) fn draw(&mut self, progress: &Progress, title: &str, now: Wall) {
+    pub(super) fn draw(&mut self, progress: &Progress, run: &Title, now: Wall) {
         let (width, height) = size();
-        let lines = lines(progress, title, now, height.saturating_sub(2).max(4));
+        let lines = lines(progress, run, now, height.saturating_sub(2).max(4));
         let mut text = self.home();
+        let plain = anstream::AutoStream::choice(&std::io::stderr()) == ColorChoice::Never;
         for line in &lines {
-            text.push_str(&fit(line, width));
+            let line = fit(line, width);
+            match plain {
+                true => text.extend(anstream::adapter::strip_str(&line)),
+                false => text.push_str(&line),
+            }
             text.push('\n');
         }
         self.drawn = lines.len();
-        let _ = anstream::stderr().lock().write_all(text.as_bytes());
+        write(&text);
     }
 
     /// Takes the block away, so that other lines can be written.
     pub(super) fn clear(&mut self) {
         let text = self.home();
         self.drawn = 0;
-        let _ = anstream::stderr().lock().write_all(text.as_bytes());
+        write(&text);
     }
 
+    /// To the block's first line, and all below it away: also the `^C` that a terminal echoes.
     fn home(&self) -> String {
         match self.drawn {
-            0 => String::new(),
-            lines => format!("\x1b[{lines}A\x1b[J"),
+            0 => "\r\x1b[J".to_owned(),
+            lines => format!("\r\x1b[{lines}A\x1b[J"),
         }
     }
+}
+
+/// Writes to the terminal as it is: where no colours are wanted, the cursor moves all the same.
+fn write(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// The terminal's columns and rows.
@@ -57,8 +75,8 @@ fn size() -> (usize, usize) {
 }
 
 /// The block's lines: a head, then what matters most if not all instances fit.
-fn lines(progress: &Progress, title: &str, now: Wall, most: usize) -> Vec<String> {
-    let mut lines = vec![head(progress, title, now)];
+fn lines(progress: &Progress, run: &Title, now: Wall, most: usize) -> Vec<String> {
+    let mut lines = vec![head(progress, run, now)];
     let mut tasks: Vec<_> = progress.tasks.iter().collect();
     let hidden = tasks.len().saturating_sub(most - 2);
     if hidden > 0 {
@@ -76,10 +94,14 @@ fn lines(progress: &Progress, title: &str, now: Wall, most: usize) -> Vec<String
     lines
 }
 
-fn head(progress: &Progress, title: &str, now: Wall) -> String {
+fn head(progress: &Progress, run: &Title, now: Wall) -> String {
     let took = progress.started.map(|at| duration((progress.finished.unwrap_or(now) - at).0));
     let state = super::run_word(progress.state);
-    format!("{} {state} {}", title.bold(), took.unwrap_or_default().dimmed())
+    let mut line = format!("{} {state}", run.workflow.bold());
+    for word in took.into_iter().chain([run.id.to_string()]) {
+        let _ = write!(line, " {}", word.dimmed());
+    }
+    line
 }
 
 /// Which instances are shown first.
@@ -105,7 +127,9 @@ fn row(path: &InstancePath, task: &TaskLine, now: Wall, widest: usize) -> String
         let _ = write!(line, " (attempt {})", task.attempt);
     }
     let failure = task.failure.as_ref().map(|failure| failure.message.as_str());
-    if let Some(text) = failure.or(task.last.as_deref()) {
+    if let Some(cause) = &task.cause {
+        let _ = write!(line, "  {}", format!("because of {cause}").dimmed());
+    } else if let Some(text) = failure.or(task.recent.last().map(String::as_str)) {
         let _ = write!(line, "  {}", text.lines().next().unwrap_or_default().dimmed());
     }
     line

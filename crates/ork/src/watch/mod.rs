@@ -7,7 +7,7 @@ mod progress;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ork_api::client::{Client, ClientError, EventStream, Streamed, StreamedItem};
-use ork_api::types::{Cancel, LogChunk, Run, RunQuery};
+use ork_api::types::{Cancel, LogChunk, Run, RunQuery, TaskQuery};
 use ork_core::ids::RunId;
 use ork_core::run::{RunState, TaskState};
 use ork_core::time::Wall;
@@ -15,14 +15,18 @@ use owo_colors::OwoColorize as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use self::progress::Progress;
-use crate::cli::runs::{LogFilter, shown};
+use self::progress::{Progress, TaskLine};
+use crate::cli::runs::{LogFilter, shown, tasks};
 use crate::context::Session;
 use crate::exit::{Exit, Failure, Result};
 use crate::output::{self, Format, duration, is_live, say};
 
 /// How often durations on a terminal are drawn anew.
 const FRAME: Duration = Duration::from_millis(100);
+
+/// How many tasks that failed are shown at the end, and how many lines of each.
+const FAILURES: usize = 5;
+const LAST_WORDS: usize = 20;
 
 /// The word for a run's state.
 pub(crate) fn run_word(state: RunState) -> String {
@@ -209,7 +213,7 @@ enum Asked {
 
 struct Watch {
     run: RunId,
-    title: String,
+    title: live::Title,
     progress: Progress,
     block: Option<live::Block>,
     interrupts: Interrupts,
@@ -219,7 +223,7 @@ struct Watch {
 
 impl Watch {
     fn new(run: &Run) -> Result<Self> {
-        let title = format!("{} {}", run.workflow, run.id);
+        let title = live::Title { workflow: run.workflow.clone(), id: run.id };
         let block = is_live().then(live::Block::default);
         if block.is_none() {
             say(format_args!("run {} of {}", run.id, run.workflow));
@@ -237,7 +241,7 @@ impl Watch {
 
     async fn step(&mut self, session: &Session, step: Step) -> Result<Go> {
         match step {
-            Step::Streamed(streamed) => self.streamed(streamed.item),
+            Step::Streamed(streamed) => self.streamed(session, streamed.item).await?,
             Step::Interrupted => return self.interrupted(session).await,
             Step::Answered(answer) => return self.answered(session, &answer).await,
             Step::Frame => self.draw(),
@@ -245,7 +249,7 @@ impl Watch {
         Ok(Go::On)
     }
 
-    fn streamed(&mut self, item: StreamedItem) {
+    async fn streamed(&mut self, session: &Session, item: StreamedItem) -> Result<()> {
         match item {
             StreamedItem::Event(event) => {
                 self.progress.apply(&event);
@@ -258,8 +262,9 @@ impl Watch {
                     plain::log(&chunk);
                 }
             }
-            StreamedItem::Reset(_) => {}
+            StreamedItem::Reset(_) => reread(&mut self.progress, &session.client, self.run).await?,
         }
+        Ok(())
     }
 
     fn draw(&mut self) {
@@ -312,6 +317,9 @@ impl Watch {
     async fn cancel(&mut self, session: &Session, force: bool) -> Result<Go> {
         self.asked = if force { Asked::Force } else { Asked::Cancel };
         let next = if force { "leave it" } else { "end `finally` too" };
+        if let Some(block) = &mut self.block {
+            block.clear();
+        }
         say(format_args!("cancelling; once more to {next}"));
         session.client.cancel(self.run, &Cancel { force, ..Cancel::default() }).await?;
         Ok(Go::On)
@@ -322,24 +330,57 @@ impl Watch {
         if let Some(block) = &mut self.block {
             block.draw(&self.progress, &self.title, now());
         }
-        for (path, task) in &self.progress.tasks {
-            let details = task.failure.as_ref().and_then(|failure| failure.details.as_ref());
-            if let Some(details) = details.filter(|_| task.state == TaskState::Failed) {
-                say(format_args!("\n{}\n{}", path.bold(), details.trim_end()));
-            }
-        }
+        self.failures();
         let took = run.started_at.zip(run.finished_at).map(|(from, to)| (to.0 - from.0).0);
         let took = took.map(|took| format!(" in {}", duration(took))).unwrap_or_default();
         let why = run.failure.as_ref().map(|failure| format!(": {}", failure.message));
         if self.block.is_none() || why.is_some() {
-            say(format_args!(
-                "{} {}{took}{}",
-                run.workflow,
-                run_word(run.state),
-                why.unwrap_or_default()
-            ));
+            let why = why.unwrap_or_default();
+            say(format_args!("{} {}{why}", run.workflow, run_word(run.state)));
+        }
+        say(format_args!("{}{took}", self.progress.summary()));
+    }
+
+    /// What is known of each task that failed, and how to see more of it.
+    fn failures(&self) {
+        let failed = self.progress.tasks.iter().filter(|(_, task)| task.state == TaskState::Failed);
+        for (path, task) in failed.clone().take(FAILURES) {
+            let message = task.failure.as_ref().map(|failure| failure.message.as_str());
+            say(format_args!("\n{} {}", path.bold(), message.unwrap_or("failed").red()));
+            for line in self.last_words(task) {
+                say(format_args!("  {line}"));
+            }
+            say(format_args!("  {}", format!("more: ork logs {} {path}", self.run).dimmed()));
+        }
+        match failed.count() {
+            0 => {}
+            n if n > FAILURES => say(format_args!("\n… and {} more that failed\n", n - FAILURES)),
+            _ => say(""),
         }
     }
+
+    /// The traceback of a task that failed, else what it wrote last. Where its lines stand above,
+    /// they are not repeated.
+    fn last_words<'t>(&self, task: &'t TaskLine) -> Vec<&'t str> {
+        let details = task.failure.as_ref().and_then(|failure| failure.details.as_deref());
+        let details: Vec<_> = details.unwrap_or_default().trim_end().lines().collect();
+        let recent = task.recent.iter().map(String::as_str);
+        let is_above = self.block.is_none()
+            && details.last().is_none_or(|last| recent.clone().any(|line| line == *last));
+        if is_above {
+            return Vec::new();
+        }
+        let lines = if details.is_empty() { recent.collect() } else { details };
+        lines[lines.len().saturating_sub(LAST_WORDS)..].to_vec()
+    }
+}
+
+/// Reads the run and its tasks, after events were missed.
+async fn reread(progress: &mut Progress, client: &Client, run: RunId) -> Result<()> {
+    let found = client.run(run).await?;
+    let tasks = tasks(client, &found, &TaskQuery::default()).await?;
+    progress.reread(&found, tasks);
+    Ok(())
 }
 
 /// Stays until no run is under way, for a process that is the server of others too.
@@ -367,8 +408,10 @@ async fn until_over(client: &Client, run: &Run) -> Result<()> {
     let mut progress = Progress::new(run);
     let mut stream = client.events(&[format!("run:{}", run.id)], None).await?;
     while !progress.is_over() {
-        if let StreamedItem::Event(event) = stream.next().await?.item {
-            progress.apply(&event);
+        match stream.next().await?.item {
+            StreamedItem::Event(event) => progress.apply(&event),
+            StreamedItem::Reset(_) => reread(&mut progress, client, run.id).await?,
+            StreamedItem::Log(_) => {}
         }
     }
     Ok(())
@@ -395,7 +438,7 @@ pub(crate) async fn logs(
         match streamed.item {
             StreamedItem::Event(event) => progress.apply(&event),
             StreamedItem::Log(chunk) => print(&chunk, filter, format)?,
-            StreamedItem::Reset(_) => {}
+            StreamedItem::Reset(_) => reread(&mut progress, &session.client, run.id).await?,
         }
     }
     Ok(Exit::Ok)

@@ -5,6 +5,7 @@ use ork_core::run::{EventKind, TaskState};
 
 use super::progress::Progress;
 use super::{style, task_word};
+use crate::lines;
 use crate::output::{duration, say};
 
 /// Says what an event changed, once `progress` has taken it in.
@@ -44,6 +45,6 @@ fn line(progress: &Progress, event: &Event) -> Option<String> {
 /// Says lines that a task wrote.
 pub(super) fn log(chunk: &LogChunk) {
     for line in &chunk.lines {
-        say(format_args!("{} | {}", chunk.path, line.text));
+        say(lines::shown(line, Some(chunk.path.as_str())));
     }
 }

@@ -1,10 +1,15 @@
 //! What is known of a run from its events. Pure: it reads no clock and draws nothing.
 
 use indexmap::IndexMap;
-use ork_api::types::{Event, LogChunk, Run};
+use ork_api::types::{Event, LogChunk, Run, Task};
 use ork_core::ids::InstancePath;
 use ork_core::run::{EventKind, Failure, RunState, TaskState};
 use ork_core::time::Wall;
+
+use crate::lines;
+
+/// How many of a task's newest lines are held.
+const RECENT: usize = 10;
 
 /// A run as far as its events tell.
 pub(crate) struct Progress {
@@ -28,7 +33,8 @@ pub(crate) struct TaskLine {
     pub(crate) finished: Option<Wall>,
     pub(crate) failure: Option<Failure>,
     pub(crate) cause: Option<InstancePath>,
-    pub(crate) last: Option<String>,
+    /// Its newest lines.
+    pub(crate) recent: Vec<String>,
 }
 
 impl Default for TaskLine {
@@ -41,7 +47,7 @@ impl Default for TaskLine {
             finished: None,
             failure: None,
             cause: None,
-            last: None,
+            recent: Vec::new(),
         }
     }
 }
@@ -134,10 +140,39 @@ impl Progress {
         if chunk.generation < task.generation {
             return false;
         }
-        if let Some(line) = chunk.lines.iter().rev().find(|line| !line.text.trim().is_empty()) {
-            task.last = Some(line.text.clone());
-        }
+        let written = chunk.lines.iter().filter(|line| !line.text.trim().is_empty());
+        let newest = written.rev().take(RECENT).map(lines::text).collect::<Vec<_>>();
+        task.recent.extend(newest.into_iter().rev());
+        let surplus = task.recent.len().saturating_sub(RECENT);
+        task.recent.drain(..surplus);
         true
+    }
+
+    /// Takes the run as its resources show it, after events were missed.
+    pub(crate) fn reread(&mut self, run: &Run, tasks: Vec<Task>) {
+        self.seen = run.run_attempt;
+        self.state = run.state;
+        self.failure.clone_from(&run.failure);
+        self.started = run.started_at.map(|at| at.0);
+        self.finished = run.finished_at.map(|at| at.0);
+        for task in tasks {
+            let line = self.tasks.entry(task.path).or_default();
+            line.state = task.state;
+            line.generation = task.generation;
+            line.attempt = task.attempt.max(1);
+            line.started = task.started_at.map(|at| at.0);
+            line.finished = task.finished_at.map(|at| at.0);
+            line.failure = task.failure;
+            line.cause = task.cause;
+        }
+    }
+
+    /// How many instances there are, and how many in each state.
+    pub(crate) fn summary(&self) -> String {
+        let counts = self.counts();
+        let counts: Vec<_> = counts.iter().map(|(state, n)| format!("{n} {state}")).collect();
+        let tasks = if self.tasks.len() == 1 { "task" } else { "tasks" };
+        format!("{} {tasks}: {}", self.tasks.len(), counts.join(", "))
     }
 
     /// How many instances are in each state, in the order of the states' first instances.

@@ -4,6 +4,8 @@
 
 mod offline;
 mod online;
+mod settings;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -53,13 +55,20 @@ impl Place {
 
     /// The command with these words, not started yet.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ork"));
+        let mut command = self.program(env!("CARGO_BIN_EXE_ork"));
+        command.args(words);
+        command
+    }
+
+    /// Any program in the folder.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ORK_") {
                 command.env_remove(name);
             }
         }
-        command.args(words).current_dir(self.folder.path()).env("NO_COLOR", "1");
+        command.current_dir(self.folder.path()).env("NO_COLOR", "1");
         command.env("XDG_CACHE_HOME", self.path(".cache"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

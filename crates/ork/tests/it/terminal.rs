@@ -1,0 +1,164 @@
+//! `ork run` on a real terminal.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Stdio};
+
+use crate::Place;
+
+const SLOW: &str = "name: slow\ntasks:\n  wait: {run: {shell: \"echo waiting for what never comes, in a line that is far longer than the terminal is wide; exec sleep 60\"}}\n  \
+    next: {depends_on: wait, run: [echo, never]}\n\
+    finally:\n  clean: {run: [echo, cleaned]}\n";
+
+/// The columns of the terminal.
+const WIDTH: usize = 80;
+
+/// A command on a pseudo-terminal, and the picture that it has drawn.
+struct Terminal {
+    child: Child,
+    written: Vec<u8>,
+}
+
+impl Terminal {
+    fn start(place: &Place, words: &str, colours: bool) -> Self {
+        let ork = env!("CARGO_BIN_EXE_ork");
+        let line = format!("stty cols 80 rows 12; exec {ork} {words}");
+        let mut command = place.program("script");
+        command.args(["-qefc", &line, "/dev/null"]).env("TERM", "xterm").env("SHELL", "/bin/sh");
+        if colours {
+            command.env_remove("NO_COLOR");
+        }
+        let child = command.stdin(Stdio::piped()).spawn().unwrap();
+        Self { child, written: Vec::new() }
+    }
+
+    fn press(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// Reads until the picture has this in it.
+    fn until(&mut self, part: &str) {
+        while !self.picture().join("\n").contains(part) {
+            let mut bytes = [0; 4096];
+            let count = self.child.stdout.as_mut().unwrap().read(&mut bytes).unwrap();
+            assert!(count > 0, "it ended before `{part}`:\n{}", self.picture().join("\n"));
+            self.written.extend_from_slice(&bytes[..count]);
+        }
+    }
+
+    fn end(&mut self) -> i32 {
+        self.child.stdout.as_mut().unwrap().read_to_end(&mut self.written).unwrap();
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// The lines as a person sees them.
+    fn picture(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.written);
+        let (mut lines, mut at, mut column) = (vec![Vec::new()], 0, 0);
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '\r' => column = 0,
+                '\n' => at += 1,
+                '\x1b' => match code(&mut chars) {
+                    (n, 'A') => at -= n,
+                    (_, 'J') => {
+                        lines.truncate(at + 1);
+                        lines[at].truncate(column);
+                    }
+                    (_, 'm') => {}
+                    other => panic!("{other:?} in {text:?}"),
+                },
+                c => {
+                    if column == WIDTH {
+                        (at, column) = (at + 1, 0);
+                        lines.resize(lines.len().max(at + 1), Vec::new());
+                    }
+                    let line = &mut lines[at];
+                    line.resize(line.len().max(column + 1), ' ');
+                    line[column] = c;
+                    column += 1;
+                }
+            }
+            lines.resize(lines.len().max(at + 1), Vec::new());
+        }
+        lines.into_iter().map(|line| line.into_iter().collect()).collect()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The number and the letter of a control sequence.
+fn code(chars: &mut std::str::Chars<'_>) -> (usize, char) {
+    assert_eq!(chars.next(), Some('['));
+    let mut number = String::new();
+    loop {
+        match chars.next() {
+            Some(c) if c.is_ascii_digit() || c == ';' => number.push(c),
+            Some(c) => return (number.parse().unwrap_or(0), c),
+            None => return (0, 'm'),
+        }
+    }
+}
+
+/// A line without what differs from run to run.
+fn steady(line: &str) -> String {
+    let word = |word: &str| {
+        let is_time = word.starts_with(|c: char| c.is_ascii_digit()) && word.ends_with('s');
+        let is_id = word.len() > 30 || word.starts_with("01");
+        if is_time {
+            "TIME"
+        } else if is_id {
+            "RUN"
+        } else {
+            word
+        }
+        .to_owned()
+    };
+    line.trim_end().split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn an_interrupt_asks_and_the_next_one_cancels_and_no_line_is_garbled() {
+    for colours in [true, false] {
+        let place = Place::with(&[("slow.yaml", SLOW)]);
+        let mut terminal = Terminal::start(&place, "run slow.yaml", colours);
+        terminal.until("  waiting");
+        terminal.press("\x03");
+        terminal.until("cancel the run (c)");
+        terminal.press("\x03");
+        terminal.until("cancelling");
+        assert_eq!(terminal.end(), 5);
+        let picture: Vec<_> = terminal.picture().iter().map(|line| steady(line)).collect();
+        insta::allow_duplicates!(insta::assert_snapshot!(picture.join("\n"), @r"
+        local (./.ork)
+        cancel the run (c), leave it (l), or go on watching (Enter)? Ctrl-C cancels
+        cancelling; once more to end `finally` too
+        slow cancelled TIME RUN
+          – wait           cancelled TIME  the run was cancelled
+          – next           cancelled  the run was cancelled
+          ✓ finally/clean  success TIME  cleaned
+        slow cancelled: the run was cancelled
+        3 tasks: 2 cancelled, 1 success in TIME
+        more: ork explain RUN
+        "));
+    }
+}
+
+#[test]
+fn whoever_leaves_is_told_that_the_run_goes_on() {
+    let place = Place::with(&[("slow.yaml", SLOW)]);
+    let mut terminal = Terminal::start(&place, "run slow.yaml", true);
+    terminal.until("  waiting");
+    terminal.press("\x03");
+    terminal.until("leave it (l)");
+    terminal.press("l\n");
+    assert_eq!(terminal.end(), 130);
+    assert!(terminal.picture().join("\n").contains("it goes on when `ork up`"));
+}
