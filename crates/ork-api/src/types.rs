@@ -518,6 +518,16 @@ pub struct Attempt {
     pub logs: LogSummary,
 }
 
+/// Which attempt of an instance is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AttemptQuery {
+    /// The generation (the newest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
+}
+
 /// A line of an attempt's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
@@ -594,6 +604,30 @@ pub struct LogQuery {
     /// Go on with new lines until the attempt has ended (false).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub follow: bool,
+    /// `ndjson` (one [`LogLine`] a line) or `text` (`ndjson`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<LogFormat>,
+}
+
+/// The most lines that are answered for a whole run; those of one with more are read task by task.
+pub const MAX_RUN_LINES: usize = 10_000;
+
+/// Which lines of a run are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RunLogQuery {
+    /// Only lines that matter at least so much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(schema_with = schema::level)]
+    pub level: Option<Level>,
+    /// Only lines with this text in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+    /// Only lines of this stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(schema_with = schema::stream)]
+    pub stream: Option<Stream>,
     /// `ndjson` (one [`LogLine`] a line) or `text` (`ndjson`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<LogFormat>,

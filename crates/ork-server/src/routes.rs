@@ -82,7 +82,9 @@ routes! {
     get "/api/v1/projects/{project}/runs/{id}/tasks" Token tasks::list;
     get "/api/v1/projects/{project}/runs/{id}/tasks/{path}" Token tasks::show;
     get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/attempts" Token tasks::attempts;
+    get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/attempts/{n}" Token tasks::attempt;
     get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/logs" Token logs::read;
+    get "/api/v1/projects/{project}/runs/{id}/logs" Token logs::of_run;
     head "/api/v1/projects/{project}/blobs/{digest}" Token blobs::check;
     get "/api/v1/projects/{project}/blobs/{digest}" Token blobs::read;
     put "/api/v1/projects/{project}/blobs/{digest}" Token blobs::put;

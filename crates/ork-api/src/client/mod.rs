@@ -17,9 +17,9 @@ pub use self::transport::{Body, Http, Transport, TransportError};
 use crate::encode::{query, segment};
 use crate::problem::{self, Code, Problem};
 use crate::types::{
-    Attempt, Blob, Cancel, Deploy, Deployed, Event, EventQuery, Explanation, Health, LOG_COMPLETE,
-    List, LogLine, LogQuery, Me, NewRun, Part, Retry, Run, RunQuery, SCANNED_TO, Task, TaskQuery,
-    Validate, Validated, Version, VersionItem, Workflow,
+    Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Event, EventQuery, Explanation, Health,
+    LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Me, NewRun, Part, Retry, Run, RunLogQuery,
+    RunQuery, SCANNED_TO, Task, TaskQuery, Validate, Validated, Version, VersionItem, Workflow,
 };
 use ork_core::ids::RunId;
 use ork_core::value::Digest;
@@ -285,6 +285,34 @@ impl Client {
         let wanted = LogQuery { follow: true, format: None, ..wanted.clone() };
         let response = self.fetch(self.task_path(run, path, "/logs") + &query(&wanted)).await?;
         Ok(LogStream::new(response.into_body()))
+    }
+
+    /// An attempt of an instance.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn attempt(
+        &self,
+        run: RunId,
+        path: &str,
+        number: u32,
+        wanted: &AttemptQuery,
+    ) -> Result<Attempt> {
+        let rest = format!("/attempts/{number}{}", query(wanted));
+        self.get(self.task_path(run, path, &rest)).await
+    }
+
+    /// The lines of all instances of a run, in the order of time.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`Code::TooLarge`] for a run with more than
+    /// [`MAX_RUN_LINES`](crate::types::MAX_RUN_LINES).
+    pub async fn run_logs(&self, run: RunId, wanted: &RunLogQuery) -> Result<Vec<LogLine>> {
+        let wanted = RunLogQuery { format: Some(LogFormat::Ndjson), ..wanted.clone() };
+        let path = self.run_path(run, &format!("/logs{}", query(&wanted)));
+        let body = whole(self.fetch(path).await?).await?;
+        let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(read).collect()
     }
 
     /// A run's events, oldest first.

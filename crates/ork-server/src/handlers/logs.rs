@@ -8,12 +8,17 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
-use ork_api::types::{LOG_COMPLETE, LogFormat, LogLine, LogQuery, MAX_LOG_LINES, SCANNED_TO};
+use ork_api::problem::Code;
+use ork_api::types::{
+    LOG_COMPLETE, LogFormat, LogLine, LogQuery, MAX_LIMIT, MAX_LOG_LINES, MAX_RUN_LINES,
+    RunLogQuery, SCANNED_TO,
+};
 use ork_core::ids::ProjectId;
-use ork_store::LogKey;
+use ork_store::{LogKey, Page};
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use super::events::permit;
+use super::runs::{RunAt, known};
 use super::tasks::{TaskAt, row};
 use crate::app::App;
 use crate::attempt_logs::Wanted;
@@ -46,6 +51,71 @@ pub(crate) async fn read(
     let part = app.logs.read(&key, &wanted).await?;
     let complete = !part.more && !under_way;
     Ok(answer(format, write(&part.lines, format)?.into(), Some((part.scanned_to, complete))))
+}
+
+/// The lines of the newest attempts of all instances of a run, in the order of time, as NDJSON or
+/// text. A run with more than 10,000 such lines is refused: its tasks are read one by one.
+#[utoipa::path(
+    get, path = "/api/v1/projects/{project}/runs/{id}/logs",
+    params(("project" = String, Path), ("id" = String, Path), RunLogQuery),
+    responses((status = 200, content_type = "application/x-ndjson", body = LogLine))
+)]
+pub(crate) async fn of_run(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    At(at): At<RunAt>,
+    Fields(query): Fields<RunLogQuery>,
+) -> Result<Response> {
+    known(&app, project, at.id).await?;
+    let wanted = Wanted {
+        level: query.level,
+        text: query.q,
+        stream: query.stream,
+        limit: MAX_LOG_LINES,
+        ..Wanted::default()
+    };
+    let mut lines = Vec::new();
+    let mut page = Page { limit: MAX_LIMIT, cursor: None };
+    loop {
+        let tasks = app.store.tasks(project, at.id, &[], &page).await?;
+        for task in tasks.items.into_iter().filter(|task| task.attempt > 0) {
+            let (path, generation, attempt) = (task.path, task.generation, task.attempt);
+            let key = LogKey { project, run: at.id, path, generation, attempt };
+            all_lines(&app, &key, wanted.clone(), &mut lines).await?;
+        }
+        page.cursor = tasks.next;
+        if page.cursor.is_none() {
+            break;
+        }
+    }
+    lines.sort_by_key(|line| line.at.0);
+    let format = query.format.unwrap_or(LogFormat::Ndjson);
+    Ok(answer(format, write(&lines, format)?.into(), None))
+}
+
+/// Adds all lines of an attempt that are wanted.
+async fn all_lines(
+    app: &App,
+    key: &LogKey,
+    mut wanted: Wanted,
+    lines: &mut Vec<LogLine>,
+) -> Result<()> {
+    loop {
+        let part = app.logs.read(key, &wanted).await?;
+        let named = |line| LogLine { path: Some(key.path.clone()), ..line };
+        lines.extend(part.lines.into_iter().map(named));
+        if lines.len() > MAX_RUN_LINES {
+            let detail = format!(
+                "the run has more than {MAX_RUN_LINES} such lines; read \
+                 …/tasks/{{path}}/logs of one task, or ask by level or q"
+            );
+            return Err(Refused::new(Code::TooLarge, detail));
+        }
+        if !part.more {
+            return Ok(());
+        }
+        wanted.after = part.scanned_to;
+    }
 }
 
 fn wanted(query: &LogQuery) -> Result<Wanted> {

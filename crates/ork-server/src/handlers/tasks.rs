@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ork_api::types::{Attempt, List, Part, Task, TaskQuery};
+use ork_api::types::{Attempt, AttemptQuery, List, MAX_LIMIT, Part, Task, TaskQuery};
 use ork_core::ids::{InstancePath, ProjectId, RunId};
 use ork_core::rows::TaskRow;
+use ork_store::Page;
 use serde::Deserialize;
 
 use super::runs::{RunAt, known};
@@ -85,4 +86,48 @@ pub(crate) async fn attempts(
     }
     let items = found.items.into_iter().map(view::attempt).collect();
     Ok(Json(List { items, next_cursor: found.next }))
+}
+
+/// An attempt in the path.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AttemptAt {
+    id: RunId,
+    path: InstancePath,
+    n: u32,
+}
+
+/// An attempt of an instance's present generation, or of the one that is named.
+#[utoipa::path(
+    get, path = "/api/v1/projects/{project}/runs/{id}/tasks/{path}/attempts/{n}",
+    params(
+        ("project" = String, Path), ("id" = String, Path), ("path" = String, Path),
+        ("n" = u32, Path), AttemptQuery
+    ),
+    responses((status = 200, body = Attempt))
+)]
+pub(crate) async fn attempt(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    At(at): At<AttemptAt>,
+    Fields(query): Fields<AttemptQuery>,
+) -> Result<Json<Attempt>> {
+    let task = TaskAt { id: at.id, path: at.path };
+    let newest = row(&app, project, &task).await?.generation;
+    let wanted = (query.generation.unwrap_or(newest), at.n);
+    let mut page = Page { limit: MAX_LIMIT, cursor: None };
+    loop {
+        let found = app.store.attempts(project, task.id, &task.path, &page).await?;
+        let hit = found.items.into_iter().find(|row| (row.generation, row.attempt) == wanted);
+        if let Some(hit) = hit {
+            return Ok(Json(view::attempt(hit)));
+        }
+        page.cursor = found.next;
+        if page.cursor.is_none() {
+            let (generation, n) = wanted;
+            return Err(Refused::not_found(format_args!(
+                "attempt {n} of generation {generation} of task `{}` in run {}",
+                task.path, task.id
+            )));
+        }
+    }
 }

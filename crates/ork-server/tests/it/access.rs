@@ -8,7 +8,7 @@ fn path(pattern: &str) -> String {
     let id = "00000000-0000-7000-8000-000000000000";
     let mut path = pattern.replace("{project}", "default").replace("{id}", id);
     path = path.replace("{digest}", &"0".repeat(64)).replace("{version}", "1");
-    path.replace("{name}", "w").replace("{path}", "t")
+    path.replace("{name}", "w").replace("{path}", "t").replace("{n}", "1")
 }
 
 async fn status(ork: &Ork, method: &str, path: &str, token: Option<&str>) -> u16 {

@@ -1,6 +1,7 @@
 //! The lines of attempts.
 
-use ork_api::types::LogQuery;
+use ork_api::problem::Code;
+use ork_api::types::{AttemptQuery, LogQuery, RunLogQuery};
 use ork_core::logs::{Level, Stream};
 
 use crate::harness::{Ork, STORAGES};
@@ -59,4 +60,38 @@ async fn a_follower_sees_lines_as_they_come_and_then_the_end() {
         }
         assert_eq!(log.next().await.unwrap(), None);
     }
+}
+
+#[tokio::test]
+async fn the_lines_of_a_run_come_in_the_order_of_time_or_are_refused() {
+    let ork = Ork::start(STORAGES[1]).await;
+    ork.deploy("w", &["lines_a", "lines_b"]).await;
+    let run = ork.done("w").await;
+    let all = ork.client.run_logs(run.id, &RunLogQuery::default()).await.unwrap();
+    assert_eq!(all.len(), 5_000);
+    assert!(all.is_sorted_by_key(|line| line.at.0));
+    let names: Vec<_> = all[..4].iter().map(|line| line.path.as_ref().unwrap().as_str()).collect();
+    assert_eq!(names, ["lines_a", "lines_b", "lines_a", "lines_b"]);
+    let errors = RunLogQuery { level: Some(Level::Error), ..RunLogQuery::default() };
+    assert_eq!(ork.client.run_logs(run.id, &errors).await.unwrap().len(), 500);
+
+    let names = ["lines_a", "lines_b", "lines_c", "lines_d", "lines_e"];
+    ork.deploy("much", &names).await;
+    let run = ork.done("much").await;
+    let refused = ork.client.run_logs(run.id, &RunLogQuery::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::TooLarge), "{refused}");
+    assert!(ork.client.run_logs(run.id, &errors).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_attempt_by_its_number() {
+    let ork = Ork::start(STORAGES[1]).await;
+    ork.deploy("w", &["one"]).await;
+    let run = ork.done("w").await;
+    let read = async |number, query| ork.client.attempt(run.id, "one", number, &query).await;
+    let newest = AttemptQuery::default();
+    assert_eq!(read(1, newest).await.unwrap().attempt, 1);
+    assert_eq!(read(2, newest).await.unwrap_err().code(), Some(Code::NotFound));
+    let earlier = AttemptQuery { generation: Some(7) };
+    assert_eq!(read(1, earlier).await.unwrap_err().code(), Some(Code::NotFound));
 }
