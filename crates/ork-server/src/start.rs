@@ -94,16 +94,19 @@ pub struct ServerFile {
 }
 
 impl ServerFile {
-    /// What the data directory says; none where no server has said anything.
+    /// What the data directory says; none where no server has said anything, or the one that has
+    /// does not hold the directory any more: whoever answers at its address now is another.
     ///
     /// # Errors
     /// Where the file is there but cannot be read.
     pub fn read(data_dir: &Path) -> io::Result<Option<Self>> {
-        match fs::read(data_dir.join(SERVER_FILE)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let file: Self = match fs::read(data_dir.join(SERVER_FILE)) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let holder = DataDir::holder(data_dir);
+        Ok(Some(file).filter(|file| holder.is_some_and(|holder| holder.pid == file.pid)))
     }
 }
 

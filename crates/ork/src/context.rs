@@ -220,15 +220,13 @@ fn here() -> Result<PathBuf> {
     crate::files::absolute(Path::new("."))
 }
 
-/// The nearest `.ork` folder, made here where there is none.
+/// The nearest `.ork` folder; where there is none, the one that a server here makes.
 pub(crate) fn local_folder() -> Result<PathBuf> {
     let here = here()?;
     if let Some(found) = nearest(&here) {
         return Ok(found);
     }
-    let folder = here.join(FOLDER);
-    std::fs::create_dir_all(&folder).map_err(|error| io(&folder, &error))?;
-    Ok(folder)
+    Ok(here.join(FOLDER))
 }
 
 fn remote(url: &str, flags: &ServerFlags) -> Result<Client> {
@@ -262,6 +260,7 @@ async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client
         }
         match Host::open(folder, host::any_port(), &settings).await {
             Ok(mut host) => {
+                host.clear().await?;
                 if let Some(recruit) = recruit {
                     host.employ(folder, &settings, recruit).await?;
                 }

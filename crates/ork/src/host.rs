@@ -78,21 +78,30 @@ impl Host {
         Ok(Self { running: Server::start(config).await?, worker: None })
     }
 
-    /// Starts a worker, once nothing is left of what those of earlier boots had started.
+    /// Stops what the workers of earlier boots left running, and says that they are gone: their
+    /// attempts are lost at once, and done again while nothing of the old ones is left.
     ///
     /// # Errors
-    /// When that cannot be stopped, or the worker cannot be started.
+    /// When something of them cannot be stopped.
+    pub(crate) async fn clear(&self) -> Result<()> {
+        let old = self.running.old_workers().await.map_err(failed)?;
+        if !old.is_empty() {
+            spawner::stop_trees_of(&old, OLD_TREES).await.map_err(failed)?;
+            self.running.workers_are_gone(&old).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a worker; to be called after [`Host::clear`].
+    ///
+    /// # Errors
+    /// When the worker cannot be started.
     pub(crate) async fn employ(
         &mut self,
         folder: &Path,
         settings: &Settings,
         recruit: Recruit,
     ) -> Result<()> {
-        let old = self.running.old_workers().await.map_err(failed)?;
-        if !old.is_empty() {
-            spawner::stop_trees_of(&old, OLD_TREES).await.map_err(failed)?;
-            self.running.workers_are_gone(&old).await.map_err(failed)?;
-        }
         let desk = Desk { folder: folder.to_owned(), settings: settings.clone() };
         let (leave, leaving) = watch::channel(false);
         let link: Arc<dyn Link> = Arc::new(self.running.link());

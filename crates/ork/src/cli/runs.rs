@@ -439,7 +439,8 @@ async fn one_log(
         let named = args.task.is_none().then_some(path);
         let text: String = part.lines.iter().map(|line| shown(line, named, path, format)).collect();
         output::write(&text)?;
-        if part.complete || args.tail.is_some() {
+        let at_the_end = part.lines.is_empty() && Some(part.scanned_to) <= query.after.or(Some(0));
+        if part.complete || args.tail.is_some() || at_the_end {
             return Ok(());
         }
         query.after = Some(part.scanned_to);

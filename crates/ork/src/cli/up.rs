@@ -73,6 +73,7 @@ async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
     let mut terminate = listen(SignalKind::terminate())?;
     let recruit = host::recruit();
     let mut host = Host::open(state, settings.bind, settings).await?;
+    host.clear().await?;
     host.employ(state, settings, recruit).await?;
     say(format_args!("local ({})", shown(state)));
     say(format_args!("listening on {}, token in {}", host.url(), shown(&state.join("token"))));
@@ -94,7 +95,9 @@ async fn keep_deployed(host: &Host, folder: &Path) -> Result<()> {
     say("ready; watching for changes");
     loop {
         changes.next().await;
-        changes.watch(&[folder.to_owned()])?;
+        if let Err(failure) = changes.watch(&[folder.to_owned()]) {
+            say(format_args!("a new folder is not watched: {failure}"));
+        }
         known.update(&client, folder).await;
     }
 }

@@ -234,6 +234,33 @@ fn up_deploys_watches_and_serves() {
 }
 
 #[test]
+fn what_a_killed_server_said_of_itself_is_not_believed() {
+    let place = place();
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    let said = place.read(".ork/server.json");
+    up.signal("KILL");
+    assert_eq!(up.end(), -1);
+    // Another listens at the old address: it must never be given the token.
+    let url = said.split("http://").nth(1).unwrap().split('"').next().unwrap();
+    let listener = std::net::TcpListener::bind(url).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
+    assert!(listener.accept().is_err(), "it was asked");
+}
+
+#[test]
+fn the_state_folder_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = place();
+    assert_eq!(place.ork(&["run", "--detach", "hello.yaml"]).code, 2);
+    assert!(!place.path(".ork").exists());
+    assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
+    let mode = std::fs::metadata(place.path(".ork")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
 fn what_a_command_writes_into_the_folder_is_no_code() {
     let place = place();
     assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
