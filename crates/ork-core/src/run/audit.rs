@@ -93,20 +93,20 @@ impl Machine {
     }
 
     fn check_workers(&self, found: &mut Vec<Violation>) {
-        let leased = |key: &Key| {
+        let holder = |key: &Key| {
             let run = self.runs.get(&key.run);
             run.and_then(|run| run.instance(key.ix).phase.lease()).map(|lease| &lease.worker)
         };
         for (id, worker) in self.desk.workers.iter() {
-            if let Some(key) = worker.held.iter().find(|key| leased(key) != Some(id)) {
+            if let Some(key) = worker.held.iter().find(|key| holder(key) != Some(id)) {
                 let what = format!("worker {id} holds a slot for nothing: {key:?}");
                 found.push(Violation(what));
             }
             let timer = worker.timer;
             let owner = Owner::Worker(id.clone());
-            let timed = timer.is_some_and(|at| self.desk.timers.has(at, &owner));
-            if timed == worker.near {
-                found.push(Violation(format!("worker {id} has a lease timer: {timed}")));
+            let leased = timer.is_some_and(|at| self.desk.timers.has(at, &owner));
+            if leased == worker.near {
+                found.push(Violation(format!("worker {id} has a lease timer: {leased}")));
             }
         }
         if !self.desk.workers.lists_agree() {

@@ -14,17 +14,18 @@ async fn an_answer_and_an_offer_leave_after_their_commit() {
     while setup.begun.try_recv().is_ok() {}
     let store = setup.store.clone();
     let held = store.held.write().await;
-    let mut answer = tokio::spawn({
-        let engine = setup.engine.clone();
-        async move { engine.submit(create(1)).await }
-    });
+    let ticket = setup.engine.enqueue(create(1)).await.unwrap();
+    let mut answer = std::pin::pin!(ticket.answer());
     assert!(setup.begun.recv().await.unwrap() > 0, "the commit is on its way");
-    tokio::task::yield_now().await;
-    assert!(!answer.is_finished());
+    tokio::select! {
+        biased;
+        early = &mut answer => panic!("{early:?} before the commit"),
+        () = tokio::task::yield_now() => {}
+    }
     assert!(setup.seen.try_recv().is_err(), "nothing has left");
     assert_eq!(setup.state(run_id(1)).await, None);
     drop(held);
-    assert_eq!((&mut answer).await.unwrap(), Ok(Answer::Created { run: run_id(1) }));
+    assert_eq!(answer.await, Ok(Answer::Created { run: run_id(1) }));
     assert_eq!(setup.state(run_id(1)).await, Some(RunState::Running));
     let attempt = setup.offer().await;
     setup.engine.submit(success(attempt)).await.unwrap();

@@ -38,9 +38,9 @@ pub(crate) struct Faulty {
 impl Faulty {
     /// The store, and the sizes of the commits that it is asked for.
     pub(crate) fn new(memory: Memory) -> (Arc<Self>, mpsc::UnboundedReceiver<usize>) {
-        let (began, begun) = mpsc::unbounded_channel();
+        let (began, commits) = mpsc::unbounded_channel();
         let held = RwLock::new(());
-        (Arc::new(Self { memory, held, fates: Mutex::default(), began }), begun)
+        (Arc::new(Self { memory, held, fates: Mutex::default(), began }), commits)
     }
 
     /// What becomes of the next commits.
