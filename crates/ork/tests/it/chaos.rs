@@ -1,0 +1,351 @@
+//! Faults into the real binary while 200 runs are under way: its processes are killed, stopped and
+//! restarted at moments that a seed picks. `ORK_CHAOS_SECONDS` keeps faults coming for as long
+//! (none: sixteen of them), `ORK_CHAOS_SEED` takes the place of a seed from the clock.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ork_api::client::Client;
+use ork_api::types::{NewRun, RunQuery};
+use ork_core::check::{Rows, check_feed, check_run};
+use ork_core::ids::{ProjectId, RunId};
+use ork_core::rows::{AttemptRow, EventRow};
+use ork_core::run::RunState;
+use ork_store::{CommitSeq, DataDir, Page, Sqlite, Store as _};
+use tokio::time::Interval;
+
+use crate::Place;
+
+const RUNS: usize = 200;
+/// What each task does first: one line, appended whole.
+const SIGN: &str =
+    r#"echo "$ORK_RUN_ID $ORK_TASK $ORK_ATTEMPT $ORK_IDEMPOTENCY_KEY" >> "$WITNESS""#;
+
+/// Each workflow's name, and the state in which its runs end.
+const FLOWS: [(&str, RunState); 5] = [
+    ("chain", RunState::Success),
+    ("fan", RunState::Success),
+    ("again", RunState::Success),
+    ("snake", RunState::Success),
+    ("mended", RunState::Failed),
+];
+
+fn task(name: &str, after: &str, rest: &str, shell: &str) -> String {
+    let shell = serde_json::Value::from(format!("{SIGN}; {shell}"));
+    format!(
+        "  {name}:\n    run: {{shell: {shell}}}\n    depends_on: [{after}]\n    lost_retries: 100\n{rest}"
+    )
+}
+
+fn flow(name: &str) -> String {
+    let mut tasks = String::new();
+    match name {
+        "chain" => {
+            for (task_name, after) in [("a", ""), ("b", "a"), ("c", "b")] {
+                tasks += &task(task_name, after, "", "read -rt 0.1 <> \"$HOLD\" || true");
+            }
+        }
+        "fan" => {
+            for part in 0..4 {
+                tasks += &task(&format!("p{part}"), "", "", "read -rt 0.3 <> \"$HOLD\" || true");
+            }
+            tasks += &task("join", "p0, p1, p2, p3", "", "true");
+        }
+        "again" => {
+            let rest = "    retries: {max: 2, delay: 20ms, jitter: false, for: [\"exit:7\"]}\n";
+            let fails_twice =
+                "n=$(grep -c \"^$ORK_RUN_ID \" \"$WITNESS\"); test \"$n\" -gt 2 || exit 7";
+            tasks += &task("a", "", rest, fails_twice);
+        }
+        "snake" => {
+            let python = "    python: snake.py:sign\n    lost_retries: 100\n";
+            let _ = write!(tasks, "  a:\n{python}  b:\n{python}    depends_on: a\n");
+        }
+        _ => {
+            tasks += &task("a", "", "", "exit 3");
+            tasks += &format!("finally:\n{}", task("sweep", "", "", "true"));
+        }
+    }
+    tasks
+}
+
+const SNAKE: &str = r#"import os
+
+def sign() -> int:
+    names = ("ORK_RUN_ID", "ORK_TASK", "ORK_ATTEMPT", "ORK_IDEMPOTENCY_KEY")
+    line = " ".join(os.environ[name] for name in names) + "\n"
+    file = os.open(os.environ["WITNESS"], os.O_WRONLY | os.O_APPEND)
+    os.write(file, line.encode())
+    return len(line)
+"#;
+
+/// A small generator, so that a seed is all that a failure needs to be told.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// The server's process, which is gone at the end of the test.
+struct Up(Child);
+
+impl Up {
+    fn start(place: &Place) -> Self {
+        let log = place.path("up.log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let mut command = place.command(&["up", "flows", "--bind", "127.0.0.1:0"]);
+        Self(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.0.id(), name);
+    }
+
+    fn end(&mut self, name: &str) {
+        self.signal(name);
+        self.0.wait().unwrap();
+    }
+
+    /// Its child that starts the tasks' processes.
+    fn spawner(&self) -> Option<u32> {
+        let id = self.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        children.ok()?.split_whitespace().next()?.parse().ok()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let kill = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    assert!(kill.is_ok());
+}
+
+/// The client of whatever server is announced in the folder now.
+fn client(place: &Place) -> Option<Client> {
+    let file = std::fs::read_to_string(place.path("flows/.ork/server.json")).ok()?;
+    let announced: serde_json::Value = serde_json::from_str(&file).ok()?;
+    let token = std::fs::read_to_string(place.path("flows/.ork/token")).ok()?;
+    Client::http(announced["url"].as_str()?, Some(token.trim())).ok()
+}
+
+fn signed(place: &Place) -> String {
+    place.read("witness")
+}
+
+/// Asks for the run of each number until it is answered, under the number as its key.
+async fn ask(place: &Place, tick: &mut Interval, number: usize) -> RunId {
+    let run: NewRun =
+        serde_json::from_value(serde_json::json!({"workflow": FLOWS[number % FLOWS.len()].0}))
+            .unwrap();
+    let key = format!("chaos-{number}");
+    loop {
+        if let Some(client) = client(place) {
+            let once = client.create_run_once(&run, &key);
+            match tokio::time::timeout(Duration::from_secs(2), once).await {
+                Ok(Ok(run)) => return run.id,
+                Ok(Err(error)) if error.code().is_some_and(|code| code.status() < 500) => {
+                    // The first start has not deployed the file yet.
+                    assert_eq!(error.code().map(|code| code.status()), Some(404), "{error}");
+                }
+                _ => {}
+            }
+        }
+        tick.tick().await;
+    }
+}
+
+/// Runs that have not ended; none while no server answers.
+async fn open_runs(place: &Place) -> Option<usize> {
+    let filter = RunQuery {
+        state: Some("pending,running".into()),
+        limit: Some(RUNS + 1),
+        ..RunQuery::default()
+    };
+    let client = client(place)?;
+    let open = tokio::time::timeout(Duration::from_secs(2), client.runs(&filter)).await;
+    open.ok()?.ok().map(|open| open.items.len())
+}
+
+/// Waits until tasks have begun `more` times, all runs have ended, or two seconds have gone by.
+async fn progress(place: &Place, tick: &mut Interval, more: usize) {
+    let (goal, started) = (signed(place).lines().count() + more, Instant::now());
+    while signed(place).lines().count() < goal && started.elapsed() < Duration::from_secs(2) {
+        tick.tick().await;
+    }
+}
+
+async fn fault(place: &Place, tick: &mut Interval, up: &mut Up, kind: u64) {
+    match kind {
+        0..=4 => up.end("KILL"),
+        5 | 6 => up.end("TERM"),
+        7 => {
+            up.signal("STOP");
+            progress(place, tick, 5).await;
+            return up.signal("CONT");
+        }
+        _ => {
+            if let Some(spawner) = up.spawner() {
+                signal(spawner, "KILL");
+            }
+            return;
+        }
+    }
+    *up = Up::start(place);
+}
+
+async fn all(place: &Place, tick: &mut Interval) -> Vec<RunId> {
+    let mut ids = Vec::new();
+    for number in 0..RUNS {
+        ids.push(ask(place, tick, number).await);
+    }
+    ids
+}
+
+fn place() -> Place {
+    let place = Place::with(&[("witness", ""), ("flows/snake.py", SNAKE)]);
+    let hold = Command::new("mkfifo").arg(place.path("hold")).status();
+    assert!(hold.unwrap().success());
+    let (witness, hold) = (place.path("witness"), place.path("hold"));
+    for (name, _) in FLOWS {
+        let env = format!("env: {{WITNESS: {}, HOLD: {}}}", witness.display(), hold.display());
+        let text = format!("name: {name}\n{env}\ntasks:\n{}", flow(name));
+        place.write(&format!("flows/{name}.ork.yaml"), &text);
+    }
+    std::fs::create_dir(place.path("flows/.ork")).unwrap();
+    place
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nothing_is_lost_or_done_twice_whatever_is_killed() {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    let seed = number("ORK_CHAOS_SEED").unwrap_or_else(|| u64::from(clock) + 1);
+    let lasts = number("ORK_CHAOS_SECONDS").map(Duration::from_secs);
+    println!("ORK_CHAOS_SEED={seed}");
+    let place = place();
+    let (chance, begun) = (&mut Chance(seed), Instant::now());
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let mut up = Up::start(&place);
+    let (asking, mut faults) = (all(&place, &mut tick), 0);
+    let mut own = tokio::time::interval(Duration::from_millis(3));
+    let making = async {
+        while lasts.map_or(faults < 16, |lasts| begun.elapsed() < lasts) {
+            let more = usize::try_from(chance.below(60)).unwrap();
+            progress(&place, &mut own, more).await;
+            let kind = chance.below(10);
+            println!("{:?}: fault {kind}", begun.elapsed());
+            fault(&place, &mut own, &mut up, kind).await;
+            faults += 1;
+        }
+    };
+    let (ids, ()) = tokio::join!(asking, making);
+    let ended = Instant::now();
+    while open_runs(&place).await != Some(0) {
+        let waited = ended.elapsed();
+        assert!(waited < Duration::from_secs(120), "runs are open still: {}", place.read("up.log"));
+        own.tick().await;
+    }
+    assert_eq!(all(&place, &mut own).await, ids, "a key has another run");
+    println!("{:?}: all runs have ended", begun.elapsed());
+    up.end("TERM");
+    assert_eq!(left(&place), BTreeSet::new(), "processes are left");
+    done_once(&signed(&place));
+    kept(&place, &ids).await;
+}
+
+/// The processes that have the test's folder in their environment: those of tasks.
+fn left(place: &Place) -> BTreeSet<String> {
+    let mark = format!("WITNESS={}", place.path("witness").display());
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let holds = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
+        let environment = holds("environ");
+        if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
+            found.insert(String::from_utf8_lossy(&holds("cmdline")).into_owned());
+        }
+    }
+    found
+}
+
+/// No attempt has signed twice, and the key is that of its instance.
+fn done_once(signed: &str) {
+    let mut seen = BTreeSet::new();
+    for line in signed.lines() {
+        let [run, path, _attempt, key] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("not a line of a task: {line}");
+        };
+        assert!(seen.insert(line), "done twice: {line}");
+        assert_eq!(key, format!("{run}/{path}@1"));
+    }
+}
+
+/// Every run that was acknowledged is there and has ended as it must, its successes were done, and
+/// its history keeps every promise.
+async fn kept(place: &Place, ids: &[RunId]) {
+    let dir = DataDir::open(Path::new(&place.path("flows/.ork"))).unwrap();
+    let store = Sqlite::open(dir).unwrap();
+    let signed = signed(place);
+    let signed: HashSet<(&str, &str)> = signed
+        .lines()
+        .map(|line| {
+            let mut words = line.split(' ');
+            (words.next().unwrap(), words.next().unwrap())
+        })
+        .collect();
+    for (number, id) in ids.iter().enumerate() {
+        let kept = store.load_run(ProjectId::DEFAULT, *id).await.unwrap().expect("a run is lost");
+        let (name, state) = FLOWS[number % FLOWS.len()];
+        assert_eq!(kept.run.state, state, "{name} {id}: {:?}", kept.run.failure);
+        let mut attempts = Vec::new();
+        for task in &kept.tasks {
+            attempts.extend(attempts_of(&store, *id, task).await);
+            let (id, path) = (id.to_string(), task.path.to_string());
+            assert!(signed.contains(&(&*id, &*path)), "{name} {id} {path}: never begun");
+        }
+        let events = store.events(ProjectId::DEFAULT, *id, 0, 1_000).await.unwrap();
+        let events: Vec<EventRow> = events.into_iter().map(|committed| committed.event).collect();
+        let tasks = kept.tasks.iter().collect();
+        let rows = Rows { run: &kept.run, tasks, attempts: attempts.iter().collect() };
+        assert_eq!(check_run(&kept.version.plan, &events, &rows), [], "{name} {id}");
+    }
+    feed_is_sound(&store).await;
+}
+
+async fn attempts_of(
+    store: &Sqlite,
+    run: RunId,
+    task: &ork_core::rows::TaskRow,
+) -> Vec<AttemptRow> {
+    let page = Page { limit: 1_000, cursor: None };
+    store.attempts(ProjectId::DEFAULT, run, &task.path, &page).await.unwrap().items
+}
+
+async fn feed_is_sound(store: &Sqlite) {
+    let mut feed = Vec::new();
+    let mut place = (CommitSeq(0), 0);
+    loop {
+        let part = store.feed(place, 1_000).await.unwrap();
+        let Some(last) = part.last() else { break };
+        place = (last.commit, last.position);
+        feed.extend(part);
+    }
+    let feed = feed.iter().map(|committed| (committed.commit.0, &committed.event));
+    assert_eq!(check_feed(feed, &BTreeMap::new()), []);
+}
