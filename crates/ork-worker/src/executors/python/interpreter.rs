@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ork_core::value::Digest;
 
@@ -63,6 +64,7 @@ pub(super) fn arguments(interpreter: &Path, runner: &Path, entry: &str) -> Vec<s
 /// The folder that holds the `ork` package; written once per content.
 pub(super) fn package(cache: &Path) -> io::Result<PathBuf> {
     static DIGEST: OnceLock<String> = OnceLock::new();
+    static PARTS: AtomicU64 = AtomicU64::new(0);
     let digest = DIGEST.get_or_init(|| {
         let all: Vec<&str> = FILES.iter().map(|(_, content)| *content).collect();
         Digest::of(all.concat().as_bytes()).to_string()[..16].to_owned()
@@ -71,13 +73,14 @@ pub(super) fn package(cache: &Path) -> io::Result<PathBuf> {
     if target.is_dir() {
         return Ok(target);
     }
-    let part = target.with_extension(format!("part-{}", std::process::id()));
+    let number = PARTS.fetch_add(1, Ordering::Relaxed);
+    let part = target.with_extension(format!("part-{}-{number}", std::process::id()));
     fs::create_dir_all(part.join("ork"))?;
     for (name, content) in FILES {
         fs::write(part.join("ork").join(name), content)?;
     }
     match fs::rename(&part, &target) {
-        // Another process of this machine was quicker.
+        // Another thread or process of this machine was quicker.
         Err(_) if target.is_dir() => fs::remove_dir_all(&part)?,
         renamed => renamed?,
     }
@@ -94,4 +97,27 @@ pub(super) fn needs_own(env: &Env, inherited: &Env) -> bool {
     env.iter().any(|(name, value)| {
         read_at_start(&name.to_string_lossy()) && inherited.get(name) != Some(value)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn the_package_is_written_by_many_at_once() {
+        for _ in 0..20 {
+            let (cache, together) = (tempfile::tempdir().unwrap(), Barrier::new(8));
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        together.wait();
+                        let package = package(cache.path()).unwrap();
+                        assert!(package.join("ork/_runner.py").is_file());
+                    });
+                }
+            });
+        }
+    }
 }
