@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod chaos;
+mod docs;
+mod examples;
 mod offline;
 mod online;
 mod settings;
