@@ -171,7 +171,10 @@ fn reason(blocker: &run::Blocker) -> String {
             let state = state.as_ref().and_then(|state| state.as_str()).unwrap_or_default();
             format!("waits for `{path}`, which is {state}")
         }
-        run::Blocker::RetryAt { at } => format!("is tried again at {}", Stamp(*at)),
+        run::Blocker::RetryAt { at } => {
+            let at = Stamp(*at).to_string();
+            format!("is tried again at {}Z", at.get(..19).unwrap_or(&at).replace('T', " "))
+        }
         run::Blocker::Values { digests } => {
             format!("{} large values are being loaded for an expression", digests.len())
         }

@@ -376,7 +376,7 @@ fn explained(run: &Run, explanation: &Explanation) -> String {
         }
         text.push('\n');
         for blocker in &task.blockers {
-            let _ = writeln!(text, "    waits: {}", blocker.message);
+            let _ = writeln!(text, "    {}", blocker.message);
         }
     }
     if explanation.truncated {
@@ -386,7 +386,7 @@ fn explained(run: &Run, explanation: &Explanation) -> String {
         text.push_str("  nothing waits\n");
     }
     if let Some(at) = explanation.next_wakeup {
-        let _ = writeln!(text, "wakes by itself at {}", instant(at));
+        let _ = writeln!(text, "the next thing that is due: {}", instant(at));
     }
     text
 }

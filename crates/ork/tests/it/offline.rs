@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use crate::Place;
+use crate::online::Running;
 
 const GOOD: &str = "name: good\ntasks:\n  a:\n    run: [echo, hi]\n";
 const BAD: &str = "name: bad\ntasks:\n  a:\n    run: echo hi\n";
@@ -116,4 +117,15 @@ fn what_git_ignores_is_not_looked_for() {
     ]);
     let said = place.ork(&["validate"]);
     assert_eq!((said.code, said.err.as_str()), (0, "1 file checked, 0 with errors\n"));
+}
+
+#[test]
+fn what_changes_is_checked_again() {
+    let place = Place::with(&[("flow.yaml", BAD)]);
+    let mut watch = Running::start(&place, &["validate", "--watch", "flow.yaml"]);
+    let said = watch.until("waiting for a change");
+    assert!(said.contains("1 file checked, 1 with errors"), "{said}");
+    place.write("flow.yaml", GOOD);
+    let said = watch.until("0 with errors");
+    assert!(!said.contains("no such file"), "{said}");
 }

@@ -13,20 +13,21 @@ const HELLO: &str = "name: hello\nparams: {who: {type: str, default: world}, n: 
 const FAILS: &str = "name: fails\ntasks:\n  a:\n    run: {shell: \"test -e mended\"}\n  b:\n    depends_on: a\n    run: [echo, done]\n";
 
 /// A command that runs while the test goes on, and what it says.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     err: BufReader<ChildStderr>,
 }
 
 impl Running {
-    fn start(place: &Place, words: &[&str]) -> Self {
+    /// Starts it.
+    pub(crate) fn start(place: &Place, words: &[&str]) -> Self {
         let mut child = place.command(words).spawn().unwrap();
         let err = BufReader::new(child.stderr.take().unwrap());
         Self { child, err }
     }
 
     /// Reads what it says until a line has this in it.
-    fn until(&mut self, part: &str) -> String {
+    pub(crate) fn until(&mut self, part: &str) -> String {
         let mut said = String::new();
         loop {
             let mut line = String::new();
@@ -190,6 +191,34 @@ fn a_failed_run_is_explained_and_retried() {
     place.write("mended", "");
     let said = place.ork(&["retry", "last"]);
     assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn what_waits_is_explained() {
+    let place = Place::with(&[(
+        "w.yaml",
+        "name: w\ntasks:\n  a: {run: [\"false\"], retries: {max: 1, delay: 1h, jitter: false}}\n  \
+         b: {depends_on: a, run: [echo, hi]}\nfinally:\n  c: {run: [echo, bye]}\n",
+    )]);
+    let mut run = Running::start(&place, &["run", "w.yaml"]);
+    let _ = run.until("again in 1h 0m");
+    let said = place.ork(&["explain"]);
+    let steady = said.out.lines().map(|line| match line.find("20") {
+        Some(at) if line.ends_with('Z') => format!("{}TIME", &line[..at]),
+        _ => line.to_owned(),
+    });
+    let steady: Vec<_> = steady.skip(1).collect();
+    insta::assert_snapshot!(steady.join("\n"), @r"
+      a queued: `false` exited with code 1
+        is tried again at TIME
+      b pending
+        waits for `a`, which is queued
+      finally/c pending
+        it belongs to `finally`, and 2 tasks are not over yet
+    the next thing that is due: TIME
+    ");
+    run.signal("INT");
+    assert_eq!(run.end(), 5);
 }
 
 #[test]
