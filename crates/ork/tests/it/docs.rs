@@ -3,7 +3,7 @@
 //! A block of three backticks and `console` holds commands (lines that begin with `$ `) and what
 //! they print. Blocks of one file are one shell session, in a copy of the examples with the binary
 //! on `PATH`. Where output is shown it must come; a line `...` stands for any lines. Ids, times and
-//! durations may differ, and so may the port 7070 and the folder `/home/ada/work`. A command must succeed unless the next one is
+//! durations may differ, and so may the port 7070 and the folder `/home/ada/etl`. A command must succeed unless the next one is
 //! `echo $?`. A block that begins with `console (not run)` is not executed.
 
 use std::fmt::Write as _;
@@ -132,7 +132,7 @@ fn run(document: &Path) -> Vec<String> {
         let (code, out) = (told(number, "code"), told(number, "out"));
         let checked_next = steps.get(number + 1).is_some_and(|next| next.command == "echo $?");
         let out = out.replace(&port.to_string(), "7070");
-        let out = out.replace(place.path("work").to_str().unwrap(), "/home/ada/work");
+        let out = out.replace(place.path("work").to_str().unwrap(), "/home/ada/etl");
         let came: Vec<_> = out.lines().map(|line| normal.line(line)).collect();
         let shown: Vec<_> = step.shown.iter().map(|line| normal.line(line)).collect();
         let failed = code.trim() != "0" && !checked_next;

@@ -80,7 +80,7 @@ fn end(example: &Path) -> (String, String) {
     (text.replace(json["id"].as_str().unwrap(), "RUN"), run.err)
 }
 
-fn snapshot(example: &Path, end: String) {
+fn snapshot(example: &Path, end: &str) {
     let name = example.to_string_lossy().replace(".ork.yaml", "").replace('/', "-");
     insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => "snapshots/examples" }, {
         insta::assert_snapshot!(name, end);
@@ -90,7 +90,7 @@ fn snapshot(example: &Path, end: String) {
 #[test]
 fn every_example_ends_as_it_should() {
     for example in examples().iter().filter(|example| !needs_registry(example)) {
-        snapshot(example, end(example).0);
+        snapshot(example, &end(example).0);
     }
 }
 
@@ -104,7 +104,7 @@ fn examples_with_requirements_end_as_they_should() {
              https://pypi.org, connect it (or set PIP_INDEX_URL) and repeat.\n{end}{log}",
             example.display()
         );
-        snapshot(example, end);
+        snapshot(example, &end);
     }
 }
 
