@@ -1,5 +1,6 @@
 //! Code bundles: unpacked once per digest, read-only, shared by all attempts.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -76,7 +77,7 @@ fn unpack(archive: &[u8], target: &Path) -> io::Result<()> {
 }
 
 fn unpack_into(archive: &[u8], root: &Path) -> io::Result<()> {
-    let mut folders = Vec::new();
+    let mut folders = BTreeSet::new();
     for (count, entry) in tar::Archive::new(archive).entries()?.enumerate() {
         let mut entry = entry?;
         let name = entry.path()?.into_owned();
@@ -91,11 +92,12 @@ fn unpack_into(archive: &[u8], root: &Path) -> io::Result<()> {
         match entry.header().entry_type() {
             EntryType::Directory => {
                 fs::create_dir_all(&place)?;
-                folders.push(place);
+                remember(&mut folders, root, &place);
             }
             EntryType::Regular => {
                 if let Some(parent) = place.parent() {
                     fs::create_dir_all(parent)?;
+                    remember(&mut folders, root, parent);
                 }
                 let executable = entry.header().mode()? & 0o111 != 0;
                 write(&mut entry, &place, if executable { 0o555 } else { 0o444 })?;
@@ -103,10 +105,26 @@ fn unpack_into(archive: &[u8], root: &Path) -> io::Result<()> {
             _ => return refuse("neither a file nor a folder"),
         }
     }
-    for folder in folders.iter().rev().filter(|folder| *folder != root) {
+    // What lies deeper sorts later.
+    for folder in folders.iter().rev().map(PathBuf::as_path).chain([root]) {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o555))?;
     }
-    Ok(())
+    sync(root)
+}
+
+/// Adds a folder and those above it, up to the root.
+fn remember(folders: &mut BTreeSet<PathBuf>, root: &Path, folder: &Path) {
+    for above in folder.ancestors().take_while(|above| *above != root) {
+        if !folders.insert(above.to_owned()) {
+            return;
+        }
+    }
+}
+
+/// Makes what was written durable, so that a folder which is renamed to its last name after this is
+/// whole whatever happens to the machine.
+pub(crate) fn sync(dir: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(fs::File::open(dir)?)?)
 }
 
 fn write(from: &mut impl Read, place: &Path, mode: u32) -> io::Result<()> {
@@ -117,10 +135,10 @@ fn write(from: &mut impl Read, place: &Path, mode: u32) -> io::Result<()> {
 
 /// Removes a folder whose folders may be read-only.
 fn remove(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o755))?;
             remove(&entry.path())?;
         } else {
             fs::remove_file(entry.path())?;
@@ -173,11 +191,17 @@ mod tests {
         let bytes = archive(&[
             ("code", EntryType::Directory, b""),
             ("code/run.sh", EntryType::Regular, b"#!/bin/sh\n"),
+            ("no/entry/for/this/file", EntryType::Regular, b""),
         ]);
         unpack(&bytes, &target).unwrap();
         unpack(&bytes, &target).unwrap();
         let file = target.join("code/run.sh");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o555);
+        for folder in ["", "code", "no", "no/entry", "no/entry/for", "no/entry/for/this"] {
+            let mode = fs::metadata(target.join(folder)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o555, "{folder}");
+        }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        remove(&target).unwrap();
     }
 }

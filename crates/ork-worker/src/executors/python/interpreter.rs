@@ -79,6 +79,7 @@ pub(super) fn package(cache: &Path) -> io::Result<PathBuf> {
     for (name, content) in FILES {
         fs::write(part.join("ork").join(name), content)?;
     }
+    crate::bundle::sync(&part)?;
     match fs::rename(&part, &target) {
         // Another thread or process of this machine was quicker.
         Err(_) if target.is_dir() => fs::remove_dir_all(&part)?,

@@ -67,7 +67,11 @@ impl Wanted<'_> {
         }
         let _ = fs::remove_dir_all(&dir);
         self.install(&dir).await?;
-        fs::write(dir.join(WHOLE), "")
+        let whole = dir.clone();
+        let synced = tokio::task::spawn_blocking(move || crate::bundle::sync(&whole)).await;
+        synced
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .and_then(|()| fs::write(dir.join(WHOLE), ""))
             .map_err(|error| format!("the virtual environment cannot be kept: {error}"))?;
         Ok(dir.join("bin/python"))
     }
