@@ -110,6 +110,9 @@ pub enum LinkError {
     /// The server is gone.
     #[error("the server is gone")]
     Closed,
+    /// The server cannot do it now; the same call may work later.
+    #[error("the server cannot now: {0}")]
+    Retryable(String),
     /// The server says no.
     #[error("{0}")]
     Refused(String),

@@ -15,7 +15,7 @@ use ork_core::run::{Assignment, Command, EventKind, RefusalCode, Report, StopRea
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
 use ork_engine::{Effects, Engine, Request};
-use ork_store::{Blobs as _, Committed, LogKey};
+use ork_store::{Blobs as _, Committed, LogKey, StoreError};
 use tokio::sync::{mpsc, watch};
 
 use crate::attempt_logs::AttemptLogs;
@@ -247,6 +247,14 @@ pub struct WorkerLink {
     inbox: tokio::sync::Mutex<mpsc::UnboundedReceiver<ToWorker>>,
 }
 
+impl WorkerLink {
+    /// A way for a worker that follows this one's: nothing that waits here is in it.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        self.hub.link()
+    }
+}
+
 impl std::fmt::Debug for WorkerLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WorkerLink").finish_non_exhaustive()
@@ -287,11 +295,7 @@ impl Link for WorkerLink {
     async fn logs(&self, attempt: &AttemptRef, batch: LogBatch) -> Result<(), LinkError> {
         let stale = || LinkError::Refused(format!("token {} is void", attempt.token));
         let key = self.hub.attempt(attempt.token).ok_or_else(stale)?;
-        self.hub
-            .logs
-            .append(&key, batch)
-            .await
-            .map_err(|error| LinkError::Refused(error.to_string()))?;
+        self.hub.logs.append(&key, batch).await.map_err(link_error)?;
         self.hub.feed.grown(key);
         Ok(())
     }
@@ -300,12 +304,21 @@ impl Link for WorkerLink {
         match self.hub.logs.blobs().get(digest).await {
             Ok(Some(content)) => Ok(content),
             Ok(None) => Err(LinkError::Refused(format!("there is no blob {digest}"))),
-            Err(error) => Err(LinkError::Refused(error.to_string())),
+            Err(error) => Err(link_error(error)),
         }
     }
 
     async fn put_blob(&self, content: Bytes) -> Result<Digest, LinkError> {
         let put = self.hub.logs.blobs().put(content).await;
-        put.map_err(|error| LinkError::Refused(error.to_string()))
+        put.map_err(link_error)
+    }
+}
+
+fn link_error(error: StoreError) -> LinkError {
+    match error {
+        StoreError::Retryable(_) => LinkError::Retryable(error.to_string()),
+        StoreError::Unknown(_) | StoreError::Rejected(_) | StoreError::Fenced { .. } => {
+            LinkError::Refused(error.to_string())
+        }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Given {
     pub(crate) place: &'static str,
 }
 
-/// The files of an attempt. None is there unless somebody needed it.
+/// The files of an attempt. None is there unless somebody needed it, but for the folder.
 pub(crate) struct Places {
     pub(crate) input: OsString,
     pub(crate) output: OsString,
@@ -71,8 +71,28 @@ impl Places {
         }
     }
 
-    /// Removes what there is besides artifacts.
+    /// Makes the folder for artifacts. Others of the run may remove its folder meanwhile, as long
+    /// as it is empty.
+    fn make_artifacts(&self) -> std::io::Result<()> {
+        let mut made = fs::create_dir(&self.artifacts);
+        for _ in 0..10 {
+            match made {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    made = fs::create_dir_all(&self.artifacts);
+                }
+                made => return made,
+            }
+        }
+        made
+    }
+
+    /// Removes all but artifacts.
     fn clear(&self) {
+        if fs::remove_dir(&self.artifacts).is_ok()
+            && let Some(run) = Path::new(&self.artifacts).parent()
+        {
+            let _ = fs::remove_dir(run);
+        }
         if self.has_input {
             let _ = fs::remove_file(&self.input);
         }
@@ -119,13 +139,7 @@ pub(crate) async fn perform(inner: Arc<Inner>, assignment: Assignment, stop: Sto
         }
     };
     let took = Span(i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX));
-    let outcome = match logs.finish().await {
-        Ok(summary) => Finished { outcome, logs: summary, took },
-        Err(error) => {
-            tracing::warn!(attempt = %reference.path, %error, "log lines were not kept");
-            Finished { outcome, logs: ork_core::rows::LogSummary::default(), took }
-        }
-    };
+    let outcome = Finished { outcome, logs: logs.finish().await, took };
     if inner.close(&reference, &outcome) {
         report(&*inner.link, &reference, Report::Finished(Box::new(outcome))).await;
     }
@@ -179,12 +193,9 @@ async fn gather(inner: &Inner, assignment: &Assignment) -> Result<(PathBuf, Vec<
             .write_scratch(Path::new(&places.input), &input)
             .map_err(|error| End::not_started(format!("the inputs cannot be written: {error}")))?;
     }
-    let wants_artifacts = || assignment.spec.to_string().contains("ORK_ARTIFACTS");
-    if wants_artifacts() {
-        fs::create_dir_all(&places.artifacts).map_err(|error| {
-            End::not_started(format!("the folder for artifacts cannot be made: {error}"))
-        })?;
-    }
+    places.make_artifacts().map_err(|error| {
+        End::not_started(format!("the folder for artifacts cannot be made: {error}"))
+    })?;
     Ok((root, input, places))
 }
 

@@ -26,7 +26,26 @@ const TAIL_LINES: usize = 20;
 /// How many bytes of each of those.
 const TAIL_LINE: usize = 400;
 
+/// How often a batch is offered to a server that cannot take it now.
+const TRIES: u32 = 9;
+/// How long before the second offer; doubled before each further one.
+const PAUSE: Duration = Duration::from_millis(20);
+
 type Shipment = std::pin::Pin<Box<dyn Future<Output = Result<(), LinkError>> + Send + 'static>>;
+
+/// Lines that were given up.
+#[derive(Clone, Copy, Default)]
+struct Gap {
+    lines: u64,
+    bytes: u64,
+}
+
+impl std::ops::AddAssign for Gap {
+    fn add_assign(&mut self, other: Self) {
+        self.lines += other.lines;
+        self.bytes += other.bytes;
+    }
+}
 
 /// The log of one attempt: lines go in, batches go out, one at a time.
 pub(crate) struct Logs {
@@ -36,10 +55,14 @@ pub(crate) struct Logs {
     lines: Vec<LogLine>,
     due: Option<Instant>,
     shipment: Option<Shipment>,
+    /// What is lost if the shipment is.
+    at_stake: Gap,
+    /// What was given up since the last batch that was taken, and why.
+    gap: Option<(Gap, String)>,
     summary: LogSummary,
     tail: VecDeque<String>,
-    /// Why lines are not kept any more.
-    broken: Option<LinkError>,
+    /// Whether lines are not wanted any more.
+    broken: bool,
 }
 
 impl Logs {
@@ -51,9 +74,11 @@ impl Logs {
             lines: Vec::new(),
             due: None,
             shipment: None,
+            at_stake: Gap::default(),
+            gap: None,
             summary: LogSummary::default(),
             tail: VecDeque::new(),
-            broken: None,
+            broken: false,
         }
     }
 
@@ -126,35 +151,91 @@ impl Logs {
         self.send_off();
     }
 
-    /// Ships everything and returns what was written in all.
-    pub(crate) async fn finish(&mut self) -> Result<LogSummary, LinkError> {
+    /// Ships everything and returns what was written in all, and what of it was given up.
+    pub(crate) async fn finish(&mut self) -> LogSummary {
         while self.shipment.is_some() || self.due.is_some() {
             if self.shipment.is_none() {
                 self.send_off();
             }
             self.ship().await;
         }
-        self.broken.clone().map_or(Ok(self.summary), Err)
+        if self.gap.is_some() && !self.broken {
+            self.send_off();
+            self.ship().await;
+        }
+        self.summary
     }
 
     fn send_off(&mut self) {
         self.due = None;
+        let at_stake = Gap { lines: self.lines.len() as u64, bytes: self.text.len() as u64 };
+        if self.broken {
+            self.text.clear();
+            self.lines.clear();
+            return self.give_up(at_stake);
+        }
+        // A server that took nothing for that long is asked once for each batch.
+        let tries = if self.gap.is_some() { 1 } else { TRIES };
+        if let Some((gap, why)) = &self.gap {
+            let Gap { lines, bytes } = *gap;
+            let text = format!("{lines} lines ({bytes} bytes) before could not be kept: {why}");
+            let (stream, level) = (Stream::System, Level::Warn);
+            self.text.extend_from_slice(text.as_bytes());
+            let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+            self.lines.push(LogLine { length, cut: 0, at: now(), stream, level });
+        }
         let batch = LogBatch {
             text: Bytes::from(std::mem::take(&mut self.text)),
             lines: std::mem::take(&mut self.lines),
         };
-        if self.broken.is_some() {
-            return;
-        }
+        self.at_stake = at_stake;
         let (link, attempt) = (Arc::clone(&self.link), self.attempt.clone());
-        self.shipment = Some(Box::pin(async move { link.logs(&attempt, batch).await }));
+        self.shipment = Some(Box::pin(offer(link, attempt, batch, tries)));
     }
 
     fn settle(&mut self, result: Result<(), LinkError>) {
-        if let Err(error) = result {
-            self.broken = Some(error);
+        let lost = std::mem::take(&mut self.at_stake);
+        let Err(error) = result else {
+            self.summary.lines += u64::from(self.gap.take().is_some());
+            return;
+        };
+        self.give_up(lost);
+        match error {
+            LinkError::Retryable(why) => {
+                let (mut gap, _) = self.gap.take().unwrap_or_default();
+                gap += lost;
+                self.gap = Some((gap, why));
+            }
+            LinkError::Closed | LinkError::Refused(_) => {
+                tracing::warn!(attempt = %self.attempt.path, %error, "log lines are not kept");
+                self.broken = true;
+            }
         }
     }
+
+    fn give_up(&mut self, lost: Gap) {
+        self.summary.lines -= lost.lines;
+        self.summary.dropped_lines += lost.lines;
+        self.summary.dropped_bytes += lost.bytes;
+    }
+}
+
+/// Offers a batch until it is taken or refused, with pauses, this many times at most.
+async fn offer(
+    link: Arc<dyn Link>,
+    attempt: AttemptRef,
+    batch: LogBatch,
+    tries: u32,
+) -> Result<(), LinkError> {
+    let mut pause = PAUSE;
+    for _ in 1..tries {
+        match link.logs(&attempt, batch.clone()).await {
+            Err(LinkError::Retryable(_)) => tokio::time::sleep(pause).await,
+            taken => return taken,
+        }
+        pause *= 2;
+    }
+    link.logs(&attempt, batch).await
 }
 
 /// Puts the lines of one stream together.

@@ -40,6 +40,8 @@ pub(crate) struct Server {
     pub lines: Mutex<HashMap<Token, Vec<Line>>>,
     pub log_bytes: AtomicU64,
     pub blobs: Mutex<HashMap<Digest, Bytes>>,
+    /// How many more batches of lines it cannot take now.
+    pub busy: AtomicU32,
     news: Notify,
 }
 
@@ -62,6 +64,10 @@ impl Link for TestLink {
     }
 
     async fn logs(&self, attempt: &AttemptRef, batch: LogBatch) -> Result<(), LinkError> {
+        let less = |busy: u32| busy.checked_sub(1);
+        if self.server.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            return Err(LinkError::Retryable("the disk is full".into()));
+        }
         let text = std::str::from_utf8(&batch.text).expect("lines are UTF-8");
         self.server.log_bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
         assert_eq!(batch.lines.iter().map(|l| l.length as usize).sum::<usize>(), text.len());
