@@ -10,9 +10,10 @@ use std::time::Duration;
 use ork_api::worker::{FromWorker, Link, Prepare, ToWorker};
 use ork_core::ids::{AttemptRef, Token};
 use ork_core::rows::LogSummary;
-use ork_core::run::{Assignment, Finished, Outcome, Report};
+use ork_core::run::{Assignment, Failure, FailureKind, Finished, Outcome, Report};
 use ork_core::time::Span;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::attempt::{self, AT_ONCE};
@@ -28,6 +29,8 @@ const BEAT: Duration = Duration::from_secs(3);
 const LAST_PATIENCE: Duration = Duration::from_secs(30);
 /// How many ended attempts are remembered, to answer an offer that is sent again.
 const REMEMBERED: usize = 4096;
+/// How many bytes of JSON their ends may take in all.
+const REMEMBERED_BYTES: usize = 16 << 20;
 
 /// A worker. It ends when its server is gone, or when it is asked to leave.
 #[derive(Clone)]
@@ -45,6 +48,8 @@ pub enum Ended {
     /// The process that starts programs for it has died. Another worker, under another id and with
     /// another spawner, can take its place.
     SpawnerGone,
+    /// It panicked. Another worker can take its place, as above.
+    Panicked,
 }
 
 /// What attempts and executors share.
@@ -64,7 +69,37 @@ pub(crate) struct Inner {
 #[derive(Default)]
 struct Table {
     under_way: HashMap<Token, Control>,
-    done: VecDeque<(Token, Finished)>,
+    done: Done,
+}
+
+/// The latest ends.
+#[derive(Default)]
+struct Done {
+    ends: HashMap<Token, (Finished, usize)>,
+    order: VecDeque<Token>,
+    bytes: usize,
+}
+
+impl Done {
+    fn get(&self, token: Token) -> Option<Report> {
+        let (done, _) = self.ends.get(&token)?;
+        Some(Report::Finished(Box::new(done.clone())))
+    }
+
+    /// Remembers an end, and forgets the oldest where there are too many.
+    fn add(&mut self, token: Token, done: &Finished) {
+        let bytes = serde_json::to_vec(done).map_or(0, |json| json.len());
+        if let Some((_, before)) = self.ends.insert(token, (done.clone(), bytes)) {
+            self.bytes -= before;
+        } else {
+            self.order.push_back(token);
+        }
+        self.bytes += bytes;
+        while self.order.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.bytes -= self.ends.remove(&oldest).map_or(0, |(_, bytes)| bytes);
+        }
+    }
 }
 
 struct Control {
@@ -102,20 +137,23 @@ impl Worker {
             slots: inner.config.slots,
             queues: inner.config.queues.clone(),
         };
-        let serve = async {
-            if inner.link.send(hello).await.is_err() {
+        let serving = Arc::clone(inner);
+        // A task of its own, so that a panic in it is an end like another.
+        let mut serve = JoinSet::new();
+        serve.spawn(async move {
+            if serving.link.send(hello).await.is_err() {
                 return Ended::ServerGone;
             }
-            inner.serve().await
-        };
-        tokio::pin!(serve);
+            serving.serve().await
+        });
         let ended = tokio::select! {
-            ended = &mut serve => ended,
+            ended = ended(&mut serve) => ended,
             patience = leaving => tokio::select! {
-                ended = &mut serve => ended,
+                ended = ended(&mut serve) => ended,
                 () = inner.idle(patience) => Ended::Left,
             },
         };
+        serve.shutdown().await;
         self.end(ended).await;
         ended
     }
@@ -143,6 +181,14 @@ impl Worker {
             let goodbye = FromWorker::Goodbye { worker: inner.config.worker.clone() };
             let _ = inner.link.send(goodbye).await;
         }
+    }
+}
+
+/// How the only one of these has ended.
+async fn ended(serve: &mut JoinSet<Ended>) -> Ended {
+    match serve.join_next().await {
+        Some(Ok(ended)) => ended,
+        _ => Ended::Panicked,
     }
 }
 
@@ -213,10 +259,8 @@ impl Inner {
         let reference = &assignment.attempt;
         let known = {
             let table = self.table();
-            let done = table.done.iter().find(|(token, _)| *token == reference.token);
-            let done = done.map(|(_, done)| Report::Finished(Box::new(done.clone())));
             let under_way = table.under_way.contains_key(&reference.token);
-            done.or(under_way.then_some(Report::Confirmed))
+            table.done.get(reference.token).or(under_way.then_some(Report::Confirmed))
         };
         if let Some(report) = known {
             return attempt::report(&*self.link, reference, report).await;
@@ -225,17 +269,33 @@ impl Inner {
         let token = reference.token;
         self.table().under_way.insert(token, Control { stop, silent: false });
         let inner = Arc::clone(self);
-        drop(tokio::spawn(attempt::perform(inner, assignment, watch)));
+        let reference = reference.clone();
+        let work = tokio::spawn(attempt::perform(Arc::clone(self), assignment, watch));
+        drop(tokio::spawn(async move {
+            if let Err(error) = work.await {
+                inner.panicked(&reference, &error.to_string()).await;
+            }
+        }));
     }
 
-    /// Stops an attempt; one that is not here is gone already.
+    /// Reports the failure of an attempt in which the worker itself went wrong.
+    async fn panicked(&self, reference: &AttemptRef, what: &str) {
+        tracing::error!(path = %reference.path, what, "the worker panicked");
+        let message = format!("the worker panicked in this attempt; this is a bug of Ork: {what}");
+        let done = ended_as(Outcome::Failed(Failure::new(FailureKind::Failure, message)));
+        if self.close(reference, &done) {
+            let report = Report::Finished(Box::new(done));
+            attempt::report(&*self.link, reference, report).await;
+        }
+    }
+
+    /// Stops an attempt; one that is not here has ended, as is said again, or is not known.
     async fn stop(&self, reference: AttemptRef, grace: Duration) {
         if self.ask(&reference, grace, false) {
             return;
         }
-        let outcome = Outcome::Stopped;
-        let done = Finished { outcome, logs: LogSummary::default(), took: Span::ZERO };
-        let report = Report::Finished(Box::new(done));
+        let done = self.table().done.get(reference.token);
+        let report = done.unwrap_or_else(|| Report::Finished(Box::new(ended_as(Outcome::Stopped))));
         attempt::report(&*self.link, &reference, report).await;
     }
 
@@ -269,10 +329,7 @@ impl Inner {
     pub(crate) fn close(&self, reference: &AttemptRef, done: &Finished) -> bool {
         let mut table = self.table();
         let control = table.under_way.remove(&reference.token);
-        if table.done.len() == REMEMBERED {
-            table.done.pop_front();
-        }
-        table.done.push_back((reference.token, done.clone()));
+        table.done.add(reference.token, done);
         self.ended.notify_waiters();
         control.is_some_and(|control| !control.silent) && !self.spawner.is_gone()
     }
@@ -302,5 +359,36 @@ impl Inner {
         std::fs::write(dir.join("no-inputs.json"), "{}")?;
         let _ = self.scratch.set(());
         Ok(())
+    }
+}
+
+/// An end of an attempt that did nothing which could be measured.
+fn ended_as(outcome: Outcome) -> Finished {
+    Finished { outcome, logs: LogSummary::default(), took: Span::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use ork_core::ids::Epoch;
+    use ork_core::value::{Data, Value};
+
+    use super::*;
+
+    #[test]
+    fn ends_are_remembered_within_bounds() {
+        let token = |n: usize| Token::new(Epoch(1), u32::try_from(n).unwrap());
+        let mut done = Done::default();
+        for n in 0..REMEMBERED + 10 {
+            done.add(token(n), &ended_as(Outcome::Stopped));
+        }
+        assert_eq!((done.order.len(), done.ends.len()), (REMEMBERED, REMEMBERED));
+        assert!(done.get(token(9)).is_none() && done.get(token(10)).is_some());
+        let text = Value::String("x".repeat(1 << 20));
+        let large = ended_as(Outcome::Success { output: Some(Data::Inline(text)) });
+        for n in 0..20 {
+            done.add(token(10_000 + n), &large);
+        }
+        assert_eq!((done.order.len(), done.ends.len()), (15, 15));
+        assert!(done.bytes <= REMEMBERED_BYTES);
     }
 }

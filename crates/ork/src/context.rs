@@ -260,7 +260,7 @@ async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client
         }
         match Host::open(folder, host::any_port(), &settings).await {
             Ok(mut host) => {
-                host.clear().await?;
+                host.clear(folder).await?;
                 if let Some(recruit) = recruit {
                     host.employ(folder, &settings, recruit).await?;
                 }

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ork_api::client::Client;
-use ork_api::worker::Link;
 use ork_core::ids::WorkerId;
-use ork_server::{Config, Running, Server, StartError};
+use ork_server::{Config, Running, Server, StartError, WorkerLink};
 use ork_worker::spawner::{self, Launched};
 use ork_worker::{Dirs, Ended, Worker};
 use tokio::sync::watch;
@@ -83,10 +82,11 @@ impl Host {
     ///
     /// # Errors
     /// When something of them cannot be stopped.
-    pub(crate) async fn clear(&self) -> Result<()> {
+    pub(crate) async fn clear(&self, folder: &Path) -> Result<()> {
         let old = self.running.old_workers().await.map_err(failed)?;
         if !old.is_empty() {
             spawner::stop_trees_of(&old, OLD_TREES).await.map_err(failed)?;
+            remove_scratch(&old, folder).await;
             self.running.workers_are_gone(&old).await.map_err(failed)?;
         }
         Ok(())
@@ -104,7 +104,7 @@ impl Host {
     ) -> Result<()> {
         let desk = Desk { folder: folder.to_owned(), settings: settings.clone() };
         let (leave, leaving) = watch::channel(false);
-        let link: Arc<dyn Link> = Arc::new(self.running.link());
+        let link = Arc::new(self.running.link());
         let worker = desk.worker(&link, recruit).map_err(failed)?;
         let done = tokio::spawn(desk.work(worker, link, leaving));
         self.worker = Some(Employed { leave, done });
@@ -158,7 +158,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn worker(&self, link: &Arc<dyn Link>, recruit: Recruit) -> io::Result<Worker> {
+    fn worker(&self, link: &Arc<WorkerLink>, recruit: Recruit) -> io::Result<Worker> {
         let (id, launched) = recruit.join()?;
         let spawner = launched.attach()?;
         let config = ork_worker::Config {
@@ -170,20 +170,27 @@ impl Desk {
             pass_env: self.settings.pass_env.clone(),
             max_output: self.settings.output,
         };
-        Ok(Worker::new(config, spawner, Arc::clone(link)))
+        Ok(Worker::new(config, spawner, link.clone()))
     }
 
-    /// Works until the server is gone or the worker is to leave. A worker whose spawner died is
-    /// followed by another.
-    async fn work(self, mut worker: Worker, link: Arc<dyn Link>, leaving: watch::Receiver<bool>) {
+    /// Works until the server is gone or the worker is to leave. A worker whose spawner died, or
+    /// that panicked, is followed by another, over a link of its own: what was said to the dead one
+    /// is not for it.
+    async fn work(
+        self,
+        mut worker: Worker,
+        mut link: Arc<WorkerLink>,
+        leaving: watch::Receiver<bool>,
+    ) {
         loop {
             let mut leaving = leaving.clone();
             let leave = async move {
                 let _ = leaving.wait_for(|leave| *leave).await;
                 Duration::ZERO
             };
-            if worker.run(leave).await != Ended::SpawnerGone {
-                return;
+            match worker.run(leave).await {
+                Ended::SpawnerGone | Ended::Panicked => link = Arc::new(link.another()),
+                Ended::ServerGone | Ended::Left => return,
             }
             worker = match self.worker(&link, recruit()) {
                 Ok(worker) => worker,
@@ -193,6 +200,19 @@ impl Desk {
             };
         }
     }
+}
+
+/// Removes the short-lived files of workers of which nothing is left.
+async fn remove_scratch(old: &[WorkerId], folder: &Path) {
+    let dirs = old.iter().map(|worker| Dirs::of(worker, folder, cache(folder)).scratch);
+    let dirs: Vec<PathBuf> = dirs.collect();
+    let removed = tokio::task::spawn_blocking(move || {
+        for dir in dirs {
+            // One that ended in order has none.
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    });
+    let _ = removed.await;
 }
 
 /// Where what can be made again is kept: bundles, environments.

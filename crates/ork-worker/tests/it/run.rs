@@ -1,7 +1,8 @@
 //! Programs.
 
 use ork_core::logs::Stream;
-use ork_core::run::{FailureKind, Outcome};
+use ork_core::run::{FailureKind, Outcome, Report};
+use ork_core::time::Span;
 use ork_core::value::{Data, INLINE_LIMIT};
 use serde_json::{Value, json};
 
@@ -139,4 +140,51 @@ async fn output_that_passes_through_a_helper_is_not_lost() {
     let lines = bed.server.lines_of(&attempt);
     let lines: Vec<_> = lines.iter().map(|line| (line.stream, line.text.as_str())).collect();
     assert_eq!(lines, [(Stream::Stdout, "through the pipe")]);
+}
+
+#[tokio::test]
+async fn the_folder_for_artifacts_is_there_and_goes_when_it_is_empty() {
+    let bed = Bed::new();
+    bed.file("look.sh", "test -d $ORK_ARTIFACTS && echo $ORK_ARTIFACTS");
+    let spec = json!({"argv": ["sh", "look.sh"], "output": "none"});
+    let attempt = bed.assign(bed.assignment("run", spec));
+    let finished = bed.finished(&attempt).await;
+    assert!(matches!(finished.outcome, Outcome::Success { .. }), "{finished:?}");
+    let folder = bed.server.lines_of(&attempt)[0].text.clone();
+    assert!(!std::path::Path::new(&folder).parent().unwrap().exists());
+}
+
+#[tokio::test]
+async fn lines_outlast_a_busy_server_and_what_is_given_up_is_told() {
+    for (busy, expected, dropped) in [
+        (3, vec!["one"], 0),
+        (9, vec!["1 lines (3 bytes) before could not be kept: the disk is full"], 1),
+    ] {
+        let bed = Bed::new();
+        bed.server.busy.store(busy, std::sync::atomic::Ordering::Relaxed);
+        let spec = json!({"argv": ["echo", "one"], "output": "none"});
+        let attempt = bed.assign(bed.assignment("run", spec));
+        let logs = bed.finished(&attempt).await.logs;
+        let lines = bed.server.lines_of(&attempt);
+        let lines: Vec<_> = lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(lines, expected);
+        assert_eq!((logs.lines, logs.dropped_lines, logs.bytes), (1, dropped, 4));
+    }
+}
+
+#[tokio::test]
+async fn a_stop_after_the_end_does_not_overtake_the_result() {
+    let bed = Bed::new();
+    let attempt = bed.assign(bed.assignment("run", sh("true")));
+    bed.finished(&attempt).await;
+    bed.stop(&attempt, Span::ZERO);
+    let ends = bed.until("the end again", |server| {
+        let ends = server.reports_of(&attempt).into_iter().filter_map(|report| match report {
+            Report::Finished(finished) => Some(finished.outcome),
+            _ => None,
+        });
+        Some(ends.collect::<Vec<_>>()).filter(|ends| ends.len() == 2)
+    });
+    let ends = ends.await;
+    assert!(matches!(ends[1], Outcome::Success { .. }), "{ends:?}");
 }

@@ -73,7 +73,7 @@ async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
     let mut terminate = listen(SignalKind::terminate())?;
     let recruit = host::recruit();
     let mut host = Host::open(state, settings.bind, settings).await?;
-    host.clear().await?;
+    host.clear(state).await?;
     host.employ(state, settings, recruit).await?;
     say(format_args!("local ({})", shown(state)));
     say(format_args!("listening on {}, token in {}", host.url(), shown(&state.join("token"))));
