@@ -36,12 +36,12 @@ pub(super) fn idle(bench: &Bench) -> Result<Vec<Row>> {
         let server = Server::start(&bench.ork, &dir).await?;
         server.timed("w99").await?;
         let pids = proc::tree(server.pid());
-        // What a run leaves to be done (a checkpoint, a closing file) is over by then.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        // What a run leaves to be done (a checkpoint, threads that wait for more) is over by then.
+        tokio::time::sleep(Duration::from_secs(15)).await;
         let (cpu, calls, start) = (proc::cpu_ns(&pids), proc::calls(&pids), Instant::now());
         tokio::time::sleep(Duration::from_secs(30)).await;
         let seconds = start.elapsed().as_secs_f64();
-        let share = (proc::cpu_ns(&pids) - cpu) as f64 / 1e7 / seconds;
+        let share = proc::used_ns(&cpu, &proc::cpu_ns(&pids)) as f64 / 1e7 / seconds;
         let calls = (proc::calls(&pids) - calls) as f64 / seconds;
         let pss = proc::pss(&pids)? as f64 / f64::from(1 << 20);
         server.stop()?;

@@ -16,7 +16,7 @@ const LINES: u64 = 10_000_000;
 /// Intake of 1 GiB, memory meanwhile, then the end, a filter and a seek in 10,000,000 lines.
 pub(super) fn intake_and_pages(bench: &Bench) -> Result<Vec<Row>> {
     let yaml = format!(
-        "name: flood\ntasks:\n  write: {{ run: {{ shell: \"yes '{LOG_LINE}' | head -c {BYTES}\" }} }}\n"
+        "name: flood\ntasks:\n  write: {{ run: {{ shell: \"yes '{LOG_LINE}' | head -c {BYTES}\", with: sh }} }}\n"
     );
     let count = format!("name: count\ntasks:\n  write: {{ run: [seq, \"{LINES}\"] }}\n");
     let dir = bench.folder("logs", &[("flood.ork.yaml", yaml), ("count.ork.yaml", count)])?;

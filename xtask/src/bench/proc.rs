@@ -1,5 +1,7 @@
 //! What the kernel says of a process and its children.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 
 use anyhow::{Context, Result};
@@ -20,15 +22,23 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
     all
 }
 
-/// Processor time so far in nanoseconds, from the scheduler's own account: finer than ticks.
-pub(crate) fn cpu_ns(pids: &[u32]) -> u64 {
+/// Processor time of each thread so far in nanoseconds, from the scheduler's own account: finer
+/// than ticks.
+pub(crate) fn cpu_ns(pids: &[u32]) -> HashMap<OsString, u64> {
     let threads = pids
         .iter()
         .flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten());
     threads
-        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok())
-        .sum()
+        .filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            Some((task.file_name(), text.split_whitespace().next()?.parse().ok()?))
+        })
+        .collect()
+}
+
+/// What the threads that live `after` used since `before`.
+pub(crate) fn used_ns(before: &HashMap<OsString, u64>, after: &HashMap<OsString, u64>) -> u64 {
+    after.iter().map(|(thread, ns)| ns - before.get(thread).copied().unwrap_or(0)).sum()
 }
 
 /// Proportional set size of the processes, in bytes.
