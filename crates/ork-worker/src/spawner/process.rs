@@ -31,6 +31,8 @@ const LAST_STAND: Duration = Duration::from_secs(30);
 /// Runs until the worker is gone, then kills all trees.
 pub(crate) fn run(socket: OwnedFd, boot: Boot) -> io::Result<()> {
     set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+    // Inherited by programs; what the worker does without is not theirs to miss.
+    let _ = rustix::thread::disable_transparent_huge_pages(false);
     let (wake, waker) = UnixStream::pair()?;
     wake.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(SIGCHLD, waker)?;
