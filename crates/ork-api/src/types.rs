@@ -30,6 +30,15 @@ pub const MAX_BUNDLE: usize = 100 << 20;
 /// The largest JSON body, in bytes. A workflow's file has at most 1 MiB.
 pub const MAX_BODY: usize = 4 << 20;
 
+/// The most labels of a run.
+pub const MAX_LABELS: usize = 64;
+
+/// The longest name and the longest value of a label, in bytes.
+pub const MAX_LABEL: usize = 256;
+
+/// The longest reason for what is asked, in bytes.
+pub const MAX_REASON: usize = 4 << 10;
+
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {

@@ -11,7 +11,7 @@ use ork_core::run::{
     Assignment, AttemptState, Blob, Blocker, Command, Effect, Machine, StopReason,
 };
 use ork_core::time::{Mono, Span};
-use ork_core::value::Digest;
+use ork_core::value::{Digest, Value};
 use ork_store::{Committed, MAX_PAGE, Page, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -180,7 +180,7 @@ struct Driver {
 /// What was fetched off the loop.
 enum Fed {
     Read(Read, Found),
-    Blob(Digest, Result<Bytes, String>),
+    Blob(Digest, Result<Arc<Value>, String>),
 }
 
 impl Driver {
@@ -248,12 +248,7 @@ impl Driver {
     fn feed(&mut self, fed: Fed) {
         match fed {
             Fed::Read(read, found) => self.core.found(read, found),
-            Fed::Blob(digest, content) => {
-                let value = content.and_then(|bytes| {
-                    serde_json::from_slice(&bytes)
-                        .map(Arc::new)
-                        .map_err(|error| format!("blob {digest} is not JSON: {error}"))
-                });
+            Fed::Blob(digest, value) => {
                 self.core.push(Request::worker(Command::Fetched { digest, value }), None);
             }
         }
@@ -294,8 +289,8 @@ impl Driver {
                 Output::Effect(Effect::Fetch { digest }) => {
                     let (blobs, found) = (self.blobs.clone(), self.found_in.clone());
                     spawn(async move {
-                        let content = blobs.get(&digest).await;
-                        let _ = found.send(Fed::Blob(digest, content));
+                        let value = fetch(&*blobs, &digest).await;
+                        let _ = found.send(Fed::Blob(digest, value));
                     });
                 }
                 Output::Events(events) => self.effects.committed(events),
@@ -322,6 +317,12 @@ async fn keep(to: &dyn Blobs, blobs: &[Blob]) -> Result<(), String> {
         to.put(blob).await?;
     }
     Ok(())
+}
+
+async fn fetch(from: &dyn Blobs, digest: &Digest) -> Result<Arc<Value>, String> {
+    let content = from.get(digest).await?;
+    let value = serde_json::from_slice(&content);
+    value.map(Arc::new).map_err(|error| format!("blob {digest} is not JSON: {error}"))
 }
 
 #[expect(

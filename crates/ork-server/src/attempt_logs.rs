@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use ork_api::stamp::Stamp;
 use ork_api::types::{Gap, LogLine};
 use ork_core::logs::{Level, LogBatch, Stream};
+use ork_core::rows::LogSummary;
 use ork_core::run::Blob;
 use ork_core::value::Digest;
 use ork_store::{
@@ -78,12 +79,13 @@ impl AttemptLogs {
         self.logs.append(key, batch).await
     }
 
-    /// Makes an attempt's lines durable. Costs nothing where there are none since the last close.
-    pub(crate) async fn close(&self, key: &LogKey) -> Result<(), StoreError> {
+    /// Makes an attempt's lines durable, and tells what the log holds. Costs nothing, and tells
+    /// nothing, where no lines came since the last close.
+    pub(crate) async fn close(&self, key: &LogKey) -> Result<Option<LogSummary>, StoreError> {
         if !self.opened().remove(key) {
-            return Ok(());
+            return Ok(None);
         }
-        self.logs.close(key).await.map(drop)
+        self.logs.close(key).await.map(Some)
     }
 
     /// Whether lines came since the last close.
@@ -118,10 +120,12 @@ fn found(part: LogPart, wanted: &Wanted) -> Found {
         log_line(line, missed)
     });
     let lines: Vec<_> = lines.collect();
-    // Read backward, the lines end where the log does.
+    // Read backward, the lines end where the log does; fewer than were wanted, and more to look
+    // at, means that the search ended early.
+    let early = !wanted.tail || lines.len() < wanted.limit;
     let last = lines.last().map_or(0, |line| line.seq);
     let scanned_to = if wanted.tail { last } else { part.scanned_to.max(wanted.after) };
-    Found { lines, scanned_to, more: part.more && !wanted.tail }
+    Found { lines, scanned_to, more: part.more && early }
 }
 
 fn log_line(line: FoundLine, gap: Option<Gap>) -> LogLine {

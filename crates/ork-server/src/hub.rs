@@ -11,6 +11,7 @@ use ork_api::worker::{FromWorker, Link, LinkError, Prepare, ToWorker};
 use ork_core::ids::{AttemptRef, ProjectId, Token, WorkerId};
 use ork_core::logs::LogBatch;
 use ork_core::plan::{Action, Binding, Plan};
+use ork_core::rows::LogSummary;
 use ork_core::run::{Assignment, Command, EventKind, RefusalCode, Report, StopReason};
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
@@ -113,22 +114,27 @@ impl Hub {
     }
 
     /// Ends an attempt's log; what was written is durable when this returns.
-    async fn close_log(&self, attempt: &Arc<LogKey>) {
-        if let Err(error) = self.logs.close(attempt).await {
-            tracing::error!(%error, ?attempt, "a log could not be closed");
-        }
+    async fn close_log(&self, attempt: &Arc<LogKey>) -> Option<LogSummary> {
+        let closed = self.logs.close(attempt).await;
         self.feed.grown(attempt.clone());
+        closed.unwrap_or_else(|error| {
+            tracing::error!(%error, ?attempt, "a log could not be closed");
+            None
+        })
     }
 
     async fn report(
         self: &Arc<Self>,
         out: &mpsc::UnboundedSender<ToWorker>,
         attempt: AttemptRef,
-        report: Report,
+        mut report: Report,
     ) -> Result<(), LinkError> {
         let finished = matches!(report, Report::Finished(_));
-        if finished && let Some(key) = self.attempt(attempt.token) {
-            self.close_log(&key).await;
+        if let Report::Finished(finished) = &mut report
+            && let Some(key) = self.attempt(attempt.token)
+            && let Some(kept) = self.close_log(&key).await
+        {
+            finished.logs = summed(kept, finished.logs);
         }
         let command = Command::Report { attempt: attempt.clone(), report };
         let ticket = self.engine()?.enqueue(Request::worker(command)).await;
@@ -194,7 +200,7 @@ impl Effects for Outlet {
             self.0.feed.grown(key.clone());
             if self.0.logs.is_open(&key) {
                 let hub = self.0.clone();
-                tokio::spawn(async move { hub.close_log(&key).await });
+                tokio::spawn(async move { hub.close_log(&key).await.map(drop) });
             }
         }
     }
@@ -227,6 +233,21 @@ fn fixed(binding: &Binding) -> Option<Value> {
             Some(Value::Object(fields.collect()))
         }
         Binding::Expr(_) | Binding::Text(_) | Binding::Args(_) => None,
+    }
+}
+
+/// What a log holds and what it dropped, and what the worker read and could not hand over.
+fn summed(kept: LogSummary, read: LogSummary) -> LogSummary {
+    let total = read.lines + read.dropped_lines;
+    let missing = total.saturating_sub(kept.lines + kept.dropped_lines);
+    if missing == 0 {
+        return kept;
+    }
+    LogSummary {
+        lines: kept.lines,
+        dropped_lines: kept.dropped_lines + missing,
+        bytes: kept.bytes.max(read.bytes),
+        dropped_bytes: kept.dropped_bytes + read.bytes.saturating_sub(kept.bytes),
     }
 }
 

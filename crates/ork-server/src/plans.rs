@@ -57,7 +57,7 @@ struct State {
     /// Counts deploys, so that what was read before one is not taken for current.
     deploys: u64,
     loaded: HashMap<(Name, VersionId), Arc<Loaded>>,
-    drafts: HashMap<(Name, Digest, String), (VersionId, Instant)>,
+    drafts: HashMap<(Name, Digest), (VersionId, Instant)>,
 }
 
 impl Plans {
@@ -130,27 +130,19 @@ impl Plans {
         project: ProjectId,
         name: &str,
         digest: Digest,
-        root: &str,
     ) -> Option<VersionId> {
-        let key = ((project, name.to_owned()), digest, root.to_owned());
+        let key = ((project, name.to_owned()), digest);
         let (version, seen) = *self.state().drafts.get(&key)?;
         (seen.elapsed() < DRAFT_SEEN).then_some(version)
     }
 
     /// A draft is in the store.
-    pub(crate) fn tried(
-        &self,
-        project: ProjectId,
-        name: &str,
-        digest: Digest,
-        root: &str,
-        version: VersionId,
-    ) {
+    pub(crate) fn tried(&self, project: ProjectId, name: &str, digest: Digest, version: VersionId) {
         let mut state = self.state();
         if state.drafts.len() >= HELD {
             state.drafts.clear();
         }
-        let key = ((project, name.to_owned()), digest, root.to_owned());
+        let key = ((project, name.to_owned()), digest);
         state.drafts.insert(key, (version, Instant::now()));
     }
 }

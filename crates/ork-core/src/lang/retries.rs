@@ -68,10 +68,9 @@ impl Lower<'_> {
             retry.on = self.retry_on(node)?;
         }
         if let Some(node) = fields.get("if") {
-            let names = [Name::Params, Name::Tasks, Name::Run, Name::Attempt, Name::Error];
+            let names = [Name::Params, Name::Run, Name::Attempt, Name::Error];
             let mut inner = Bind::new(super::expr::CheckScope { names: &names, ..bind.scope });
             let (expr, _) = self.expression(node, "`if`", &Type::Bool, &mut inner)?;
-            bind.tasks.append(&mut inner.tasks);
             retry.condition = Some(expr);
         }
         Some(max.is_some())

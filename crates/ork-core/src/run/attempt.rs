@@ -274,6 +274,8 @@ impl Run {
         let Some(token) = self.instance(ix).phase.lease().map(|lease| lease.token) else {
             return Ok(());
         };
+        // A worker's words may be of any length, and a row's may not.
+        let failure = failure.cut();
         let lost = failure.kind == FailureKind::Lost;
         let state = if lost { AttemptState::Lost } else { AttemptState::Failed };
         self.close_attempt(ix, state, Some(failure.clone()), logs, cx);

@@ -291,6 +291,13 @@ impl Machine {
         if self.desk.backlog.is_empty() { self.desk.timers.next() } else { Some(self.seen.mono) }
     }
 
+    /// When the run next goes on by itself: the first of its own deadlines. None where it waits
+    /// for others, or is not held.
+    pub fn run_wakeup(&self, run: RunId) -> Option<Mono> {
+        let run = self.runs.get(&run)?;
+        run.instances.iter().filter_map(|instance| instance.due).chain(run.due).min()
+    }
+
     /// Why the instance does not go on: empty when it is under way or over, none when the machine
     /// does not hold it.
     pub fn blockers(&self, run: RunId, path: &InstancePath) -> Option<Vec<Blocker>> {

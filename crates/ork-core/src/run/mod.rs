@@ -32,4 +32,7 @@ pub use command::{
 #[cfg(feature = "sabotage")]
 pub use machine::Sabotage;
 pub use machine::{Blob, Blocker, Config, Counts, Machine, Out, Violation, WorkerView};
-pub use state::{AttemptState, EventKind, Failure, FailureKind, RunState, StopReason, TaskState};
+pub use state::{
+    AttemptState, EventKind, Failure, FailureKind, MAX_DETAILS, MAX_MESSAGE, RunState, StopReason,
+    TaskState,
+};

@@ -122,9 +122,35 @@ pub struct Failure {
 impl Failure {
     /// A failure with a message alone.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), exit_code: None, signal: None, details: None }
+        Self { kind, message: message.into(), exit_code: None, signal: None, details: None }.cut()
+    }
+
+    /// The failure within [`MAX_MESSAGE`] and [`MAX_DETAILS`]: of a longer message the beginning
+    /// stays, of longer details the end, where a traceback says what happened.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        let size = self.message.len();
+        if size > MAX_MESSAGE {
+            self.message.truncate(self.message.floor_char_boundary(MAX_MESSAGE - CUT_NOTE));
+            self.message.push_str(&format!("… ({size} bytes in all)"));
+        }
+        if let Some(details) = self.details.take_if(|details| details.len() > MAX_DETAILS) {
+            let size = details.len();
+            let from = details.ceil_char_boundary(size - (MAX_DETAILS - CUT_NOTE));
+            self.details = Some(format!("({size} bytes in all) …{}", &details[from..]));
+        }
+        self
     }
 }
+
+/// The longest message of a failure that is kept, in bytes.
+pub const MAX_MESSAGE: usize = 4 << 10;
+
+/// The longest details of a failure that are kept, in bytes.
+pub const MAX_DETAILS: usize = 32 << 10;
+
+/// Room for the words that tell of a cut.
+const CUT_NOTE: usize = 64;
 
 /// The kinds of failure; `error.kind` in a retry condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -257,4 +283,23 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_cut_to_what_a_row_takes() {
+        let long = "é".repeat(100_000);
+        let failure = Failure {
+            details: Some(long.clone() + "the end"),
+            ..Failure::new(FailureKind::Failure, "x".to_owned() + &long)
+        };
+        let cut = failure.cut();
+        assert!(cut.message.starts_with("xé") && cut.message.len() <= MAX_MESSAGE);
+        let details = cut.details.as_deref().unwrap();
+        assert!(details.ends_with("éthe end") && details.len() <= MAX_DETAILS);
+        assert_eq!(cut.clone().cut(), cut);
+    }
 }

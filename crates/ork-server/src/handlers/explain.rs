@@ -51,7 +51,7 @@ pub(crate) async fn explain(
         .engine
         .inspect(move |machine| {
             let blockers = paths.iter().map(|path| machine.blockers(id, path).unwrap_or_default());
-            (blockers.collect::<Vec<_>>(), machine.next_wakeup())
+            (blockers.collect::<Vec<_>>(), machine.run_wakeup(id))
         })
         .await?;
     let now = app.clock.now();

@@ -9,14 +9,16 @@ use axum::{Extension, Json};
 use indexmap::IndexMap;
 use ork_api::problem::{Code, FieldError};
 use ork_api::stamp::Stamp;
-use ork_api::types::{Cancel, Draft, List, NewRun, Retry, Run, RunQuery};
+use ork_api::types::{
+    Cancel, Draft, List, MAX_LABEL, MAX_LABELS, MAX_REASON, NewRun, Retry, Run, RunQuery,
+};
 use ork_core::catalog;
 use ork_core::ids::{InstancePath, ProjectId, RunId};
 use ork_core::lang::{Given, ParamError, RunFacts, bind_params};
 use ork_core::plan::Plan;
 use ork_core::rows::{CodeRef, RunRow, VersionId};
 use ork_core::run::{self, Command, RetrySelection, RunState};
-use ork_core::value::{Digest, Value};
+use ork_core::value::{Digest, INLINE_LIMIT, Value};
 use ork_engine::{Answer, Ask, Key, Request};
 use ork_store::RunFilter;
 use serde::Deserialize;
@@ -117,6 +119,12 @@ pub(crate) async fn create(
     let loaded = match (&body.workflow, &body.draft) {
         (Some(name), None) => {
             let version = body.version.map(VersionId);
+            if version.is_some_and(|version| version.0 < 1) && !asker.local {
+                return Err(Refused::new(
+                    Code::Forbidden,
+                    "drafts are run on the server's machine alone; send a version from 1 on",
+                ));
+            }
             app.plans.get(&*app.store, project, name, version).await?
         }
         (None, Some(draft)) => drafted(&app, project, &asker, draft).await?,
@@ -146,14 +154,13 @@ fn new_run(
     body: NewRun,
 ) -> Result<run::NewRun> {
     let id = random::run_id().map_err(Refused::internal)?;
-    let logical_time = match body.logical_time {
-        None => Stamp(random::wall()).to_string(),
-        Some(text) => {
-            text.parse::<Stamp>()
-                .map_err(|error| Refused::field("logical_time", error.to_string()))?;
-            text
-        }
+    let logical_time = match &body.logical_time {
+        None => Stamp(random::wall()),
+        Some(text) => logical_time(text)?,
     };
+    let logical_time = logical_time.to_string();
+    let by = asker.actor(bounded_reason(body.reason)?);
+    bounded_labels(&body.labels)?;
     let url = format!("{}/projects/{}/runs/{id}", app.url, app.project);
     let facts = RunFacts {
         id: id.to_string(),
@@ -164,6 +171,7 @@ fn new_run(
     };
     let given = given(body.params, body.params_text)?;
     let params = bind_params(&loaded.plan, &given, &facts).map_err(refused_params)?;
+    bounded_params(&params)?;
     Ok(run::NewRun {
         project,
         project_name: app.project.clone(),
@@ -176,8 +184,52 @@ fn new_run(
         labels: body.labels,
         trigger: "manual".to_owned(),
         url,
-        by: asker.actor(body.reason),
+        by,
     })
+}
+
+/// A time, or a date: that is its midnight in UTC.
+fn logical_time(text: &str) -> Result<Stamp> {
+    let instant = text.parse::<Stamp>();
+    let midnight = || format!("{text}T00:00:00Z").parse::<Stamp>();
+    instant.or_else(|error| midnight().map_err(|_| error)).map_err(|error| {
+        let message = format!("send a date, or a date and a time with an offset: {error}");
+        Refused::field("logical_time", message)
+    })
+}
+
+fn bounded_params(params: &Value) -> Result<()> {
+    let size = serde_json::to_vec(params).map_err(Refused::internal)?.len();
+    if size <= INLINE_LIMIT {
+        return Ok(());
+    }
+    let message = format!(
+        "they have {size} bytes as JSON, and {INLINE_LIMIT} is the most; put large data into a \
+         file and send its path"
+    );
+    Err(Refused::field("params", message))
+}
+
+fn bounded_labels(labels: &IndexMap<String, String>) -> Result<()> {
+    if labels.len() > MAX_LABELS {
+        let message = format!("there are {}, and {MAX_LABELS} is the most", labels.len());
+        return Err(Refused::field("labels", message));
+    }
+    let long = labels.iter().find(|(name, value)| name.len().max(value.len()) > MAX_LABEL);
+    let Some((name, _)) = long else { return Ok(()) };
+    let name: String = name.chars().take(MAX_LABEL).collect();
+    let message = format!("a name and a value may have {MAX_LABEL} bytes each");
+    Err(Refused::field(format!("labels.{name}"), message))
+}
+
+/// The reason, unless it is longer than a history can keep.
+pub(crate) fn bounded_reason(reason: Option<String>) -> Result<Option<String>> {
+    let size = reason.as_ref().map_or(0, String::len);
+    if size <= MAX_REASON {
+        return Ok(reason);
+    }
+    let message = format!("it has {size} bytes, and {MAX_REASON} is the most");
+    Err(Refused::field("reason", message))
 }
 
 fn given(
@@ -245,11 +297,13 @@ async fn drafted(
         return Err(Refused::field("draft.root", "send an absolute path"));
     }
     let compiled =
-        compile(&app, draft.file.clone(), draft.source.clone(), move || Ok(Folder(root))).await?;
+        compile(app, draft.file.clone(), draft.source.clone(), move || Ok(Folder(root))).await?;
     let (digest, plan) = narrowed(compiled.digest, checked(compiled)?.0, draft)?;
+    // The same words in another folder are another draft: they run other code.
+    let digest = Digest::of(&[&digest.0[..], draft.root.as_bytes()].concat());
     let name = plan.name.clone();
     let code = CodeRef::InPlace { root: draft.root.clone() };
-    if let Some(version) = app.plans.draft(project, &name, digest, &draft.root) {
+    if let Some(version) = app.plans.draft(project, &name, digest) {
         return Ok(Arc::new(Loaded::new(version, plan, code)));
     }
     let deploy = catalog::Deploy {
@@ -262,7 +316,7 @@ async fn drafted(
     };
     match app.engine.submit(Request::deploy(project, deploy)).await? {
         Answer::Deployed { version, .. } => {
-            app.plans.tried(project, &name, digest, &draft.root, version);
+            app.plans.tried(project, &name, digest, version);
             Ok(Arc::new(Loaded::new(version, plan, code)))
         }
         other => Err(Refused::internal(format!("a draft was kept, and came to {other:?}"))),
@@ -295,7 +349,7 @@ pub(crate) async fn cancel(
         run: at.id,
         path: body.task.as_deref().map(InstancePath::from),
         force: body.force,
-        by: asker.actor(body.reason),
+        by: asker.actor(bounded_reason(body.reason)?),
     };
     told(&app, project, at.id, command, key).await
 }
@@ -318,7 +372,8 @@ pub(crate) async fn retry(
     } else {
         RetrySelection::Tasks(body.tasks.iter().map(|path| path.as_str().into()).collect())
     };
-    let command = Command::Retry { run: at.id, selection, by: asker.actor(body.reason) };
+    let by = asker.actor(bounded_reason(body.reason)?);
+    let command = Command::Retry { run: at.id, selection, by };
     told(&app, project, at.id, command, key).await
 }
 

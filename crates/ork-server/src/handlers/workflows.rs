@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::code::Bundle;
 use crate::extract::{At, Fields, InProject, Sent, page};
 use crate::guard::Asker;
+use crate::handlers::runs::bounded_reason;
 use crate::refused::{Refused, Result};
 use crate::view;
 
@@ -134,7 +135,7 @@ pub(crate) async fn deploy(
         plan: Arc::new(plan),
         code: CodeRef::Bundle { digest: bundle },
         draft: false,
-        by: asker.actor(body.reason),
+        by: asker.actor(bounded_reason(body.reason)?),
     };
     let request = Request { project, ask: Ask::Deploy(Box::new(deploy)), key };
     let Answer::Deployed { version, created } = app.engine.submit(request).await? else {

@@ -33,6 +33,8 @@ async fn each_has_its_code_and_a_sentence() {
     let ork = Ork::start(Storage::Memory).await;
     ork.deploy("w", &["a"]).await;
     let id = "00000000-0000-7000-8000-000000000000";
+    let long_reason = format!(r#"{{"workflow":"w","reason":"{}"}}"#, "x".repeat(5_000));
+    let long_label = format!(r#"{{"workflow":"w","labels":{{"team":"{}"}}}}"#, "x".repeat(300));
     for (method, path, body, code, part) in [
         ("GET", "/nope".to_owned(), "", Code::NotFound, "no such path"),
         ("DELETE", RUNS.to_owned(), "", Code::MethodNotAllowed, "method"),
@@ -51,6 +53,8 @@ async fn each_has_its_code_and_a_sentence() {
         ("POST", RUNS.to_owned(), r#"{"workflow":"none"}"#, Code::NotFound, "workflow `none`"),
         ("POST", RUNS.to_owned(), r#"{"workflow":"w","version":9}"#, Code::NotFound, "version 9"),
         ("POST", RUNS.to_owned(), "{}", Code::Invalid, "workflow"),
+        ("POST", RUNS.to_owned(), &long_reason, Code::Invalid, "reason"),
+        ("POST", RUNS.to_owned(), &long_label, Code::Invalid, "labels.team"),
         (
             "POST",
             RUNS.to_owned(),
