@@ -355,7 +355,10 @@ def _raised(error, request):
         return _syntax(error, request)
     details = _log_traceback(error)
     name = type(error).__name__
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception:
+        text = "<its text cannot be made>"
     message = f"{name}: {text}" if text else name
     place = _place(error, request["root"])
     return Failure("failure", f"{message} ({place})" if place else message, details, 1)

@@ -65,6 +65,7 @@ async fn outputs_that_are_no_clean_json_are_refused_with_the_place() {
         (deep, "nested more than 100 deep, at line 1 column 101"),
         ("head -c 10000000 /dev/zero > $ORK_OUTPUT", "over 1048576 bytes (limits.output)"),
         ("mkdir $ORK_OUTPUT", "it is not a file"),
+        ("mkfifo $ORK_OUTPUT", "it is not a file"),
     ];
     for (lines, expected) in cases {
         let failure = failure(&bed.run(bed.assignment("run", sh(lines))).await);
@@ -97,6 +98,8 @@ async fn what_cannot_be_started_is_told_in_a_sentence() {
         (argv(&["./folder"]), "`./folder` is a folder"),
         (argv(&["./plain"]), "may not be executed; `chmod +x` it"),
         (argv(&["true", &long]), "too long for the kernel"),
+        (argv(&["true", "a\0b"]), "argument 1 of `true` holds NUL"),
+        (argv(&["tr\0ue"]), "no program `tr\0ue` on PATH"),
         (json!({"argv": ["true"], "cwd": "nope", "output": "none"}), "the working folder /"),
         (json!({"argv": ["true"], "cwd": "out", "output": "none"}), "out of the code root"),
         (json!({"nonsense": 1}), "the task's block is not usable"),

@@ -20,12 +20,29 @@ pub(super) fn program(spec: &RunSpec, attempt: &Attempt) -> Result<Program, End>
     let cwd = folder(&attempt.root, spec.cwd.as_deref())?;
     let path = attempt.env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
     let file = find(&name, &cwd, &path).map_err(End::not_started)?;
+    no_nul(&argv, attempt)?;
     Ok(Program {
         file: file.into(),
         argv: argv.into_iter().map(OsString::from).collect(),
         cwd: cwd.into(),
         env: attempt.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
     })
+}
+
+/// No program can be given a NUL: the kernel's texts end with one.
+fn no_nul(argv: &[String], attempt: &Attempt) -> Result<(), End> {
+    if let Some(place) = argv.iter().position(|argument| argument.contains('\0')) {
+        let message = format!("argument {place} of `{}` holds NUL; pass it as an input", argv[0]);
+        return Err(End::not_started(message));
+    }
+    let holds = |text: &OsStr| text.as_encoded_bytes().contains(&0);
+    match attempt.env.iter().find(|(name, value)| holds(name) || holds(value)) {
+        Some((name, _)) => Err(End::not_started(format!(
+            "the variable `{}` holds NUL; pass it as an input",
+            name.to_string_lossy()
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn argv(program: &Spelled) -> Vec<String> {

@@ -10,7 +10,8 @@ use std::path::Path;
 use async_trait::async_trait;
 use ork_core::lang::executors::{Legacy, RunOutput, RunSpec};
 use ork_core::run::FailureKind;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
+use rustix::io::Errno;
 
 use super::Executor;
 use crate::attempt::{Attempt, End, Given, broken, called};
@@ -92,12 +93,13 @@ fn given(spec: &RunSpec, attempt: &Attempt, output: Output) -> Result<Option<Giv
     }
 }
 
-/// What the task wrote to a file; none when it wrote none.
+/// What the task wrote to a file; none when it wrote none. A pipe in its place is not waited for.
 fn written(path: &Path, limit: usize) -> std::io::Result<Option<Capture>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
     };
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("it is not a file"));
