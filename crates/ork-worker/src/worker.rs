@@ -325,13 +325,18 @@ impl Inner {
         self.ended.notify_waiters();
     }
 
-    /// Takes an attempt off the table; false when its end is nobody's business.
+    /// Takes an attempt off the table; false when its end is nobody's business. Of a silenced one
+    /// no more is remembered than that it is gone.
     pub(crate) fn close(&self, reference: &AttemptRef, done: &Finished) -> bool {
         let mut table = self.table();
-        let control = table.under_way.remove(&reference.token);
-        table.done.add(reference.token, done);
+        let Some(control) = table.under_way.remove(&reference.token) else { return false };
+        if control.silent {
+            table.done.add(reference.token, &ended_as(Outcome::Stopped));
+        } else {
+            table.done.add(reference.token, done);
+        }
         self.ended.notify_waiters();
-        control.is_some_and(|control| !control.silent) && !self.spawner.is_gone()
+        !control.silent && !self.spawner.is_gone()
     }
 
     pub(crate) fn executor(&self, name: &str) -> Option<&dyn Executor> {
