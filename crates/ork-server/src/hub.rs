@@ -316,7 +316,7 @@ impl Link for WorkerLink {
     async fn logs(&self, attempt: &AttemptRef, batch: LogBatch) -> Result<(), LinkError> {
         let stale = || LinkError::Refused(format!("token {} is void", attempt.token));
         let key = self.hub.attempt(attempt.token).ok_or_else(stale)?;
-        self.hub.logs.append(&key, batch).await.map_err(link_error)?;
+        self.hub.logs.append(&key, batch).await.map_err(|error| link_error(&error))?;
         self.hub.feed.grown(key);
         Ok(())
     }
@@ -325,17 +325,17 @@ impl Link for WorkerLink {
         match self.hub.logs.blobs().get(digest).await {
             Ok(Some(content)) => Ok(content),
             Ok(None) => Err(LinkError::Refused(format!("there is no blob {digest}"))),
-            Err(error) => Err(link_error(error)),
+            Err(error) => Err(link_error(&error)),
         }
     }
 
     async fn put_blob(&self, content: Bytes) -> Result<Digest, LinkError> {
         let put = self.hub.logs.blobs().put(content).await;
-        put.map_err(link_error)
+        put.map_err(|error| link_error(&error))
     }
 }
 
-fn link_error(error: StoreError) -> LinkError {
+fn link_error(error: &StoreError) -> LinkError {
     match error {
         StoreError::Retryable(_) => LinkError::Retryable(error.to_string()),
         StoreError::Unknown(_) | StoreError::Rejected(_) | StoreError::Fenced { .. } => {

@@ -44,8 +44,8 @@ impl Default for Retention {
         Self {
             days: Some(90),
             runs: Some(10_000),
-            after_start: Duration::from_secs(60),
-            every: Duration::from_secs(3_600),
+            after_start: Duration::from_mins(1),
+            every: Duration::from_hours(1),
         }
     }
 }
@@ -95,7 +95,7 @@ impl Sweeper {
 
     /// Removes all that is due, batch by batch.
     async fn pass(&self) -> Result<(), StoreError> {
-        let Ok(epoch) = self.app.engine.inspect(|machine| machine.epoch()).await else {
+        let Ok(epoch) = self.app.engine.inspect(ork_core::run::Machine::epoch).await else {
             return Ok(());
         };
         while self.batch(epoch).await? == BATCH {

@@ -262,7 +262,7 @@ async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client
             Ok(mut host) => {
                 host.clear(folder).await?;
                 if let Some(recruit) = recruit {
-                    host.employ(folder, &settings, recruit).await?;
+                    host.employ(folder, &settings, recruit)?;
                 }
                 return Ok((host.client().in_project(&flags.project()), Some(host)));
             }

@@ -96,7 +96,7 @@ impl Host {
     ///
     /// # Errors
     /// When the worker cannot be started.
-    pub(crate) async fn employ(
+    pub(crate) fn employ(
         &mut self,
         folder: &Path,
         settings: &Settings,

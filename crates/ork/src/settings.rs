@@ -232,6 +232,7 @@ fn slots(text: &str) -> Parsed<u32> {
     number(text, 1, 10_000)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "plain numbers")]
 fn number<T>(text: &str, least: T, most: T) -> Parsed<T>
 where
     T: std::str::FromStr + PartialOrd + fmt::Display,

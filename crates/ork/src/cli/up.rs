@@ -74,7 +74,7 @@ async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
     let recruit = host::recruit();
     let mut host = Host::open(state, settings.bind, settings).await?;
     host.clear(state).await?;
-    host.employ(state, settings, recruit).await?;
+    host.employ(state, settings, recruit)?;
     say(format_args!("local ({})", shown(state)));
     say(format_args!("listening on {}, token in {}", host.url(), shown(&state.join("token"))));
     let outcome = tokio::select! {

@@ -35,9 +35,10 @@ impl Block {
         let plain = anstream::AutoStream::choice(&std::io::stderr()) == ColorChoice::Never;
         for line in &lines {
             let line = fit(line, width);
-            match plain {
-                true => text.extend(anstream::adapter::strip_str(&line)),
-                false => text.push_str(&line),
+            if plain {
+                text.extend(anstream::adapter::strip_str(&line));
+            } else {
+                text.push_str(&line);
             }
             text.push('\n');
         }
