@@ -66,7 +66,9 @@ async fn what_a_crash_left_of_removed_runs_goes_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let gone = "01932b00-0000-7000-8000-000000000000";
     let left = ["logs/1", "artifacts"].map(|folder| dir.path().join(folder).join(gone));
-    left.iter().for_each(|folder| std::fs::create_dir_all(folder).unwrap());
+    for folder in &left {
+        std::fs::create_dir_all(folder).unwrap();
+    }
     let mut config = ork_server::Config::local(dir.path());
     config.retention = EAGER;
     let _ork = Ork::on(config, dir).await;

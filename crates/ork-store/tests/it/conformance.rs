@@ -252,7 +252,8 @@ async fn large_payloads_are_refused(store: Any) {
         assert!(message.contains("65537 bytes; 65536 is the most"), "{message}");
     }
     let mut words = failed(attempt(1, "extract", 1));
-    words.failure = Some(Failure::new(FailureKind::Failure, "x".repeat(INLINE_LIMIT + 1)));
+    let message = "x".repeat(INLINE_LIMIT + 1);
+    words.failure = Some(Failure { message, ..Failure::new(FailureKind::Failure, "") });
     refused(&store, epoch, vec![words.change()]).await;
     put(&store, epoch, with(&fits)).await;
 }
