@@ -117,7 +117,11 @@ impl Pool {
             id
         };
         let forked = Forked { id, parent, tree, answers, pid: None, status: None, stop: None };
-        forked.request(fds)?;
+        if let Err(error) = forked.request(fds) {
+            // It is dead, though its end has not been read yet: the next request gets another.
+            forked.parent.gone.store(true, Ordering::Release);
+            return Err(error);
+        }
         Ok(forked)
     }
 }
