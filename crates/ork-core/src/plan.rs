@@ -32,9 +32,40 @@ pub struct Plan {
     pub output: Option<Binding>,
     /// What is packed as code: the root folder and the patterns, as declared.
     pub code: Code,
+    /// How many runs there may be at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// What else starts a run, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub triggers: IndexMap<String, Trigger>,
 }
 
 impl Plan {
+    /// A workflow with nothing but its tasks.
+    pub fn new(name: impl Into<String>, body: Scope) -> Self {
+        Self {
+            name: name.into(),
+            metadata: Metadata::default(),
+            params: IndexMap::new(),
+            env: IndexMap::new(),
+            timeout: None,
+            body,
+            finally: Scope::default(),
+            output: None,
+            code: Code::default(),
+            concurrency: None,
+            triggers: IndexMap::new(),
+        }
+    }
+
+    /// All its tasks, those inside groups too; not those of called workflows.
+    pub fn all_tasks(&self) -> Vec<&Task> {
+        let mut all = Vec::new();
+        self.body.collect(&mut all);
+        self.finally.collect(&mut all);
+        all
+    }
+
     /// The task at `path`: its name, with `finally/` before it where it stands there.
     pub fn task(&self, path: &str) -> Option<&Task> {
         let (scope, name) = match path.strip_prefix("finally/") {
@@ -67,7 +98,9 @@ impl Plan {
         if let Some((name, _)) = task.inputs.iter().find(|(_, binding)| binding.names_tasks()) {
             return Err(format!("the input `{name}` of `{path}` comes from another task; give it"));
         }
-        let Action::Execute { spec, .. } = &task.action;
+        let Action::Execute { spec, .. } = &task.action else {
+            return Err(format!("`{path}` runs nothing itself; name one of its tasks"));
+        };
         if spec.names_tasks() || task.env.values().any(Binding::names_tasks) {
             return Err(format!(
                 "`{path}` refers to another task outside its inputs; move that into `inputs`"
@@ -106,6 +139,65 @@ pub struct Param {
     pub description: Option<String>,
 }
 
+/// How many runs of a workflow may be under way at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Concurrency {
+    /// The most runs with the same key; all runs have the same when there is no key.
+    pub max_runs: u32,
+    /// What tells runs apart: an expression over `params` and `run`.
+    pub key: Option<Expr>,
+    /// What becomes of a run that finds no place.
+    pub on_limit: OnLimit,
+}
+
+/// What becomes of a run that finds no place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLimit {
+    /// It waits.
+    #[default]
+    Queue,
+    /// It is recorded as skipped.
+    Skip,
+    /// The oldest run of the key that is not yet being cancelled is cancelled; the new one waits
+    /// until the place is free.
+    CancelOldest,
+}
+
+/// What starts a run beside people and schedules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A request to the trigger's own address.
+    Webhook {
+        /// What its body must be.
+        body: Type,
+        /// How the sender shows who it is.
+        auth: WebhookAuth,
+        /// The run's params, from `trigger.body` and `trigger.headers`.
+        params: IndexMap<String, Binding>,
+    },
+    /// The end of another workflow's run.
+    Workflow {
+        /// The other workflow.
+        workflow: String,
+        /// In which states it must end.
+        states: Vec<crate::run::RunState>,
+        /// The run's params, from `trigger.run`.
+        params: IndexMap<String, Binding>,
+    },
+}
+
+/// How the sender of a webhook shows who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookAuth {
+    /// A signature over the body by a shared secret (HMAC-SHA256).
+    Hmac,
+    /// A bearer token.
+    Token,
+}
+
 /// Which files are a workflow's code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Code {
@@ -126,6 +218,15 @@ pub struct Scope {
 }
 
 impl Scope {
+    fn collect<'p>(&'p self, all: &mut Vec<&'p Task>) {
+        for task in &self.tasks {
+            all.push(task);
+            if let Action::Group { tasks, .. } = &task.action {
+                tasks.collect(all);
+            }
+        }
+    }
+
     /// The position of the task called `name`.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.tasks.iter().position(|task| task.name == name)
@@ -164,9 +265,161 @@ pub struct Task {
     pub env: IndexMap<String, Binding>,
     /// How it runs.
     pub action: Action,
+    /// Makes it a map: one instance an item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<Box<ForEach>>,
+    /// Makes it a sensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<Box<Poll>>,
+    /// How often user code has to give a sign of life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_timeout: Option<Span>,
+    /// How long it may be queued before it fails; pauses and retry waits do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_within: Option<Span>,
+    /// -100 to 100; the higher goes first within its run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
+    /// Which workers may take it; none: the default queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_queue: Option<String>,
+    /// A semaphore of the project that it holds while an attempt is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Box<PoolUse>>,
+    /// Reuses an earlier success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Box<Cache>>,
 }
 
-/// How a task runs. One variant until groups, waits and approvals come.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(n: &i32) -> bool {
+    *n == 0
+}
+
+impl Task {
+    /// A task with nothing but its action, and defaults for all else.
+    pub fn new(name: impl Into<String>, action: Action) -> Self {
+        Self {
+            name: name.into(),
+            upstreams: Vec::new(),
+            trigger_rule: TriggerRule::default(),
+            when: None,
+            inputs: IndexMap::new(),
+            input_type: None,
+            output_type: None,
+            retry: Retry::default(),
+            lost_retries: 3,
+            timeout: None,
+            grace: Span::from_secs(10),
+            allow_failure: false,
+            env: IndexMap::new(),
+            action,
+            for_each: None,
+            poll: None,
+            heartbeat_timeout: None,
+            start_within: None,
+            priority: 0,
+            worker_queue: None,
+            pool: None,
+            cache: None,
+        }
+    }
+}
+
+/// One instance an item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForEach {
+    /// The items.
+    pub items: Items,
+    /// What an item is called in expressions; `item` unless it is named otherwise.
+    pub name: String,
+    /// Names instances, over the item and `index`; without one an instance's key is its index.
+    pub key: Option<Expr>,
+    /// A condition for each item, which names the item or `index`; [`Task::when`] is asked once
+    /// before the map.
+    pub when: Option<Expr>,
+    /// The most instances at a time.
+    pub max_parallel: Option<u32>,
+    /// How many items may fail.
+    pub tolerate: Tolerate,
+    /// Whether running items are stopped once more have failed.
+    pub fail_fast: bool,
+}
+
+/// Where the items of a map come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Items {
+    /// A list.
+    List(Binding),
+    /// Every combination of the axes' values, as objects, the last axis the fastest; less what an
+    /// object of `exclude` matches, and then the objects of `include`.
+    Matrix {
+        /// Name to list.
+        axes: IndexMap<String, Binding>,
+        /// Objects that are added.
+        include: Vec<Binding>,
+        /// Objects of some of the axes; a combination that agrees with one is left out.
+        exclude: Vec<Binding>,
+    },
+}
+
+/// How many items of a map may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tolerate {
+    /// So many.
+    Count(u32),
+    /// So many of a hundred.
+    Percent(f64),
+    /// All of them.
+    All,
+}
+
+impl Tolerate {
+    /// How many of `total` items may fail.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub fn of(self, total: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => (f64::from(total) * percent / 100.0).floor() as u32,
+            Self::All => total,
+        }
+    }
+}
+
+/// A sensor: an attempt may say `not yet`, and the task is tried again later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Poll {
+    /// The wait between two attempts.
+    pub every: Span,
+    /// How long it may take in all.
+    pub timeout: Option<Span>,
+    /// A condition over `output`; false means not yet.
+    pub until: Option<Expr>,
+}
+
+/// The use of a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolUse {
+    /// Its name, which may be computed.
+    pub name: Binding,
+    /// How many of its slots an attempt takes.
+    pub slots: u32,
+    /// How many it has where the project does not say.
+    pub of: Option<u32>,
+}
+
+/// The reuse of an earlier success.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cache {
+    /// What must be equal beside the task itself.
+    pub key: Expr,
+    /// How long a success may be reused; none: as long as it is kept.
+    pub ttl: Option<Span>,
+}
+
+/// How a task runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -178,6 +431,113 @@ pub enum Action {
         /// out when the expressions in it are resolved.
         spec: Binding,
     },
+    /// A DAG of its own, with one key.
+    Group {
+        /// Its tasks.
+        tasks: Scope,
+        /// Its output; without one `{member: output}`.
+        output: Option<Binding>,
+    },
+    /// A DAG that is made at run time.
+    Generate {
+        /// What YAML would hold under `tasks`.
+        tasks: Expr,
+        /// The executors that it may use.
+        allow: Vec<String>,
+        /// Its output; without one `{member: output}`.
+        output: Option<Binding>,
+    },
+    /// Another workflow's DAG.
+    Call {
+        /// Its name.
+        workflow: String,
+        /// Its params, not yet checked against what is pinned.
+        params: IndexMap<String, Binding>,
+        /// What it is, once the calling workflow is deployed; a plan without it cannot run.
+        pinned: Option<Box<Pinned>>,
+    },
+    /// A person's decision.
+    Approval(Box<Approval>),
+    /// A time or an event.
+    Wait(Wait),
+}
+
+impl Action {
+    /// The key of the file that says what the task does: the executor's name, or `tasks`,
+    /// `workflow`, `approval`, `wait`.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Execute { executor, .. } => executor,
+            Self::Group { .. } | Self::Generate { .. } => "tasks",
+            Self::Call { .. } => "workflow",
+            Self::Approval(_) => "approval",
+            Self::Wait(_) => "wait",
+        }
+    }
+}
+
+/// A called workflow as it was when its caller was deployed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// Its version.
+    pub version: crate::rows::VersionId,
+    /// Its plan, whose own calls are pinned too.
+    pub plan: Arc<Plan>,
+    /// Its code.
+    pub code: crate::rows::CodeRef,
+}
+
+/// A person's decision. Its output is `{approved, by, comment, form}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// What is asked.
+    pub prompt: Binding,
+    /// Who may decide: a user's name, `group:G` or `role:R`; empty: whoever may run the workflow.
+    pub approvers: Vec<String>,
+    /// What is to be filled in.
+    pub form: IndexMap<String, Param>,
+    /// What a rejection comes to.
+    pub on_reject: OnReject,
+    /// What the task's timeout comes to.
+    pub on_timeout: OnTimeout,
+}
+
+/// What a rejection comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnReject {
+    /// The task is skipped.
+    #[default]
+    Skip,
+    /// The task fails.
+    Fail,
+    /// The task succeeds with `approved: false`.
+    Continue,
+}
+
+/// What the end of the time for a decision comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTimeout {
+    /// The task fails.
+    #[default]
+    Fail,
+    /// As if approved.
+    Approve,
+    /// As if rejected.
+    Reject,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wait {
+    /// This long.
+    For(Span),
+    /// A datetime; one that has passed is not waited for.
+    Until(Binding),
+    /// A signal to the run by this name; its payload, of the task's output type, is the output.
+    Event(Binding),
 }
 
 /// Which outcomes of the upstreams let a task start. The words are Airflow's.

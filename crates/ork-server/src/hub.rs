@@ -209,8 +209,8 @@ impl Effects for Outlet {
 /// The executors of a plan with what is fixed of their blocks, each once.
 fn fixed_specs(plan: &Plan) -> Vec<(&str, Value)> {
     let mut specs = Vec::new();
-    for task in plan.body.tasks.iter().chain(&plan.finally.tasks) {
-        let Action::Execute { executor, spec } = &task.action;
+    for task in plan.all_tasks() {
+        let Action::Execute { executor, spec } = &task.action else { continue };
         let spec = (executor.as_str(), fixed(spec).unwrap_or_default());
         if !specs.contains(&spec) {
             specs.push(spec);

@@ -74,9 +74,7 @@ fn scope(scope: &Scope, prefix: &str) -> Vec<TaskDeclaration> {
         path: path(&task.name),
         upstreams: task.upstreams.iter().map(|at| path(&scope.tasks[*at].name)).collect(),
         trigger_rule: task.trigger_rule,
-        executor: match &task.action {
-            Action::Execute { executor, .. } => executor.clone(),
-        },
+        executor: task.action.word().to_owned(),
     };
     scope.tasks.iter().map(declare).collect()
 }

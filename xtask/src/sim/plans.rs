@@ -25,17 +25,10 @@ pub(super) fn plan(chance: &mut Chance, name: &str) -> Plan {
     let most = if chance.one_in(4) { 8 } else { 4 };
     let body = 1 + chance.below(most);
     let finally = if chance.one_in(3) { 1 + chance.below(2) } else { 0 };
-    Plan {
-        name: name.into(),
-        metadata: Metadata::default(),
-        params: IndexMap::new(),
-        env: IndexMap::new(),
-        timeout: chance.one_in(8).then(|| Span::from_secs(chance.between(3, 40))),
-        body: scope(chance, body, 't'),
-        finally: scope(chance, finally, 'f'),
-        output: None,
-        code: Code::default(),
-    }
+    let timeout = chance.one_in(8).then(|| Span::from_secs(chance.between(3, 40)));
+    let body = scope(chance, body, 't');
+    let finally = scope(chance, finally, 'f');
+    Plan { timeout, finally, ..Plan::new(name, body) }
 }
 
 fn scope(chance: &mut Chance, size: usize, letter: char) -> Scope {
@@ -52,21 +45,18 @@ fn task(chance: &mut Chance, place: usize, letter: char) -> Task {
             _ => Expr::new("true"),
         }
     });
+    let action = Action::Execute { executor: "sim".into(), spec: Binding::Const(Value::Null) };
     Task {
-        name: format!("{letter}{place}"),
         trigger_rule: if chance.one_in(2) { chance.pick(&RULES) } else { TriggerRule::AllSuccess },
         when,
         inputs: inputs(chance, &upstreams, letter),
         upstreams,
-        input_type: None,
-        output_type: None,
         retry: retry(chance),
         lost_retries: u32::try_from(chance.below(4)).unwrap_or(0),
         timeout: chance.one_in(4).then(|| Span::from_millis(chance.between(50, 8_000))),
         grace: Span::from_millis(chance.between(0, 3_000)),
         allow_failure: chance.one_in(5),
-        env: IndexMap::new(),
-        action: Action::Execute { executor: "sim".into(), spec: Binding::Const(Value::Null) },
+        ..Task::new(format!("{letter}{place}"), action)
     }
 }
 

@@ -53,6 +53,8 @@ impl Lower<'_> {
             env,
             output,
             code,
+            concurrency: None,
+            triggers: IndexMap::new(),
         })
     }
 

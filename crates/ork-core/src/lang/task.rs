@@ -322,7 +322,6 @@ impl Lower<'_> {
         let lost = head.fields.get("lost_retries");
         let (inputs, input_type) = inputs?;
         Some(Task {
-            name: head.name.to_owned(),
             upstreams,
             trigger_rule: facts.rule,
             when,
@@ -336,7 +335,7 @@ impl Lower<'_> {
             grace,
             allow_failure: facts.allow_failure,
             env: env.unwrap_or_default(),
-            action: action?,
+            ..Task::new(head.name, action?)
         })
     }
 

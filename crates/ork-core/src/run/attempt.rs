@@ -123,7 +123,10 @@ impl Run {
         };
         let shared = plan.env.iter().filter(|(name, _)| !task.env.contains_key(*name));
         let env = each("env", shared.chain(&task.env), |binding| view.text(binding));
-        let Action::Execute { executor, spec } = &task.action;
+        let Action::Execute { executor, spec } = &task.action else {
+            let message = format!("`{}` is not run by a worker", task.action.word());
+            return Err(EvalError::Failed(message));
+        };
         let spec = view.whole(spec).map_err(|error| match error {
             EvalError::Failed(message) => EvalError::Failed(format!("{executor}: {message}")),
             need @ EvalError::Need(_) => need,
@@ -139,14 +142,13 @@ impl Run {
 
     fn assignment(&self, ix: Ix, token: Token, work: Work) -> Assignment {
         let (instance, task, facts) = (self.instance(ix), self.task(ix), &self.facts);
-        let Action::Execute { executor, .. } = &task.action;
         Assignment {
             attempt: self.attempt_ref(instance, token),
             project: Arc::clone(&facts.project_name),
             workflow: Arc::clone(&facts.workflow),
             generation: instance.generation,
             number: instance.attempt,
-            executor: executor.as_str().into(),
+            executor: task.action.word().into(),
             spec: work.spec,
             inputs: instance.inputs.as_deref().cloned().unwrap_or_default(),
             input_type: task.input_type.clone(),

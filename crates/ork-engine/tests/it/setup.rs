@@ -181,31 +181,6 @@ fn code() -> CodeRef {
 }
 
 fn plan() -> Arc<Plan> {
-    let task = Task {
-        name: "a".into(),
-        upstreams: Vec::new(),
-        trigger_rule: TriggerRule::AllSuccess,
-        when: None,
-        inputs: IndexMap::new(),
-        input_type: None,
-        output_type: None,
-        retry: Retry::default(),
-        lost_retries: 3,
-        timeout: None,
-        grace: Span::from_secs(10),
-        allow_failure: false,
-        env: IndexMap::new(),
-        action: Action::Execute { executor: "test".into(), spec: Binding::Const(Value::Null) },
-    };
-    Arc::new(Plan {
-        name: "w".into(),
-        metadata: Metadata::default(),
-        params: IndexMap::new(),
-        env: IndexMap::new(),
-        timeout: None,
-        body: Scope { tasks: vec![task] },
-        finally: Scope::default(),
-        output: None,
-        code: Code::default(),
-    })
+    let action = Action::Execute { executor: "test".into(), spec: Binding::Const(Value::Null) };
+    Arc::new(Plan::new("w", Scope { tasks: vec![Task::new("a", action)] }))
 }

@@ -149,17 +149,7 @@ pub(crate) fn version(workflow: &str, number: i64) -> VersionRow {
 }
 
 fn plan(name: &str) -> Plan {
-    Plan {
-        name: name.into(),
-        metadata: Metadata::default(),
-        params: IndexMap::new(),
-        env: IndexMap::new(),
-        timeout: None,
-        body: Scope::default(),
-        finally: Scope::default(),
-        output: None,
-        code: Code::default(),
-    }
+    Plan::new(name, Scope::default())
 }
 
 pub(crate) fn answer(key: &str, run: Option<u128>) -> AnswerRow {

@@ -71,7 +71,7 @@ fn spec_args(plan: &Plan, task: usize) -> serde_json::Value {
             other => panic!("not a constant: {other:?}"),
         }
     }
-    let Action::Execute { spec, .. } = &plan.body.tasks[task].action;
+    let Action::Execute { spec, .. } = &plan.body.tasks[task].action else { panic!("no spec") };
     value(spec)
 }
 

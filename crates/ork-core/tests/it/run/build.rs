@@ -58,25 +58,8 @@ impl Build {
 }
 
 fn bare(name: &str) -> Task {
-    Task {
-        name: name.into(),
-        upstreams: Vec::new(),
-        trigger_rule: TriggerRule::AllSuccess,
-        when: None,
-        inputs: IndexMap::new(),
-        input_type: None,
-        output_type: None,
-        retry: Retry { max: 0, ..Retry::default() },
-        lost_retries: 3,
-        timeout: None,
-        grace: Span::from_secs(10),
-        allow_failure: false,
-        env: IndexMap::new(),
-        action: Action::Execute {
-            executor: "test".into(),
-            spec: Binding::Const(json!({ "does": name })),
-        },
-    }
+    let spec = Binding::Const(json!({ "does": name }));
+    Task::new(name, Action::Execute { executor: "test".into(), spec })
 }
 
 fn scope(builds: Vec<Build>) -> Scope {
@@ -91,17 +74,7 @@ fn scope(builds: Vec<Build>) -> Scope {
 
 /// A workflow of these tasks.
 pub(crate) fn plan(body: Vec<Build>) -> Plan {
-    Plan {
-        name: "w".into(),
-        metadata: Metadata::default(),
-        params: IndexMap::new(),
-        env: IndexMap::new(),
-        timeout: None,
-        body: scope(body),
-        finally: Scope::default(),
-        output: None,
-        code: Code::default(),
-    }
+    Plan::new("w", scope(body))
 }
 
 /// The same with tasks in `finally`.
