@@ -8,7 +8,7 @@ use ork_core::plan::Param;
 use ork_core::types::Type;
 
 fuzz_target!(|source: &str| {
-    let param = Param { ty: Type::List(Box::new(Type::Int)), default: None, description: None };
+    let param = Param { ty: Type::list(Type::Int), default: None, description: None };
     let params = IndexMap::from([("p".to_owned(), param)]);
     let task = TaskType { output: Some(Type::Json), allow_failure: true };
     let tasks = IndexMap::from([("t".to_owned(), task)]);

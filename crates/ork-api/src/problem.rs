@@ -2,10 +2,9 @@
 
 use std::fmt;
 
+use ork_core::lang::Diagnostic;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use crate::types::Diagnostic;
 
 /// The media type of a [`Problem`].
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -29,6 +28,7 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// For a workflow that has errors: all findings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(schema_with = crate::schema::diagnostics)]
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -124,8 +124,6 @@ codes! {
     Conflict = 409;
     /// A token of an attempt that is not the current one.
     StaleLease = 409;
-    /// A request with the same idempotency key is still under way.
-    IdempotencyKeyInUse = 409;
     /// The body is larger than the limit that the sentence names.
     TooLarge = 413;
     /// The body is not of the media type that is read here.

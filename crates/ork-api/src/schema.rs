@@ -1,6 +1,6 @@
 //! Schemas of the core's types for the `OpenAPI` document.
 
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, Type};
 
 fn words(words: &[&str]) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.to_vec())).build()
@@ -50,6 +50,25 @@ pub(crate) fn stream() -> Object {
 
 pub(crate) fn level() -> Object {
     words(&["debug", "info", "warn", "error"])
+}
+
+/// A list of [`ork_core::lang::Diagnostic`].
+pub(crate) fn diagnostics() -> Array {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let number = |what| ObjectBuilder::new().schema_type(Type::Integer).description(Some(what));
+    let mut finding = ObjectBuilder::new()
+        .property("severity", words(&["warning", "error"]))
+        .property("code", text().description(Some("A stable name: `unknown-key`.")))
+        .property("message", text().description(Some("One sentence that names the thing.")))
+        .property("file", text().description(Some("The file.")))
+        .property("line", number("From 1; 0 when the finding is about the file as a whole."))
+        .property("column", number("From 1, in characters."))
+        .property("length", number("How many characters are meant; at least 1."))
+        .property("hint", text().description(Some("How to mend it.")));
+    for name in ["severity", "code", "message", "file", "line", "column", "length"] {
+        finding = finding.required(name);
+    }
+    ArrayBuilder::new().items(finding).description(Some("All findings, by place.")).build()
 }
 
 #[cfg(test)]

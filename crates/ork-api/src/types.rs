@@ -4,6 +4,7 @@
 
 use indexmap::IndexMap;
 use ork_core::ids::{InstancePath, RunId};
+use ork_core::lang::Diagnostic;
 use ork_core::plan::TriggerRule;
 use ork_core::rows::{Actor, LogSummary};
 use ork_core::run::{AttemptState, EventKind, Failure, RunState, TaskState};
@@ -220,6 +221,7 @@ pub struct Deployed {
     /// Whether this made it; else its content was there already.
     pub created: bool,
     /// Findings that are no errors.
+    #[schema(schema_with = schema::diagnostics)]
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -243,56 +245,8 @@ pub struct Validated {
     /// Whether the workflow may be deployed.
     pub ok: bool,
     /// All findings, by place.
+    #[schema(schema_with = schema::diagnostics)]
     pub diagnostics: Vec<Diagnostic>,
-}
-
-/// A finding in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Diagnostic {
-    /// How bad it is.
-    pub severity: Severity,
-    /// A stable name: `unknown-key`, `type-mismatch`.
-    pub code: String,
-    /// One sentence that names the thing.
-    pub message: String,
-    /// The file.
-    pub file: String,
-    /// From 1; 0 when the finding is about the file as a whole.
-    pub line: usize,
-    /// From 1, in characters.
-    pub column: usize,
-    /// How many characters are meant; at least 1.
-    pub length: usize,
-    /// How to mend it.
-    pub hint: Option<String>,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Worth knowing; the workflow runs.
-    Warning,
-    /// The workflow is not accepted.
-    Error,
-}
-
-impl From<ork_core::lang::Diagnostic> for Diagnostic {
-    fn from(found: ork_core::lang::Diagnostic) -> Self {
-        Self {
-            severity: match found.severity {
-                ork_core::lang::Severity::Warning => Severity::Warning,
-                ork_core::lang::Severity::Error => Severity::Error,
-            },
-            code: found.code.to_owned(),
-            message: found.message,
-            file: found.file,
-            line: found.line,
-            column: found.column,
-            length: found.length,
-            hint: found.hint,
-        }
-    }
 }
 
 /// A run to be made: of exactly one of `workflow` and `draft`.

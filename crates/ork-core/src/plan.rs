@@ -2,11 +2,12 @@
 //! keeps its plan as JSON, so that a run never depends on a file that may be gone.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::lang::expr::Program;
 use crate::time::Span;
 use crate::types::Type;
 use crate::value::Value;
@@ -679,7 +680,7 @@ pub struct Expr {
     pub source: Arc<str>,
     /// The parsed form, made when first needed and shared by clones.
     #[serde(skip)]
-    pub(crate) program: Arc<std::sync::OnceLock<crate::lang::expr::Program>>,
+    program: Arc<OnceLock<Program>>,
 }
 
 impl Expr {
@@ -687,29 +688,15 @@ impl Expr {
     pub fn new(source: impl Into<Arc<str>>) -> Self {
         Self { source: source.into(), program: Arc::default() }
     }
-}
 
-impl Expr {
-    /// Whether the name `tasks` stands in it outside of text.
+    /// The parsed form.
+    pub(crate) fn program(&self) -> &Program {
+        self.program.get_or_init(|| Program::new(&self.source))
+    }
+
+    /// Whether it refers to a task.
     fn names_tasks(&self) -> bool {
-        let (mut quote, mut word) = (None, String::new());
-        let mut chars = self.source.chars();
-        while let Some(c) = chars.next() {
-            match quote {
-                Some(_) if c == '\\' => drop(chars.next()),
-                Some(open) if c == open => quote = None,
-                Some(_) => {}
-                None if c.is_alphanumeric() || c == '_' || c == '.' => word.push(c),
-                None => {
-                    if word == "tasks" || word.starts_with("tasks.") {
-                        return true;
-                    }
-                    word.clear();
-                    quote = (c == '\'' || c == '"').then_some(c);
-                }
-            }
-        }
-        word == "tasks" || word.starts_with("tasks.")
+        self.program().names_tasks()
     }
 }
 

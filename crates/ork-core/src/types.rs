@@ -5,6 +5,8 @@ mod iso;
 mod notation;
 mod values;
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +16,7 @@ pub use self::values::Mismatch;
 pub(crate) use self::values::describe;
 
 /// A type of the workflow language. Serialised as the language's own notation is left to
-/// [`crate::lang`]; this form is for versions in the store and for the wire.
+/// [`crate::lang`]; this form is for versions in the store and for the wire. Clones share their parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Type {
@@ -39,18 +41,38 @@ pub enum Type {
     /// A file kept by digest.
     File,
     /// A list of one type.
-    List(Box<Type>),
+    List(Arc<Type>),
     /// A closed object that matches by shape. A field of a nullable type may be left out.
-    Object(IndexMap<String, Type>),
+    Object(Arc<IndexMap<String, Type>>),
     /// Any keys, one type of value.
-    Dict(Box<Type>),
+    Dict(Arc<Type>),
     /// One of these strings.
-    Enum(Vec<String>),
+    Enum(Arc<[String]>),
     /// The type or null.
-    Nullable(Box<Type>),
+    Nullable(Arc<Type>),
 }
 
 impl Type {
+    /// A list of one type.
+    pub fn list(item: Self) -> Self {
+        Self::List(Arc::new(item))
+    }
+
+    /// An object of any keys and one type of value.
+    pub fn dict(item: Self) -> Self {
+        Self::Dict(Arc::new(item))
+    }
+
+    /// A closed object.
+    pub fn object(fields: IndexMap<String, Self>) -> Self {
+        Self::Object(Arc::new(fields))
+    }
+
+    /// One of these strings.
+    pub fn choice(options: impl Into<Arc<[String]>>) -> Self {
+        Self::Enum(options.into())
+    }
+
     /// Whether every value of `from` may stand where this type is expected: `int` for `float`,
     /// `datetime_utc` for `datetime_tz`, an enum for `str` or for a wider enum, an object for a
     /// `dict` of what its fields are, `T` for `T?`. `json` on either side fits: what it holds is
@@ -79,7 +101,7 @@ impl Type {
     pub fn nullable(self) -> Self {
         match self {
             Self::Nullable(_) => self,
-            _ => Self::Nullable(Box::new(self)),
+            _ => Self::Nullable(Arc::new(self)),
         }
     }
 

@@ -97,7 +97,7 @@ pub(crate) fn render(mut refused: Refused, request_id: &str) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     match refused.0.code {
-        Code::Unavailable | Code::LimitReached | Code::IdempotencyKeyInUse => {
+        Code::Unavailable | Code::LimitReached => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Code::Unauthenticated => {

@@ -1,10 +1,15 @@
 //! Workflow files on disk: which there are, where their code is, and how the compiler reads it.
 
+use std::fs::{File, FileType};
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use ork_api::types::MAX_BUNDLE;
 use ork_core::lang::{Compiled, Limits, Sources, compile_within};
+use rustix::io::Errno;
 
-use crate::exit::{Failure, Result, io};
+use crate::exit::{Failure, Result};
 use crate::settings::{SettingFlags, Settings};
 
 /// Whether an argument names a file rather than a workflow on a server.
@@ -35,8 +40,9 @@ impl WorkflowFile {
     /// # Errors
     /// When it cannot be read; what is wrong in it is in `compiled`.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|error| missing(path, &error))?;
+        must_be_file(path).map_err(|error| missing(path, &error))?;
         let root = code_root(path)?;
+        let bytes = read(path, limits(&root)?.bytes).map_err(|error| missing(path, &error))?;
         let compiled = checked(&path.to_string_lossy(), &bytes, &root)?;
         let mut file = Self { path: path.to_owned(), bytes, root, compiled };
         file.take_declared_root()?;
@@ -66,9 +72,53 @@ impl WorkflowFile {
 }
 
 fn checked(name: &str, bytes: &[u8], root: &Path) -> Result<Compiled> {
+    Ok(compile_within(name, bytes, &Folder(root.to_owned()), &limits(root)?))
+}
+
+/// What the settings of a code root allow a workflow file.
+fn limits(root: &Path) -> Result<Limits> {
     let settings = Settings::resolve(root, &SettingFlags::default())?;
-    let limits = Limits { bytes: settings.limits.file, ..Limits::default() };
-    Ok(compile_within(name, bytes, &Folder(root.to_owned()), &limits))
+    Ok(Limits { bytes: settings.limits.file, ..Limits::default() })
+}
+
+/// Reads a file of at most `most` bytes. Of a larger one comes one byte more, by which it is known
+/// as too large. Folders, pipes and devices are refused unread: they need not have an end.
+///
+/// # Errors
+/// When it is no file, or cannot be read.
+pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    must_be_file(path)?;
+    bounded(File::open(path)?, most)
+}
+
+fn must_be_file(path: &Path) -> io::Result<()> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("this is {}, not a file", word(kind))))
+}
+
+/// Reads at most `most` bytes and one.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn bounded(from: impl Read, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn word(kind: FileType) -> &'static str {
+    if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
 }
 
 /// The `code: {root}` of a file that has errors elsewhere, so that its code is found all the same.
@@ -77,8 +127,11 @@ fn declared_root(name: &str, bytes: &[u8]) -> Option<String> {
     Some(value.get("code")?.get("root")?.as_str()?.to_owned())
 }
 
-fn missing(path: &Path, error: &std::io::Error) -> Failure {
-    if error.kind() != std::io::ErrorKind::NotFound {
+fn missing(path: &Path, error: &io::Error) -> Failure {
+    if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+        return Failure::usage(format!("{}: the link leads back to itself", path.display()));
+    }
+    if error.kind() != io::ErrorKind::NotFound {
         return Failure::usage(format!("{}: {error}", path.display()));
     }
     let failure = Failure::usage(format!("{}: there is no such file", path.display()));
@@ -105,7 +158,7 @@ fn code_root(path: &Path) -> Result<PathBuf> {
 /// The folder as an absolute path without `.`, `..` and symbolic links.
 pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    std::fs::canonicalize(folder).map_err(|error| io(folder, &error))
+    std::fs::canonicalize(folder).map_err(|error| crate::exit::io(folder, &error))
 }
 
 /// A code root on disk.
@@ -121,10 +174,15 @@ impl Sources for Folder {
             return Err(Some(format!("`{path}` leaves the code root")));
         }
         let full = self.0.join(relative);
-        std::fs::read(&full).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => None,
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => None,
             _ => Some(format!("{}: {error}", full.display())),
-        })
+        };
+        let bytes = read(&full, MAX_BUNDLE).map_err(failed)?;
+        if bytes.len() > MAX_BUNDLE {
+            return Err(Some(format!("{}: it has more than {MAX_BUNDLE} bytes", full.display())));
+        }
+        Ok(bytes)
     }
 }
 
@@ -135,12 +193,10 @@ impl Sources for Folder {
 pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in paths {
-        if path.is_dir() {
-            found.extend(under(path));
-        } else if path.is_file() {
-            found.push(path.clone());
-        } else {
-            return Err(missing(path, &std::io::ErrorKind::NotFound.into()));
+        match std::fs::metadata(path) {
+            Ok(there) if there.is_dir() => found.extend(under(path)),
+            Ok(_) => found.push(path.clone()),
+            Err(error) => return Err(missing(path, &error)),
         }
     }
     Ok(found)
@@ -165,7 +221,7 @@ pub(crate) fn is_workflow(path: &Path) -> bool {
     if name.ends_with(".ork.yaml") || name.ends_with(".ork.yml") {
         return true;
     }
-    let bytes = std::fs::read(path).unwrap_or_default();
+    let bytes = read(path, Limits::default().bytes).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     text.lines().any(|line| {
         line.strip_prefix("tasks").is_some_and(|rest| rest.trim_start().starts_with(':'))

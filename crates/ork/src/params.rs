@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use indexmap::IndexMap;
+use ork_core::lang::{self, Limits};
 use ork_core::types::Type;
 use serde_json::Value;
 
@@ -69,13 +70,26 @@ fn split(argument: &str) -> Result<(&str, String)> {
     };
     let Some(path) = text.strip_prefix('@') else { return Ok((name, text.to_owned())) };
     let path = Path::new(path);
-    let text = std::fs::read_to_string(path).map_err(|error| io(path, &error))?;
+    let text = String::from_utf8(read(path)?)
+        .map_err(|_| Failure::usage(format!("{}: not UTF-8 text", path.display())))?;
     Ok((name, text))
 }
 
+/// A file of params, or what a pipe gives: `@<(command)`.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let most = Limits::default().bytes;
+    let opened = std::fs::File::open(path);
+    let bytes = opened.and_then(|file| crate::files::bounded(file, most));
+    let bytes = bytes.map_err(|error| io(path, &error))?;
+    if bytes.len() > most {
+        return Err(Failure::usage(format!("{}: more than {most} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
 fn from_file(path: &Path) -> Result<IndexMap<String, Value>> {
-    let bytes = std::fs::read(path).map_err(|error| io(path, &error))?;
-    let value = ork_core::lang::data(&path.to_string_lossy(), &bytes).map_err(|found| {
+    let bytes = read(path)?;
+    let value = lang::data(&path.to_string_lossy(), &bytes).map_err(|found| {
         let text = String::from_utf8_lossy(&bytes);
         Failure::usage(ork_core::lang::render(&found, |_| Some(&text), false))
     })?;

@@ -208,7 +208,7 @@ impl Lower<'_> {
         let same = bound.iter().all(|(_, ty)| *ty == first);
         let item = inner.cloned().unwrap_or(if same { first } else { Type::Json });
         let list: Vec<_> = bound.into_iter().map(|(binding, _)| binding).collect();
-        Some((collect_list(list), Type::List(Box::new(item))))
+        Some((collect_list(list), Type::list(item)))
     }
 
     fn map_binding(
@@ -242,7 +242,7 @@ impl Lower<'_> {
         }
         let ty = match want {
             Some(want @ (Type::Object(_) | Type::Dict(_))) => want.clone(),
-            _ => Type::Object(types),
+            _ => Type::object(types),
         };
         whole.then(|| (collect_map(map), ty))
     }

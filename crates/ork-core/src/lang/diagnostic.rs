@@ -1,14 +1,15 @@
 //! Findings: how they are collected, and how they are shown.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::tree::Place;
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing; the workflow runs.
@@ -28,12 +29,12 @@ impl fmt::Display for Severity {
 
 /// A finding in a file. Its [`fmt::Display`] is one line: `file:line:col: error[code]: message`;
 /// serialised it is the machine form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
     /// A stable name: `unknown-key`, `type-mismatch`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// One sentence that names the thing.
     pub message: String,
     /// The file, as the caller named it, or a code file relative to the root.
@@ -103,7 +104,7 @@ fn one(found: &Diagnostic, source: Option<&str>, renderer: &Renderer) -> String 
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = level.primary_title(found.message.as_str()).id(found.code);
+    let title = level.primary_title(found.message.as_str()).id(&*found.code);
     let line = source.and_then(|text| text.lines().nth(found.line.checked_sub(1)?));
     let mut group = match line {
         Some(line) => title.element(
@@ -159,7 +160,7 @@ impl<'a> Report<'a> {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1));
         let spare = Diagnostic {
             severity: Severity::Error,
-            code: "too-many-errors",
+            code: "too-many-errors".into(),
             message: format!("more than {MOST} findings; the rest is not shown"),
             file: file.to_owned(),
             line: 0,
@@ -221,7 +222,7 @@ impl<'a> Report<'a> {
         let (from, to) = (chars(place.start), chars(place.end));
         self.push(Diagnostic {
             severity,
-            code,
+            code: code.into(),
             message: printable(message),
             file: self.file.to_owned(),
             line,

@@ -187,8 +187,8 @@ impl Lower<'_> {
         let choices = self.choices(node, words)?;
         match ty {
             Type::Str => Some(choices),
-            Type::List(inner) if *inner == Type::Str => Some(Type::List(Box::new(choices))),
-            Type::Nullable(inner) if *inner == Type::Str => Some(Type::Nullable(Box::new(choices))),
+            Type::List(inner) if *inner == Type::Str => Some(Type::list(choices)),
+            Type::Nullable(inner) if *inner == Type::Str => Some(choices.nullable()),
             other => {
                 let message = format!("`enum` goes with `str` or `[str]`, not with {other}");
                 self.report.error(node.place, "type-mismatch", message);

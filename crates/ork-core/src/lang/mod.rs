@@ -125,8 +125,8 @@ fn refuse(file: &str, bytes: &[u8], at: usize, refusal: Refusal, limits: &Limits
     let place = Place::new(at, at + 1);
     match refusal {
         Refusal::TooLarge => {
-            let (is, most) = (bytes.len(), limits.bytes);
-            report.error(place, "file-limit", format!("the file has {is} bytes, more than {most}"));
+            let most = limits.bytes;
+            report.error(place, "file-limit", format!("the file has more than {most} bytes"));
         }
         Refusal::Utf16 => report
             .error(place, "not-utf8", "the file is UTF-16, not UTF-8")
@@ -175,7 +175,7 @@ impl Lower<'_> {
         if let Some((line, column)) = e.place {
             self.report.push(Diagnostic {
                 severity: Severity::Error,
-                code: e.code,
+                code: e.code.into(),
                 message: e.message.clone(),
                 file: e.file.clone(),
                 line,

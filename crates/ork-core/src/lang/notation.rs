@@ -28,23 +28,6 @@ impl Aliases {
     }
 }
 
-/// The names that a type already has.
-const BUILT_IN: &[&str] = &[
-    "str",
-    "int",
-    "float",
-    "bool",
-    "date",
-    "datetime",
-    "datetime_notz",
-    "datetime_tz",
-    "datetime_utc",
-    "json",
-    "file",
-    "dict",
-    "enum",
-];
-
 impl Lower<'_> {
     /// Reads `types`, each after those it names.
     pub(crate) fn aliases(&mut self, node: &Node) {
@@ -91,7 +74,7 @@ impl Lower<'_> {
             return;
         }
         self.check_name(name, entry.place, "a type");
-        if BUILT_IN.contains(&name) {
+        if Type::words().any(|word| word == name) {
             self.report.error(entry.place, "bad-name", format!("`{name}` is a type already"));
         }
         let ty = self.ty(&entry.value).unwrap_or(Type::Json);
@@ -119,7 +102,7 @@ impl Lower<'_> {
         match &node.yaml {
             Yaml::Scalar(scalar) => self.ty_text(node, &scalar.text.clone()),
             Yaml::List { items, .. } => match items.as_slice() {
-                [item] => self.ty_part(item).map(|ty| Type::List(Box::new(ty))),
+                [item] => self.ty_part(item).map(Type::list),
                 _ => {
                     self.report.error(
                         node.place,
@@ -144,7 +127,7 @@ impl Lower<'_> {
             self.report.error(node.place, "type-syntax", "an enum has at least one value");
             return None;
         }
-        Some(Type::Enum(words))
+        Some(Type::choice(words))
     }
 
     fn object(&mut self, entries: &[Entry]) -> Option<Type> {
@@ -154,7 +137,7 @@ impl Lower<'_> {
             let ty = self.ty_part(&entry.value).unwrap_or(Type::Json);
             fields.insert(entry.key.clone(), ty);
         }
-        Some(Type::Object(fields))
+        Some(Type::object(fields))
     }
 
     fn ty_text(&mut self, node: &Node, text: &str) -> Option<Type> {
@@ -168,8 +151,9 @@ impl Lower<'_> {
                 let byte = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(i, _)| i);
                 let (from, to) = (byte(issue.offset), byte(issue.offset + issue.length));
                 let place = node.part(self.report.text(), from, (to - from).max(1));
-                let names = self.aliases.types.keys().map(String::as_str);
-                let near = super::diagnostic::nearest(text, names.chain(BUILT_IN.iter().copied()));
+                let mut names: Vec<&str> = Type::words().collect();
+                names.extend(self.aliases.types.keys().map(String::as_str));
+                let near = super::diagnostic::nearest(text, names.into_iter());
                 let hint =
                     issue.hint.or_else(|| near.map(|near| format!("did you mean `{near}`?")));
                 let found = self.report.error(place, "bad-type", issue.message);

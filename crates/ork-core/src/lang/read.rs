@@ -159,10 +159,9 @@ impl Lower<'_> {
     }
 
     pub(crate) fn duration(&mut self, node: &Node, what: &str) -> Option<Span> {
-        let scalar = node.scalar()?;
-        match (scalar.literal(), duration(&scalar.text)) {
-            (Literal::Int(_) | Literal::Str(_), Ok(span)) => Some(span),
-            (Literal::Int(_) | Literal::Str(_), Err(why)) => {
+        match node.scalar().map(|scalar| (scalar.literal(), duration(&scalar.text))) {
+            Some((Literal::Int(_) | Literal::Str(_), Ok(span))) => Some(span),
+            Some((Literal::Int(_) | Literal::Str(_), Err(why))) => {
                 let message = format!("{what} is no duration: {why}");
                 self.report
                     .error(node.place, "duration", message)

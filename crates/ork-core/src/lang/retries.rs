@@ -78,7 +78,7 @@ impl Lower<'_> {
 
     fn multiplier(&mut self, node: &Node) -> Option<f64> {
         let number = match node.scalar().map(super::tree::Scalar::literal) {
-            Some(Literal::Int(n)) => f64::from(i32::try_from(n).ok()?),
+            Some(Literal::Int(n)) => f64::from(i32::try_from(n).unwrap_or(i32::MAX)),
             Some(Literal::Float(n)) => n,
             _ => {
                 self.wrong(node, "`multiplier` must be a number");

@@ -94,6 +94,7 @@ const OWN_ENV: &[&str] = &[
     "ORK_ATTEMPT",
     "ORK_WORKFLOW",
     "ORK_PROJECT",
+    "ORK_REQUEST_ID",
     "ORK_MAP_INDEX",
     "ORK_LOGICAL_TIME",
     "ORK_IDEMPOTENCY_KEY",
@@ -472,8 +473,8 @@ impl Lower<'_> {
         self.check_arguments(head, facts, declared, entries, node.is_some());
         let ty = match (declared, signature) {
             (Some(_), _) if head.older.is_some() && node.is_none() => None,
-            (Some(declared), _) => Some(Type::Object(declared.clone())),
-            (None, Some(_)) if !types.is_empty() => Some(Type::Object(types)),
+            (Some(_), _) => facts.input.clone(),
+            (None, Some(_)) if !types.is_empty() => Some(Type::object(types)),
             _ => None,
         };
         whole.then_some((inputs, ty))

@@ -40,20 +40,23 @@ const FOREIGN: &[(&str, &str)] = &[
     ("map", "dict[T]"),
 ];
 
-const WORDS: &[&str] = &[
-    "str",
-    "int",
-    "float",
-    "bool",
-    "date",
-    "datetime",
-    "datetime_notz",
-    "datetime_tz",
-    "datetime_utc",
-    "json",
-    "file",
-    "dict",
+/// The types that have a name of their own. The last of several for one type is how it is written.
+static NAMED: [(&str, Type); 11] = [
+    ("str", Type::Str),
+    ("int", Type::Int),
+    ("float", Type::Float),
+    ("bool", Type::Bool),
+    ("date", Type::Date),
+    ("datetime", Type::DatetimeTz),
+    ("datetime_notz", Type::DatetimeNotz),
+    ("datetime_tz", Type::DatetimeTz),
+    ("datetime_utc", Type::DatetimeUtc),
+    ("json", Type::Json),
+    ("file", Type::File),
 ];
+
+/// The words that make a type of others.
+const MAKERS: [&str; 2] = ["dict", "enum"];
 
 impl Type {
     /// Reads the language's notation: `[str]?`, `{path: str, rows: int}`, `dict[float]`,
@@ -76,19 +79,17 @@ impl Type {
 
     /// The type that has this name in the language, not an alias.
     pub fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "str" => Self::Str,
-            "int" => Self::Int,
-            "float" => Self::Float,
-            "bool" => Self::Bool,
-            "date" => Self::Date,
-            "datetime" | "datetime_tz" => Self::DatetimeTz,
-            "datetime_notz" => Self::DatetimeNotz,
-            "datetime_utc" => Self::DatetimeUtc,
-            "json" => Self::Json,
-            "file" => Self::File,
-            _ => return None,
-        })
+        NAMED.iter().find(|(word, _)| *word == name).map(|(_, ty)| ty.clone())
+    }
+
+    /// Every word that the notation knows: no alias can have its name.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        NAMED.iter().map(|(word, _)| *word).chain(MAKERS)
+    }
+
+    /// The name that a type has of its own, not one made of others.
+    fn name(&self) -> Option<&'static str> {
+        NAMED.iter().rfind(|(_, ty)| ty == self).map(|(word, _)| *word)
     }
 }
 
@@ -159,7 +160,7 @@ impl Reader<'_> {
         self.expect('[')?;
         let item = self.ty(depth + 1)?;
         self.expect(']')?;
-        Ok(Type::List(Box::new(item)))
+        Ok(Type::list(item))
     }
 
     fn braces(&mut self, depth: usize) -> Result<Type, TypeIssue> {
@@ -183,7 +184,7 @@ impl Reader<'_> {
                 break;
             }
         }
-        Ok(Type::Object(fields))
+        Ok(Type::object(fields))
     }
 
     fn options(&mut self) -> Result<Type, TypeIssue> {
@@ -205,7 +206,7 @@ impl Reader<'_> {
                 None,
             ));
         }
-        Ok(Type::Enum(options))
+        Ok(Type::choice(options))
     }
 
     fn option(&mut self) -> Result<String, TypeIssue> {
@@ -257,7 +258,7 @@ impl Reader<'_> {
             self.expect('[')?;
             let item = self.ty(depth + 1)?;
             self.expect(']')?;
-            return Ok(Type::Dict(Box::new(item)));
+            return Ok(Type::dict(item));
         }
         let name = word.strip_prefix("types.").unwrap_or(&word);
         (self.aliases)(name).or_else(|| Type::named(name)).ok_or_else(|| self.unknown(start, &word))
@@ -275,7 +276,7 @@ impl Reader<'_> {
                 .find(|(foreign, _)| *foreign == lower)
                 .map(|(_, ours)| format!("write `{ours}`"))
                 .or_else(|| {
-                    crate::lang::nearest(word, WORDS.iter().copied())
+                    crate::lang::nearest(word, Type::words())
                         .map(|near| format!("did you mean `{near}`?"))
                 }),
         };
@@ -288,16 +289,6 @@ impl fmt::Display for Type {
     /// The notation that [`Type::parse`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Str => f.write_str("str"),
-            Self::Int => f.write_str("int"),
-            Self::Float => f.write_str("float"),
-            Self::Bool => f.write_str("bool"),
-            Self::Date => f.write_str("date"),
-            Self::DatetimeNotz => f.write_str("datetime_notz"),
-            Self::DatetimeTz => f.write_str("datetime_tz"),
-            Self::DatetimeUtc => f.write_str("datetime_utc"),
-            Self::Json => f.write_str("json"),
-            Self::File => f.write_str("file"),
             Self::List(item) => write!(f, "[{item}]"),
             Self::Dict(item) => write!(f, "dict[{item}]"),
             Self::Nullable(inner) => write!(f, "{inner}?"),
@@ -310,6 +301,7 @@ impl fmt::Display for Type {
                     fields.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
                 write!(f, "{{{}}}", fields.join(", "))
             }
+            named => f.write_str(named.name().unwrap_or_default()),
         }
     }
 }

@@ -226,7 +226,7 @@ fn type_of(sort: Sort) -> Type {
         Sort::Float => Type::Float,
         Sort::Text => Type::Str,
         Sort::Flag => Type::Bool,
-        Sort::Ints => Type::List(Box::new(Type::Int)),
+        Sort::Ints => Type::list(Type::Int),
         Sort::Day => Type::Date,
     }
 }

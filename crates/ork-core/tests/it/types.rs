@@ -209,15 +209,15 @@ fn any_type() -> impl Strategy<Value = Type> {
         Just(Type::DatetimeUtc),
         Just(Type::Json),
         Just(Type::File),
-        prop::collection::vec("[a-c ']{1,3}[a-z]", 1..3).prop_map(Type::Enum),
+        prop::collection::vec("[a-c ']{1,3}[a-z]", 1..3).prop_map(Type::choice),
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
-            inner.clone().prop_map(|item| Type::List(Box::new(item))),
-            inner.clone().prop_map(|item| Type::Dict(Box::new(item))),
+            inner.clone().prop_map(Type::list),
+            inner.clone().prop_map(Type::dict),
             inner.clone().prop_map(Type::nullable),
             prop::collection::hash_map("[a-c]", inner, 0..3)
-                .prop_map(|fields| Type::Object(fields.into_iter().collect())),
+                .prop_map(|fields| Type::object(fields.into_iter().collect())),
         ]
     })
 }

@@ -7,10 +7,10 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use ork_api::problem::{Code, Problem};
 use ork_api::types::{
-    Deploy, Deployed, Diagnostic, List, Part, Validate, Validated, Version, VersionItem, Workflow,
+    Deploy, Deployed, List, Part, Validate, Validated, Version, VersionItem, Workflow,
 };
 use ork_core::catalog;
-use ork_core::lang::{self, Compiled, Sources};
+use ork_core::lang::{self, Compiled, Diagnostic, Severity, Sources};
 use ork_core::plan::Plan;
 use ork_core::rows::{CodeRef, VersionId};
 use ork_core::value::Digest;
@@ -159,7 +159,7 @@ pub(crate) async fn validate(
 ) -> Result<Json<Validated>> {
     let compiled = compile_bundle(&app, &body.file, &body.source, body.bundle).await?;
     let ok = compiled.plan.is_some();
-    Ok(Json(Validated { ok, diagnostics: findings(compiled.diagnostics) }))
+    Ok(Json(Validated { ok, diagnostics: compiled.diagnostics }))
 }
 
 async fn compile_bundle(
@@ -199,12 +199,11 @@ pub(crate) async fn compile<S: Sources + 'static>(
 
 /// The plan with its warnings, or a refusal with all findings.
 pub(crate) fn checked(compiled: Compiled) -> Result<(Plan, Vec<Diagnostic>)> {
-    let diagnostics = findings(compiled.diagnostics);
+    let diagnostics = compiled.diagnostics;
     match compiled.plan {
         Some(plan) => Ok((plan, diagnostics)),
         None => {
-            let first =
-                diagnostics.iter().find(|found| found.severity == ork_api::types::Severity::Error);
+            let first = diagnostics.iter().find(|found| found.severity == Severity::Error);
             let detail = match first {
                 Some(found) => format!("{}:{}: {}", found.file, found.line, found.message),
                 None => "the workflow is not accepted".to_owned(),
@@ -213,8 +212,4 @@ pub(crate) fn checked(compiled: Compiled) -> Result<(Plan, Vec<Diagnostic>)> {
             Err(Refused(Box::new(Problem { diagnostics, ..problem })))
         }
     }
-}
-
-fn findings(diagnostics: Vec<lang::Diagnostic>) -> Vec<Diagnostic> {
-    diagnostics.into_iter().map(Diagnostic::from).collect()
 }

@@ -92,7 +92,7 @@ async fn an_output_is_checked_against_its_type() {
         let bed = kind.bed();
         let ty = |rows: Type| {
             let fields = [("rows".to_owned(), rows), ("name".to_owned(), Type::Str)];
-            Some(Type::Object(IndexMap::from(fields)))
+            Some(Type::object(IndexMap::from(fields)))
         };
         let mut fits = kind.task(&bed, "value", 0);
         fits.output_type = ty(Type::Int);
@@ -324,7 +324,7 @@ async fn inputs_by_reference_are_loaded_and_checked() {
         if Type::Int.check(&json!("x")).is_err() {
             let mut unfit = kind.task(&bed, "nothing", 0);
             unfit.inputs.insert("big".into(), data);
-            unfit.input_type = Some(Type::Object(IndexMap::from([("big".into(), Type::Int)])));
+            unfit.input_type = Some(Type::object(IndexMap::from([("big".into(), Type::Int)])));
             let failure = crate::bed::failure(&bed.run(unfit).await);
             assert_eq!(failure.kind, FailureKind::InputInvalid, "{failure:?}");
         }

@@ -1,9 +1,8 @@
 //! `ork fmt`.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use ork_core::lang::Diagnostic;
+use ork_core::lang::{Diagnostic, Limits};
 
 use crate::exit::{Exit, Failure, Result, io};
 use crate::output::{self, say};
@@ -52,9 +51,8 @@ pub(crate) fn run(args: &FmtArgs) -> Result {
 }
 
 fn stdin(args: &FmtArgs) -> Result {
-    let mut bytes = Vec::new();
-    let read = std::io::stdin().read_to_end(&mut bytes);
-    read.map_err(|error| Failure::failed(format!("standard input: {error}")))?;
+    let bytes = crate::files::bounded(std::io::stdin(), Limits::default().bytes)
+        .map_err(|error| Failure::failed(format!("standard input: {error}")))?;
     let text = formatted(args, Path::new("<stdin>"), &bytes)?;
     if args.check {
         return Ok(if text.as_bytes() == bytes { Exit::Ok } else { Exit::Failed });
@@ -65,7 +63,8 @@ fn stdin(args: &FmtArgs) -> Result {
 
 /// Whether the file changed, or would.
 fn file(args: &FmtArgs, path: &Path) -> Result<bool> {
-    let bytes = std::fs::read(path).map_err(|error| io(path, &error))?;
+    let read = crate::files::read(path, Limits::default().bytes);
+    let bytes = read.map_err(|error| io(path, &error))?;
     let text = formatted(args, path, &bytes)?;
     if text.as_bytes() == bytes {
         return Ok(false);

@@ -158,7 +158,7 @@ mod tests {
     fn an_annotation_is_one_line() {
         let found = Diagnostic {
             severity: Severity::Error,
-            code: "unknown-key",
+            code: "unknown-key".into(),
             message: "50% of\nit".into(),
             file: "a,b.yaml".into(),
             line: 3,

@@ -69,6 +69,28 @@ fn a_name_that_is_nearly_right_is_suggested() {
 }
 
 #[test]
+fn what_is_no_file_is_refused_at_once() {
+    let place = Place::with(&[("folder.yaml/x", "")]);
+    let made = place.program("mkfifo").arg("pipe.yaml").status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("loop.yaml", place.path("loop.yaml")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", place.path("zero.yaml")).unwrap();
+    for (file, words) in [
+        ("pipe.yaml", "this is a pipe, not a file"),
+        ("zero.yaml", "this is a device, not a file"),
+        ("loop.yaml", "the link leads back to itself"),
+    ] {
+        for command in ["validate", "fmt", "run"] {
+            let said = place.ork(&[command, file]);
+            assert_ne!(said.code, 0, "ork {command} {file}: {said:?}");
+            assert_eq!(said.err.trim_end(), format!("error: {file}: {words}"), "ork {command}");
+        }
+    }
+    let said = place.ork(&["run", "folder.yaml"]);
+    assert_eq!(said.err, "error: folder.yaml: this is a folder, not a file\n");
+}
+
+#[test]
 fn init_writes_what_is_valid_and_canonical_and_overwrites_nothing() {
     let place = Place::with(&[(".gitignore", "target")]);
     let said = place.ork(&["init"]);

@@ -210,8 +210,8 @@ impl Checker<'_> {
 
     fn succeeded(&mut self, side: Side<'_>) -> Ty {
         match side.1 {
-            Ty::Of(Type::List(item)) => Ty::Of(Type::List(Box::new(item.non_null().clone()))),
-            Ty::Of(Type::Json) => Ty::Of(Type::List(Box::new(Type::Json))),
+            Ty::Of(Type::List(item)) => Ty::Of(Type::list(item.non_null().clone())),
+            Ty::Of(Type::Json) => Ty::Of(Type::list(Type::Json)),
             Ty::Null | Ty::Of(Type::Nullable(_)) => self.null_operand(side.0, side.1),
             _ => self.arg(Function::Succeeded, side, &[], Ty::Wrong),
         }
@@ -297,8 +297,8 @@ fn result_of(function: Function) -> Ty {
         Function::Size | Function::Int => INT,
         Function::Double => FLOAT,
         Function::Format | Function::Join | Function::String => STR,
-        Function::Split => Ty::Of(Type::List(Box::new(Type::Str))),
-        Function::Range => Ty::Of(Type::List(Box::new(Type::Int))),
+        Function::Split => Ty::Of(Type::list(Type::Str)),
+        Function::Range => Ty::Of(Type::list(Type::Int)),
         Function::Contains | Function::StartsWith | Function::EndsWith | Function::Matches => BOOL,
         Function::Sum | Function::Min | Function::Max | Function::Succeeded => Ty::Wrong,
     }
@@ -359,11 +359,11 @@ fn add(a: &Ty, b: &Ty) -> Option<Ty> {
     use Class::{Civil, Day, Days, Json, List, Text, Time, Zoned};
     match (a.class(), b.class()) {
         (Text, Text | Json) | (Json, Text) => Some(STR),
-        (List, Json) | (Json, List) => Some(Ty::Of(Type::List(Box::new(Type::Json)))),
+        (List, Json) | (Json, List) => Some(Ty::Of(Type::list(Type::Json))),
         (List, List) => match (a, b) {
             (Ty::Of(Type::List(x)), Ty::Of(Type::List(y))) => {
                 let item = unify(x, y).unwrap_or(Type::Json);
-                Some(Ty::Of(Type::List(Box::new(item))))
+                Some(Ty::Of(Type::list(item)))
             }
             _ => None,
         },

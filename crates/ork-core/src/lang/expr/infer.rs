@@ -158,7 +158,7 @@ impl<'a> Checker<'a> {
         match ty {
             Ty::Of(ty) => ty,
             Ty::Wrong => Type::Json,
-            Ty::Null => Type::Nullable(Box::new(Type::Json)),
+            Ty::Null => Type::Json.nullable(),
             Ty::Days | Ty::Time => {
                 let message = format!("`{}` is a duration, which is no value", self.text(node.at));
                 let hint = "add it to a date or a time, or compare it".to_string();
@@ -175,7 +175,7 @@ impl<'a> Checker<'a> {
             Kind::Bool(_) => BOOL,
             Kind::Int(_) => INT,
             Kind::Float(_) => FLOAT,
-            Kind::Str(text) => Ty::Of(Type::Enum(vec![text.to_string()])),
+            Kind::Str(text) => Ty::Of(Type::choice([text.to_string()])),
             Kind::Name(name) => self.name(name, node.at),
             Kind::Field(inner, name) => {
                 let ty = self.field(node, inner, name, lenient);
@@ -223,7 +223,7 @@ impl<'a> Checker<'a> {
             Some(Name::Params) => {
                 let fields = self.scope.params.iter();
                 let fields = fields.map(|(name, param)| (name.clone(), param.ty.clone())).collect();
-                Ty::Of(Type::Object(fields))
+                Ty::Of(Type::object(fields))
             }
             Some(Name::Attempt) => INT,
             Some(Name::Error) => Ty::Of(scope::error_type()),
@@ -236,6 +236,10 @@ impl<'a> Checker<'a> {
     }
 
     fn not_here(&mut self, name: &str, at: Span) -> Ty {
+        if let Some(instead) = scope::later(name) {
+            let message = format!("`{name}` is not supported by this version of Ork");
+            return self.hinted(at, "unsupported", message, Some(instead.into()));
+        }
         let message = format!("`{name}` cannot be used here");
         self.hinted(at, "name-not-here", message, scope::place(name).map(Into::into))
     }
@@ -397,13 +401,13 @@ impl<'a> Checker<'a> {
         match ty {
             Ty::Wrong => Ty::Wrong,
             Ty::Of(Type::Json) => JSON,
-            Ty::Of(Type::Dict(item)) => Ty::Of(*item),
+            Ty::Of(Type::Dict(item)) => Ty::Of((*item).clone()),
             Ty::Of(Type::Object(fields)) => fields
                 .get(name)
                 .cloned()
                 .map_or_else(|| self.no_field(node, owner, &fields, name), Ty::Of),
             Ty::Of(Type::Nullable(ty)) if lenient => {
-                self.field_of(node, inner, Ty::Of(*ty), name, lenient).maybe()
+                self.field_of(node, inner, Ty::Of((*ty).clone()), name, lenient).maybe()
             }
             Ty::Of(Type::Nullable(_)) => self.may_be_null(node, owner),
             ty => {
@@ -471,11 +475,11 @@ impl<'a> Checker<'a> {
         match (ty, key.1.class()) {
             (Ty::Wrong, _) | (_, Class::Wrong) => Ty::Wrong,
             (Ty::Of(Type::Nullable(ty)), _) if lenient => {
-                self.index_of(node, inner, Ty::Of(*ty), key, lenient).maybe()
+                self.index_of(node, inner, Ty::Of((*ty).clone()), key, lenient).maybe()
             }
             (Ty::Of(Type::Nullable(_)), _) => self.may_be_null(node, owner),
-            (Ty::Of(Type::List(item)), Class::Int | Class::Json) => Ty::Of(*item),
-            (Ty::Of(Type::Dict(item)), Class::Text | Class::Json) => Ty::Of(*item),
+            (Ty::Of(Type::List(item)), Class::Int | Class::Json) => Ty::Of((*item).clone()),
+            (Ty::Of(Type::Dict(item)), Class::Text | Class::Json) => Ty::Of((*item).clone()),
             (Ty::Of(Type::Json), Class::Int | Class::Text | Class::Json) => JSON,
             (Ty::Of(Type::Object(fields)), Class::Text) => match &key.0.kind {
                 Kind::Str(name) => fields
@@ -512,7 +516,7 @@ impl<'a> Checker<'a> {
             });
         }
         let item = item.unwrap_or(Type::Json);
-        Ty::Of(Type::List(Box::new(if has_null { item.nullable() } else { item })))
+        Ty::Of(Type::list(if has_null { item.nullable() } else { item }))
     }
 
     fn map(&mut self, entries: &[(Node, Node)]) -> Ty {
@@ -537,9 +541,9 @@ impl<'a> Checker<'a> {
             }
         }
         if constant {
-            return Ty::Of(Type::Object(fields));
+            return Ty::Of(Type::object(fields));
         }
-        Ty::Of(Type::Dict(Box::new(item.unwrap_or(Type::Json))))
+        Ty::Of(Type::dict(item.unwrap_or(Type::Json)))
     }
 
     /// Checks a node that must be true or false.
@@ -701,12 +705,12 @@ impl<'a> Checker<'a> {
             self.condition(&each.body);
             return match (each.how, list, item) {
                 (Macro::Filter, Ty::Of(Type::Object(_) | Type::Dict(_)), _) => {
-                    Ty::Of(Type::List(Box::new(Type::Str)))
+                    Ty::Of(Type::list(Type::Str))
                 }
                 (Macro::Filter, Ty::Of(Type::List(_)), Ty::Of(item)) => {
-                    Ty::Of(Type::List(Box::new(Self::filtered(each, item))))
+                    Ty::Of(Type::list(Self::filtered(each, item)))
                 }
-                (Macro::Filter, Ty::Of(Type::Json), _) => Ty::Of(Type::List(Box::new(Type::Json))),
+                (Macro::Filter, Ty::Of(Type::Json), _) => Ty::Of(Type::list(Type::Json)),
                 (Macro::Filter, _, _) => Ty::Wrong,
                 _ => BOOL,
             };
@@ -716,7 +720,7 @@ impl<'a> Checker<'a> {
             Facts::when_true(only)
         });
         let body = self.with(facts.unwrap_or_default(), |checker| checker.infer(&each.body, false));
-        Ty::Of(Type::List(Box::new(self.value(&each.body, body))))
+        Ty::Of(Type::list(self.value(&each.body, body)))
     }
 
     /// `list.filter(x, x != null)` leaves no nulls.
@@ -742,16 +746,16 @@ pub(super) fn unify(a: &Type, b: &Type) -> Option<Type> {
         }
         (Type::Json, _) | (_, Type::Json) => Some(Type::Json),
         (Type::Enum(x), Type::Enum(y)) => {
-            let mut options = x.clone();
+            let mut options = x.to_vec();
             options.extend(y.iter().filter(|option| !x.contains(option)).cloned());
-            Some(Type::Enum(options))
+            Some(Type::choice(options))
         }
         (Type::Str, Type::Enum(_)) | (Type::Enum(_), Type::Str) => Some(Type::Str),
         (Type::DatetimeTz, Type::DatetimeUtc) | (Type::DatetimeUtc, Type::DatetimeTz) => {
             Some(Type::DatetimeTz)
         }
-        (Type::List(x), Type::List(y)) => unify(x, y).map(|item| Type::List(Box::new(item))),
-        (Type::Dict(x), Type::Dict(y)) => unify(x, y).map(|item| Type::Dict(Box::new(item))),
+        (Type::List(x), Type::List(y)) => unify(x, y).map(Type::list),
+        (Type::Dict(x), Type::Dict(y)) => unify(x, y).map(Type::dict),
         (Type::Object(x), Type::Object(y)) => unify_objects(x, y),
         _ => None,
     }
@@ -763,5 +767,5 @@ fn unify_objects(x: &IndexMap<String, Type>, y: &IndexMap<String, Type>) -> Opti
     }
     let fields: Option<IndexMap<String, Type>> =
         x.iter().map(|(name, ty)| Some((name.clone(), unify(ty, y.get(name)?)?))).collect();
-    fields.map(Type::Object)
+    fields.map(Type::object)
 }

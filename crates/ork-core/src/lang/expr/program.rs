@@ -19,6 +19,8 @@ pub struct Program {
     node: Result<Node, String>,
     /// Tasks whose output is looked at, and not only passed on.
     outputs: Vec<Arc<str>>,
+    /// Whether a task is looked at otherwise: its state, a part of its output.
+    tasks: bool,
     /// Whether `run` is looked at.
     run: bool,
     /// Other roots: `attempt`, `error`, `vars`, `secrets`.
@@ -41,13 +43,14 @@ pub(super) fn run_type() -> &'static Type {
 }
 
 impl Program {
-    pub(super) fn new(source: &str) -> Self {
+    pub(crate) fn new(source: &str) -> Self {
         let node = parse(source).map_err(|problems| {
             problems.first().map_or_else(String::new, |problem| problem.message.clone())
         });
         let mut program = Self {
             node,
             outputs: Vec::new(),
+            tasks: false,
             run: false,
             others: Vec::new(),
             patterns: Vec::new(),
@@ -83,7 +86,8 @@ impl Program {
 
     fn root(&mut self, name: &Arc<str>) {
         match &**name {
-            "params" | "tasks" => {}
+            "params" => {}
+            "tasks" => self.tasks = true,
             "run" => self.run = true,
             _ if self.others.contains(name) => {}
             _ => self.others.push(name.clone()),
@@ -96,6 +100,11 @@ impl Program {
         {
             self.patterns.push((pattern.clone(), regex));
         }
+    }
+
+    /// Whether it refers to a task.
+    pub(crate) fn names_tasks(&self) -> bool {
+        self.tasks || !self.outputs.is_empty()
     }
 
     /// The task whose output the whole expression is.

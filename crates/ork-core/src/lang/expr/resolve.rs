@@ -3,7 +3,7 @@
 use serde_json::Map;
 
 use super::value::Val;
-use super::{Env, EvalError, Program};
+use super::{Env, EvalError};
 use crate::plan::{Binding, Expr, TextPart};
 use crate::types::describe;
 use crate::value::{Data, Value};
@@ -31,16 +31,12 @@ pub fn resolve(binding: &Binding, env: &dyn Env) -> Result<Data, EvalError> {
     }
 }
 
-fn program(expr: &Expr) -> &Program {
-    expr.program.get_or_init(|| Program::new(&expr.source))
-}
-
 fn with_value<T>(
     expr: &Expr,
     env: &dyn Env,
     take: impl FnOnce(&Val<'_>) -> Result<T, EvalError>,
 ) -> Result<T, EvalError> {
-    program(expr).run(&expr.source, env, take)
+    expr.program().run(&expr.source, env, take)
 }
 
 fn to_json(expr: &Expr, value: &Val<'_>) -> Result<Value, EvalError> {
@@ -48,7 +44,7 @@ fn to_json(expr: &Expr, value: &Val<'_>) -> Result<Value, EvalError> {
 }
 
 fn whole_output(expr: &Expr, env: &dyn Env) -> Option<Data> {
-    let task = env.task(program(expr).whole_output()?)?;
+    let task = env.task(expr.program().whole_output()?)?;
     Some(task.output.cloned().unwrap_or(Data::NULL))
 }
 

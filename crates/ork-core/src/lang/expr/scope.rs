@@ -79,12 +79,20 @@ pub(super) fn usage(name: &str) -> Option<&'static str> {
 /// Where a name can be used, for one that cannot be used here.
 pub(super) fn place(name: &str) -> Option<&'static str> {
     Some(match name {
-        "secrets" => "`secrets` can be used in `env`, and in fields marked secret",
         "error" => "`error` is known in `retries.if`; in `finally` there is `run.error`",
         "attempt" => "`attempt` is known while a task is tried, not here",
         "tasks" => "no task has run when this is evaluated",
         "item" | "index" => "it is known in tasks with `for_each`",
         "output" => "write `tasks.NAME.output`",
+        _ => return None,
+    })
+}
+
+/// What to do without a root that this version gives no values.
+pub(super) fn later(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "vars" => "declare a param and write `params.NAME`",
+        "secrets" => "remove it; nothing would give it a value",
         _ => return None,
     })
 }
@@ -106,7 +114,7 @@ pub(super) fn foreign(name: &str) -> Option<&'static str> {
 }
 
 fn options(words: &[&str]) -> Type {
-    Type::Enum(words.iter().map(|word| (*word).to_string()).collect())
+    Type::choice(words.iter().map(|word| (*word).to_string()).collect::<Vec<_>>())
 }
 
 pub(super) fn task_states() -> Type {
@@ -115,8 +123,8 @@ pub(super) fn task_states() -> Type {
 
 /// `error`: what the failure of an attempt looks like.
 pub(super) fn error_type() -> Type {
-    let int = || Type::Nullable(Box::new(Type::Int));
-    Type::Object(IndexMap::from([
+    let int = || Type::Int.nullable();
+    Type::object(IndexMap::from([
         ("kind".to_string(), options(FAILURE_KINDS)),
         ("message".to_string(), Type::Str),
         ("exit_code".to_string(), int()),
@@ -137,7 +145,7 @@ pub(super) fn run_end_field(name: &str) -> Option<Type> {
     Some(match name {
         "state" => options(RUN_RESULTS),
         "error" => error_type().nullable(),
-        "failed_tasks" => Type::List(Box::new(Type::Str)),
+        "failed_tasks" => Type::list(Type::Str),
         _ => return None,
     })
 }
@@ -149,7 +157,7 @@ pub(super) fn run_type() -> Type {
         let ty = run_field(name).or_else(|| run_end_field(name))?;
         Some(((*name).to_string(), ty))
     });
-    Type::Object(fields.collect())
+    Type::object(fields.collect())
 }
 
 #[cfg(test)]

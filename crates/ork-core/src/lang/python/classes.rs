@@ -116,13 +116,11 @@ impl Reader<'_> {
             |i: usize| args.get(i).map_or(Type::Json, |note| self.note(module, note, depth + 1));
         match head.as_str() {
             "list" | "List" | "Sequence" | "MutableSequence" | "Iterable" | "Collection" => {
-                Type::List(Box::new(arg(0)))
+                Type::list(arg(0))
             }
-            "tuple" | "Tuple" if args.len() == 2 && args[1] == Note::Other => {
-                Type::List(Box::new(arg(0)))
-            }
+            "tuple" | "Tuple" if args.len() == 2 && args[1] == Note::Other => Type::list(arg(0)),
             "dict" | "Dict" | "Mapping" | "MutableMapping" | "DefaultDict" | "OrderedDict" => {
-                if arg(0) == Type::Str { Type::Dict(Box::new(arg(1))) } else { Type::Json }
+                if arg(0) == Type::Str { Type::dict(arg(1)) } else { Type::Json }
             }
             "Optional" => arg(0).nullable(),
             "Annotated" | "Required" | "ReadOnly" | "Final" => arg(0),
@@ -163,7 +161,7 @@ impl Reader<'_> {
             Shape::TextOptions => options(module, node, true),
             shape => {
                 self.fields(module, node, shape, depth, &mut fields);
-                Type::Object(fields)
+                Type::object(fields)
             }
         }
     }
@@ -272,7 +270,6 @@ fn last(name: &str) -> &str {
 }
 
 fn builtin(name: &str) -> Type {
-    let json = || Box::new(Type::Json);
     match name {
         "str" | "LiteralString" => Type::Str,
         "int" => Type::Int,
@@ -280,8 +277,8 @@ fn builtin(name: &str) -> Type {
         "bool" => Type::Bool,
         "date" => Type::Date,
         "datetime" => Type::DatetimeNotz,
-        "list" | "List" | "Sequence" | "Iterable" => Type::List(json()),
-        "dict" | "Dict" | "Mapping" => Type::Dict(json()),
+        "list" | "List" | "Sequence" | "Iterable" => Type::list(Type::Json),
+        "dict" | "Dict" | "Mapping" => Type::dict(Type::Json),
         _ => Type::Json,
     }
 }
@@ -289,7 +286,7 @@ fn builtin(name: &str) -> Type {
 fn literal(args: &[Note]) -> Type {
     let null = args.contains(&Note::Null);
     let types = args.iter().filter(|note| **note != Note::Null).map(|note| match note {
-        Note::Text(text) => Type::Enum(vec![text.clone()]),
+        Note::Text(text) => Type::choice([text.clone()]),
         Note::Int => Type::Int,
         Note::Bool => Type::Bool,
         _ => Type::Json,
@@ -302,9 +299,9 @@ fn literal(args: &[Note]) -> Type {
 fn either(a: &Type, b: &Type) -> Type {
     match (a, b) {
         (Type::Enum(x), Type::Enum(y)) => {
-            let mut options = x.clone();
+            let mut options = x.to_vec();
             options.extend(y.iter().filter(|option| !x.contains(option)).cloned());
-            Type::Enum(options)
+            Type::choice(options)
         }
         (Type::Int, Type::Float) | (Type::Float, Type::Int) => Type::Float,
         _ if a == b => a.clone(),
@@ -357,7 +354,7 @@ fn options(module: &Module, class: Node<'_>, auto_is_name: bool) -> Type {
         }
     }
     if !values.is_empty() && others.is_empty() {
-        return Type::Enum(values);
+        return Type::choice(values);
     }
     let numbers = values.is_empty() && !others.is_empty() && others.iter().all(|n| *n == Note::Int);
     if numbers { Type::Int } else { Type::Json }

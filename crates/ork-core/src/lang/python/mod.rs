@@ -330,14 +330,13 @@ fn no_function(module: &Module, name: &str) -> SignatureError {
 /// alone it means `datetime_notz`.
 #[must_use]
 pub fn specialise(annotation: &Type, given: &Type) -> Type {
-    let boxed = |a: &Type, b: &Type| Box::new(specialise(a, b));
     match (annotation, given) {
-        (Type::Nullable(a), _) => Type::Nullable(boxed(a, given.non_null())),
+        (Type::Nullable(a), _) => specialise(a, given.non_null()).nullable(),
         (Type::DatetimeNotz, Type::DatetimeTz | Type::DatetimeUtc) => given.clone(),
         (_, Type::Nullable(b)) => specialise(annotation, b),
-        (Type::List(a), Type::List(b)) => Type::List(boxed(a, b)),
-        (Type::Dict(a), Type::Dict(b)) => Type::Dict(boxed(a, b)),
-        (Type::Object(a), Type::Object(b)) => Type::Object(specialise_fields(a, b)),
+        (Type::List(a), Type::List(b)) => Type::list(specialise(a, b)),
+        (Type::Dict(a), Type::Dict(b)) => Type::dict(specialise(a, b)),
+        (Type::Object(a), Type::Object(b)) => Type::object(specialise_fields(a, b)),
         _ => annotation.clone(),
     }
 }

@@ -66,7 +66,7 @@ fn each_ends_in_one_clear_finding() {
     for (what, bytes, code, place) in table {
         let compiled = compiled(&bytes);
         let first = compiled.diagnostics.first();
-        let got = first.map(|d| (d.code, (d.line, d.column)));
+        let got = first.map(|d| (&*d.code, (d.line, d.column)));
         if got != Some((code, place)) || compiled.plan.is_some() {
             wrong.push(format!("{what}: {first:?}"));
         }

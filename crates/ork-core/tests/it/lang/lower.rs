@@ -168,10 +168,10 @@ tasks:
 ",
     );
     let part = plan.body.tasks[0].output_type.clone().unwrap();
-    assert_eq!(plan.params["e"].ty, Type::List(Box::new(part)));
-    assert_eq!(plan.params["d"].ty, Type::Enum(vec!["x".into(), "y".into()]));
+    assert_eq!(plan.params["e"].ty, Type::list(part));
+    assert_eq!(plan.params["d"].ty, Type::choice(["x".into(), "y".into()]));
     assert!(matches!(plan.params["c"].default, Some(Binding::Expr(_))));
-    assert_eq!(plan.params["f"].ty, Type::Nullable(Box::new(Type::Dict(Box::new(Type::Float)))));
+    assert_eq!(plan.params["f"].ty, Type::dict(Type::Float).nullable());
 }
 
 const ETL: &str = "from datetime import date
