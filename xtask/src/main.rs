@@ -2,7 +2,9 @@
 //! too long for it.
 
 mod bench;
+mod chance;
 mod ci;
+mod fuzz;
 mod sim;
 mod tidy;
 mod tools;
@@ -26,6 +28,8 @@ enum Chore {
     Tidy,
     /// Measures what a task, a run, an idle second and a line of log cost, beside raw baselines.
     Bench(bench::Args),
+    /// Does harm to real files and holds the language to its promises, seed after seed.
+    Fuzz(fuzz::Options),
     /// Simulates the machine and the engine in bad weather, seed after seed.
     Sim(sim::Options),
 }
@@ -36,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Ci { only } => ci::run(&root, &only),
         Chore::Tidy => tidy::run(&root),
         Chore::Bench(args) => bench::run(&root, &args),
+        Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Sim(options) => sim::run(&options),
     }
 }

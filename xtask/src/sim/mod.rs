@@ -1,6 +1,5 @@
 //! The simulator: the real machine and the real engine core in a world that one seed decides.
 
-mod chance;
 mod judge;
 mod plans;
 mod store;

@@ -7,7 +7,7 @@ use ork_core::plan::{
 use ork_core::time::Span;
 use ork_core::value::Value;
 
-use super::chance::Chance;
+use crate::chance::Chance;
 
 const RULES: [TriggerRule; 9] = [
     TriggerRule::AllSuccess,

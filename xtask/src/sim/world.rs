@@ -19,10 +19,10 @@ use ork_engine::{Answer, Config, Core, Error, Found, Key, Output, Read, Request,
 use ork_store::{CommitSeq, StoreError};
 use uuid::Uuid;
 
-use super::chance::Chance;
 use super::plans;
 use super::store::SimStore;
 use super::workers::{Held, Stage, Worker};
+use crate::chance::Chance;
 
 const MS: i64 = 1_000;
 const SECOND: i64 = 1_000_000;
