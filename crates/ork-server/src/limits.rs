@@ -17,8 +17,8 @@ pub struct Limits {
     pub body: usize,
     /// `limits.bundle`: bytes of a blob that is put; more are answered 413.
     pub bundle: usize,
-    /// `limits.file`: bytes of a workflow file; a larger one is not accepted.
-    pub file: usize,
+    /// What a workflow file may cost; one that costs more is not accepted.
+    pub language: ork_core::lang::Limits,
     /// `body_timeout`: how long a body may take; longer ones are answered 408.
     pub body_timeout: Duration,
     /// `write_timeout`: how long a client may take nothing of its answer before it is cut off.
@@ -40,7 +40,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             body: ork_api::types::MAX_BODY,
             bundle: ork_api::types::MAX_BUNDLE,
-            file: ork_core::lang::Limits::default().bytes,
+            language: ork_core::lang::Limits::default(),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             streams: 1_024,

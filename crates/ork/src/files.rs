@@ -78,7 +78,7 @@ fn checked(name: &str, bytes: &[u8], root: &Path) -> Result<Compiled> {
 /// What the settings of a code root allow a workflow file.
 fn limits(root: &Path) -> Result<Limits> {
     let settings = Settings::resolve(root, &SettingFlags::default())?;
-    Ok(Limits { bytes: settings.limits.file, ..Limits::default() })
+    Ok(settings.limits.language)
 }
 
 /// Reads a file of at most `most` bytes. Of a larger one comes one byte more, by which it is known

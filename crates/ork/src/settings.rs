@@ -51,6 +51,11 @@ keys! {
         "how many ended runs of a workflow are kept; `none`: all";
     OUTPUT = "limits.output" "ORK_LIMITS__OUTPUT", "1Mi", "the largest output of a task";
     FILE = "limits.file" "ORK_LIMITS__FILE", "1Mi", "the largest workflow file";
+    NESTING = "limits.nesting" "ORK_LIMITS__NESTING", "64",
+        "how deep lists and maps of a workflow file stand inside each other";
+    EXPANSION = "limits.expansion" "ORK_LIMITS__EXPANSION", "10",
+        "how many times its size a workflow file's aliases may expand it to";
+    TASKS = "limits.tasks" "ORK_LIMITS__TASKS", "10000", "how many tasks a workflow file has";
     BUNDLE = "limits.bundle" "ORK_LIMITS__BUNDLE", "100Mi", "the most code of a workflow";
     BODY = "limits.body" "ORK_LIMITS__BODY", "4Mi", "the largest JSON body of a request";
     CONNECTIONS = "limits.connections" "ORK_LIMITS__CONNECTIONS", "4096",
@@ -134,7 +139,12 @@ impl Settings {
         };
         let output = from.bytes(&OUTPUT, 1 << 10, 1 << 30)?;
         let limits = Limits {
-            file: from.bytes(&FILE, 1 << 10, 64 << 20)?,
+            language: ork_core::lang::Limits {
+                bytes: from.bytes(&FILE, 1 << 10, 64 << 20)?,
+                nesting: from.count(&NESTING, 128)?,
+                expansion: from.count(&EXPANSION, 1_000)?,
+                tasks: from.count(&TASKS, 20_000)?,
+            },
             bundle: from.bytes(&BUNDLE, 1 << 10, 1 << 30)?,
             body: from.bytes(&BODY, 1 << 10, 256 << 20)?,
             connections: from.count(&CONNECTIONS, 1_000_000)?,

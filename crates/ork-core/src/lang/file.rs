@@ -71,7 +71,8 @@ impl Lower<'_> {
         let most = self.limits.tasks;
         if body.len() + finally.len() > most {
             let place = fields.key_place("tasks");
-            self.report.error(place, "task-limit", format!("the file has more than {most} tasks"));
+            let message = format!("the file has more than {most} tasks (limits.tasks)");
+            self.report.error(place, "task-limit", message);
         }
         let names: HashMap<_, _> = body.iter().map(|head| (head.name, head.place)).collect();
         for head in finally {

@@ -126,7 +126,8 @@ fn refuse(file: &str, bytes: &[u8], at: usize, refusal: Refusal, limits: &Limits
     match refusal {
         Refusal::TooLarge => {
             let most = limits.bytes;
-            report.error(place, "file-limit", format!("the file has more than {most} bytes"));
+            let message = format!("the file has more than {most} bytes (limits.file)");
+            report.error(place, "file-limit", message);
         }
         Refusal::Utf16 => report
             .error(place, "not-utf8", "the file is UTF-16, not UTF-8")

@@ -12,15 +12,15 @@ use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, StrInput, St
 use super::diagnostic::Report;
 
 /// What a file may cost. Reaching one is an error that names it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a file.
+    /// `limits.file`: bytes of a file.
     pub bytes: usize,
-    /// Lists and maps inside each other.
+    /// `limits.nesting`: lists and maps inside each other, at most 128.
     pub nesting: usize,
-    /// What aliases may add, as a multiple of the file's size.
+    /// `limits.expansion`: what aliases may add, as a multiple of the file's size.
     pub expansion: usize,
-    /// Tasks of a file.
+    /// `limits.tasks`: tasks of a file.
     pub tasks: usize,
 }
 
@@ -422,7 +422,7 @@ impl Builder<'_, '_, '_> {
         self.report.error(
             Place::new(place.start, place.start + 1),
             "nesting-limit",
-            format!("lists and maps are nested more than {limit} deep"),
+            format!("lists and maps are nested more than {limit} deep (limits.nesting)"),
         );
         Err(Stopped)
     }
@@ -515,7 +515,9 @@ impl Builder<'_, '_, '_> {
             self.report.error(
                 place,
                 "alias-limit",
-                format!("aliases expand the file to more than {times} times its size"),
+                format!(
+                    "aliases expand the file to more than {times} times its size (limits.expansion)"
+                ),
             );
             return Err(Stopped);
         }

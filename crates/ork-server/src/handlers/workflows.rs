@@ -187,7 +187,7 @@ pub(crate) async fn compile<S: Sources + 'static>(
     source: String,
     sources: impl FnOnce() -> std::result::Result<S, String> + Send + 'static,
 ) -> Result<Compiled> {
-    let limits = lang::Limits { bytes: app.limits.file, ..lang::Limits::default() };
+    let limits = app.limits.language;
     let compiling = tokio::task::spawn_blocking(move || {
         let sources = sources()?;
         Ok(lang::compile_within(&file, source.as_bytes(), &sources, &limits))

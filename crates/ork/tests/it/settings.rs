@@ -66,10 +66,33 @@ fn past_its_cap_a_log_says_what_was_not_kept() {
 #[test]
 fn limits_are_kept_and_named() {
     let place = Place::with(&[
-        ("ork.toml", "[limits]\noutput = \"1Ki\"\nfile = \"2Ki\"\n"),
+        (
+            "ork.toml",
+            "[limits]\noutput = \"1Ki\"\nfile = \"2Ki\"\nnesting = 6\ntasks = 2\nexpansion = 1\n",
+        ),
         ("f.yaml", &flow("head -c 2000 /dev/zero > $ORK_OUTPUT")),
         ("g.yaml", &(flow("true") + &"#".repeat(2_100))),
+        ("nesting.yaml", &format!("{}output: [[[[[[[1]]]]]]]\n", flow("true"))),
+        ("tasks.yaml", &(flow("true") + "  b: {run: [id]}\n  c: {run: [id]}\n")),
+        (
+            "expansion.yaml",
+            &(flow("true")
+                + "    env: &e {A: b}\n".repeat(1).as_str()
+                + "  b: {run: [id], env: *e}\n"),
+        ),
     ]);
+    for (file, part) in [
+        ("g.yaml", "more than 2048 bytes (limits.file)"),
+        ("nesting.yaml", "more than 6 deep (limits.nesting)"),
+        ("tasks.yaml", "more than 2 tasks (limits.tasks)"),
+    ] {
+        for verb in ["validate", "deploy", "run"] {
+            let said = place.ork(&[verb, file]);
+            let words = said.out.clone() + &said.err;
+            assert!(said.code == 1 && words.contains(part), "{verb}: {said:?}");
+        }
+    }
+    assert_eq!(place.ork(&["validate", "expansion.yaml"]).code, 0);
     let said = place.ork(&["run", "f.yaml"]);
     assert!(said.code == 1 && said.err.contains("limits.output"), "{said:?}");
     let said = place.ork(&["run", "g.yaml"]);
