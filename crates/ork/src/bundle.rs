@@ -22,25 +22,51 @@ struct Entry {
     executable: bool,
 }
 
-/// Packs what is under `root`: everything, or what matches `include` and the files in `always`.
-/// `.gitignore` and `.orkignore` are honoured; `.git`, `.ork` and what this process writes its
-/// output to stay outside.
-///
-/// # Errors
-/// When a file cannot be read, is a link that leads out of the root, or all together are larger
-/// than `limits.bundle`; then the largest are named.
-pub(crate) fn pack(root: &Path, include: &[String], always: &[String]) -> Result<Vec<u8>> {
-    let settings = Settings::resolve(root, &SettingFlags::default())?;
-    let mut entries = entries(root, include)?;
-    for path in always {
-        let path = Path::new(path).components().collect::<PathBuf>();
-        if !entries.iter().any(|entry| entry.path == path) && root.join(&path).is_file() {
-            entries.push(entry(root, &path)?);
-        }
+/// The files of a code root that are packed, whichever of its workflows is.
+pub(crate) struct Tree {
+    root: PathBuf,
+    entries: Vec<Entry>,
+    most: usize,
+}
+
+impl Tree {
+    /// Finds what is under `root`: everything, or what matches `include`. `.gitignore` and
+    /// `.orkignore` are honoured; `.git`, `.ork` and what this process writes its output to stay
+    /// outside.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is a link that leads out of the root.
+    pub(crate) fn find(root: &Path, include: &[String]) -> Result<Self> {
+        let settings = Settings::resolve(root, &SettingFlags::default())?;
+        let entries = entries(root, include)?;
+        Ok(Self { root: root.to_owned(), entries, most: settings.limits.bundle })
     }
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    check_size(root, &entries, settings.limits.bundle)?;
-    archive(root, &entries).map_err(|error| Failure::failed(format!("{}: {error}", root.display())))
+
+    /// Which of these files, relative to the root, are there but not among those that were found.
+    pub(crate) fn lacks(&self, always: &[String]) -> Vec<PathBuf> {
+        let paths = always.iter().map(|path| Path::new(path).components().collect::<PathBuf>());
+        let mut lacking: Vec<_> = paths
+            .filter(|path| !self.entries.iter().any(|entry| entry.path == *path))
+            .filter(|path| self.root.join(path).is_file())
+            .collect();
+        lacking.sort();
+        lacking.dedup();
+        lacking
+    }
+
+    /// Packs the files and these.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or all together are larger than `limits.bundle`; then the
+    /// largest are named.
+    pub(crate) fn pack(&self, also: &[PathBuf]) -> Result<Vec<u8>> {
+        let also = also.iter().map(|path| entry(&self.root, path)).collect::<Result<Vec<_>>>()?;
+        let mut entries: Vec<_> = self.entries.iter().chain(&also).collect();
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        check_size(&self.root, &entries, self.most)?;
+        archive(&self.root, &entries)
+            .map_err(|error| Failure::failed(format!("{}: {error}", self.root.display())))
+    }
 }
 
 fn entries(root: &Path, include: &[String]) -> Result<Vec<Entry>> {
@@ -95,12 +121,12 @@ fn entry(root: &Path, path: &Path) -> Result<Entry> {
     Ok(Entry { path: path.to_owned(), size: metadata.len(), executable })
 }
 
-fn check_size(root: &Path, entries: &[Entry], most: usize) -> Result<()> {
+fn check_size(root: &Path, entries: &[&Entry], most: usize) -> Result<()> {
     let total: u64 = entries.iter().map(|entry| entry.size + 1024).sum();
     if total <= most as u64 {
         return Ok(());
     }
-    let mut largest: Vec<_> = entries.iter().collect();
+    let mut largest = entries.to_vec();
     largest.sort_by_key(|entry| std::cmp::Reverse(entry.size));
     let mut message = format!(
         "{}: the code has {} MiB, more than {} MiB (limits.bundle); its largest files:",
@@ -115,7 +141,7 @@ fn check_size(root: &Path, entries: &[Entry], most: usize) -> Result<()> {
         .hint("name what is no code in .orkignore, or give `code: {include}`"))
 }
 
-fn archive(root: &Path, entries: &[Entry]) -> io::Result<Vec<u8>> {
+fn archive(root: &Path, entries: &[&Entry]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for entry in entries {
         let content = std::fs::read(root.join(&entry.path))?;
@@ -133,6 +159,11 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    fn pack(root: &Path, include: &[String], always: &[String]) -> Result<Vec<u8>> {
+        let tree = Tree::find(root, include)?;
+        tree.pack(&tree.lacks(always))
+    }
 
     fn names(bytes: &[u8]) -> Vec<String> {
         let mut archive = tar::Archive::new(bytes);

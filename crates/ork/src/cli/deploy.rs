@@ -1,6 +1,7 @@
 //! `ork deploy`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use ork_api::types::{Deploy, Deployed};
 use ork_core::value::Digest;
 
 use super::{Global, block_on, validate};
-use crate::bundle;
+use crate::bundle::Tree;
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::{self, WorkflowFile};
@@ -88,12 +89,16 @@ pub(crate) fn told(deployed: &Deployed) -> String {
 pub(crate) struct Deployer {
     client: Client,
     reason: Option<String>,
-    packed: HashMap<(PathBuf, Vec<String>), Bytes>,
+    trees: HashMap<Root, Tree>,
+    packed: HashMap<(Root, Vec<PathBuf>), Bytes>,
 }
+
+/// A code root and what is included of it.
+type Root = (PathBuf, Vec<String>);
 
 impl Deployer {
     pub(crate) fn new(client: Client, reason: Option<String>) -> Self {
-        Self { client, reason, packed: HashMap::new() }
+        Self { client, reason, trees: HashMap::new(), packed: HashMap::new() }
     }
 
     /// Packs the file's code and makes a version of both current.
@@ -127,19 +132,24 @@ impl Deployer {
     /// The file's code as an archive.
     ///
     /// # Errors
-    /// See [`bundle::pack`].
+    /// See [`Tree::find`] and [`Tree::pack`].
     pub(crate) fn pack(&mut self, file: &WorkflowFile) -> Result<Bytes> {
         let code = file.compiled.plan.as_ref().map(|plan| &plan.code);
         let include = code.map(|code| code.include.clone()).unwrap_or_default();
         let mut always = code.map(|code| code.files.clone()).unwrap_or_default();
-        let key = (file.root.clone(), include.clone());
-        if let Some(packed) = self.packed.get(&key).filter(|_| include.is_empty()) {
-            return Ok(packed.clone());
-        }
         always.extend(inside(&file.root, &file.path));
-        let packed = Bytes::from(bundle::pack(&file.root, &include, &always)?);
-        self.packed.insert(key, packed.clone());
-        Ok(packed)
+        let root = (file.root.clone(), include);
+        let tree = match self.trees.entry(root.clone()) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(free) => free.insert(Tree::find(&root.0, &root.1)?),
+        };
+        match self.packed.entry((root, tree.lacks(&always))) {
+            Entry::Occupied(packed) => Ok(packed.get().clone()),
+            Entry::Vacant(free) => {
+                let packed = Bytes::from(tree.pack(&free.key().1)?);
+                Ok(free.insert(packed).clone())
+            }
+        }
     }
 }
 
