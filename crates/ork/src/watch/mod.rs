@@ -24,6 +24,9 @@ use crate::output::{self, Format, duration, is_live, say};
 /// How often durations on a terminal are drawn anew.
 const FRAME: Duration = Duration::from_millis(100);
 
+/// How long between two looks at runs that cannot be followed just now.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// How many tasks that failed are shown at the end, and how many lines of each.
 const FAILURES: usize = 5;
 const LAST_WORDS: usize = 20;
@@ -93,17 +96,26 @@ impl Watched {
     }
 }
 
+/// Whose run is watched, and so what an end that nobody can be asked about means for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The command's own: it ends with the command.
+    Own,
+    /// Another's, which goes on.
+    Others,
+}
+
 /// Watches a run until its present run attempt is over or whoever watches leaves.
 ///
 /// # Errors
 /// When the server went away for good, or refuses.
-pub(crate) async fn follow(session: &mut Session, run: &Run) -> Result<Watched> {
-    let mut watch = Watch::new(run)?;
+pub(crate) async fn follow(session: &mut Session, run: &Run, whose: Whose) -> Result<Watched> {
+    let mut watch = Watch::new(run, whose)?;
     let mut stream = Topics::open(session, run.id).await?;
     while !watch.progress.is_over() {
         let step = tokio::select! {
             streamed = stream.next(session) => Step::Streamed(Box::new(streamed?)),
-            () = watch.interrupts.next() => Step::Interrupted,
+            told = watch.interrupts.next() => Step::Interrupted(told),
             Some(answer) = watch.answers.1.recv() => Step::Answered(answer),
             () = frame(watch.block.is_some()) => Step::Frame,
         };
@@ -180,17 +192,26 @@ impl Interrupts {
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Told::Interrupt,
+            _ = self.terminate.recv() => Told::Terminate,
         }
     }
 }
 
+/// Who wants the command to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// A person, by Ctrl-C.
+    Interrupt,
+    /// The system or a program, which can answer no question.
+    Terminate,
+}
+
 enum Step {
     Streamed(Box<Streamed>),
-    Interrupted,
+    Interrupted(Told),
     Answered(String),
     Frame,
 }
@@ -213,6 +234,7 @@ enum Asked {
 
 struct Watch {
     run: RunId,
+    whose: Whose,
     title: live::Title,
     progress: Progress,
     block: Option<live::Block>,
@@ -222,7 +244,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(run: &Run) -> Result<Self> {
+    fn new(run: &Run, whose: Whose) -> Result<Self> {
         let title = live::Title { workflow: run.workflow.clone(), id: run.id };
         let block = is_live().then(live::Block::default);
         if block.is_none() {
@@ -230,6 +252,7 @@ impl Watch {
         }
         Ok(Self {
             run: run.id,
+            whose,
             title,
             progress: Progress::new(run),
             block,
@@ -242,7 +265,7 @@ impl Watch {
     async fn step(&mut self, session: &Session, step: Step) -> Result<Go> {
         match step {
             Step::Streamed(streamed) => self.streamed(session, streamed.item).await?,
-            Step::Interrupted => return self.interrupted(session).await,
+            Step::Interrupted(told) => return self.interrupted(session, told).await,
             Step::Answered(answer) => return self.answered(session, &answer).await,
             Step::Frame => self.draw(),
         }
@@ -273,13 +296,18 @@ impl Watch {
         }
     }
 
-    /// On a terminal the first interrupt asks, the next cancels; elsewhere the first cancels. One
-    /// more ends `finally` too, and one more leaves.
-    async fn interrupted(&mut self, session: &Session) -> Result<Go> {
+    /// On a terminal the first Ctrl-C asks, the next cancels; elsewhere, and when the system ends
+    /// the command, the first cancels the command's own run and leaves another's. One more ends
+    /// `finally` too, and one more leaves.
+    async fn interrupted(&mut self, session: &Session, told: Told) -> Result<Go> {
         match self.asked {
-            Asked::Nothing if self.block.is_some() => {
+            Asked::Nothing if self.block.is_some() && told == Told::Interrupt => {
                 self.ask();
                 Ok(Go::On)
+            }
+            Asked::Nothing if self.whose == Whose::Others => Ok(Go::Leave),
+            Asked::Choice if self.whose == Whose::Others && told == Told::Terminate => {
+                Ok(Go::Leave)
             }
             Asked::Nothing | Asked::Choice => self.cancel(session, false).await,
             Asked::Cancel => self.cancel(session, true).await,
@@ -383,24 +411,47 @@ async fn reread(progress: &mut Progress, client: &Client, run: RunId) -> Result<
     Ok(())
 }
 
-/// Stays until no run is under way, for a process that is the server of others too.
-pub(crate) async fn stay(client: &Client) {
-    let Ok(mut interrupts) = Interrupts::new() else { return };
+/// Stays until no run is under way, for a process that is the server of others too; false where
+/// it was told to end before.
+pub(crate) async fn stay(client: &Client) -> bool {
+    let Ok(mut interrupts) = Interrupts::new() else { return false };
     tokio::select! {
-        _ = until_idle(client) => {}
-        () = interrupts.next() => {}
+        () = until_idle(client) => true,
+        _ = interrupts.next() => false,
     }
 }
 
-async fn until_idle(client: &Client) -> Result<()> {
+/// Whether no run is under way.
+pub(crate) async fn is_idle(client: &Client) -> bool {
+    open(client).await.is_ok_and(|open| open.is_empty())
+}
+
+async fn open(client: &Client) -> Result<Vec<Run>> {
     let query =
         RunQuery { state: Some("pending,running".into()), limit: Some(500), ..RunQuery::default() };
+    Ok(client.runs(&query).await?.items)
+}
+
+/// What goes wrong on the way is no end of the runs: it looks again.
+async fn until_idle(client: &Client) {
+    let mut said = 0;
     loop {
-        let open = client.runs(&query).await?.items;
-        let Some(first) = open.first() else { return Ok(()) };
-        let runs = if open.len() == 1 { "run ends" } else { "runs end" };
-        say(format_args!("staying until {} more {runs} here", open.len()));
-        until_over(client, first).await?;
+        match open(client).await {
+            Ok(open) if open.is_empty() => return,
+            Ok(open) => {
+                let (count, first) = (open.len(), &open[0]);
+                if count != said {
+                    let runs = if count == 1 { "run ends" } else { "runs end" };
+                    say(format_args!("staying until {count} more {runs} here"));
+                    said = count;
+                }
+                if until_over(client, first).await.is_ok() {
+                    continue;
+                }
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -433,7 +484,7 @@ pub(crate) async fn logs(
     while !progress.is_over() {
         let streamed = tokio::select! {
             streamed = topics.next(session) => streamed?,
-            () = interrupts.next() => return Ok(Exit::Interrupted),
+            _ = interrupts.next() => return Ok(Exit::Interrupted),
         };
         match streamed.item {
             StreamedItem::Event(event) => progress.apply(&event),
@@ -452,4 +503,42 @@ fn print(chunk: &LogChunk, filter: &LogFilter, format: Format) -> Result<()> {
     let named = filter.task.is_none().then_some(path);
     let lines = chunk.lines.iter().filter(|line| filter.takes(line));
     output::write(&lines.map(|line| shown(line, named, path, format)).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use ork_api::types::{Deploy, NewRun};
+    use ork_server::{Config, Server, Storage};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_stays_outlasts_a_stream_that_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config { storage: Storage::Memory, ..Config::local(folder.path()) };
+        config.limits.streams = 1;
+        let running = Server::start(config).await.unwrap();
+        let client = running.client();
+        let source = "name: w\ntasks: {a: {run: [echo, hi]}}\n".to_owned();
+        let deploy = Deploy { file: "w.yaml".into(), source, bundle: None, reason: None };
+        client.deploy(&deploy).await.unwrap();
+        let new = NewRun { workflow: Some("w".into()), ..NewRun::default() };
+        let run = client.create_run(&new).await.unwrap();
+        let only = client.events(&[format!("run:{}", run.id)], None).await.unwrap();
+        let others = async {
+            for _ in 0..50 {
+                client.run(run.id).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(only);
+            client.cancel(run.id, &Cancel::default()).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = until_idle(&client) => {}
+            () = others => {}
+        }
+        assert!(is_idle(&client).await);
+        running.shutdown().await;
+    }
 }
