@@ -202,7 +202,7 @@ impl Streaming {
             _permit: permit,
         };
         match from {
-            None => stream.backlog = Some((stream.runs(), last)),
+            None => stream.backlog = Some((stream.runs().await?, last)),
             Some(at) => stream.resume(at, last).await?,
         }
         Ok(stream)
@@ -321,16 +321,42 @@ impl Streaming {
                 Since::Nothing => return Ok(false),
                 Since::Older => {
                     let all = self.topics.project;
-                    let backlog = if all { Backlog::All } else { self.runs() };
+                    let backlog = if all { Backlog::All } else { self.runs().await? };
                     self.backlog = Some((backlog, self.app.feed.last()));
                 }
             }
         }
     }
 
-    fn runs(&self) -> Backlog {
-        let backlog = |run| RunBacklog { run, seq: 0, read: VecDeque::new(), done: false };
-        Backlog::Runs(self.topics.all_runs().into_iter().map(backlog).collect())
+    async fn runs(&self) -> Result<Backlog> {
+        let mut runs = Vec::new();
+        for run in self.topics.all_runs() {
+            let seq = self.passed(run).await?;
+            runs.push(RunBacklog { run, seq, read: VecDeque::new(), done: false });
+        }
+        Ok(Backlog::Runs(runs))
+    }
+
+    /// The number of the run's last event that the client has passed. Numbers have no gaps and
+    /// follow the order of commits, so it is found by doubling and halving.
+    async fn passed(&self, run: RunId) -> Result<u64> {
+        if self.at.place.0 == CommitSeq(0) {
+            return Ok(0);
+        }
+        let (mut passed, mut ahead) = (0, 1);
+        while self.has_passed(run, ahead).await? {
+            (passed, ahead) = (ahead, ahead * 2);
+        }
+        while ahead - passed > 1 {
+            let middle = passed + (ahead - passed) / 2;
+            if self.has_passed(run, middle).await? { passed = middle } else { ahead = middle }
+        }
+        Ok(passed)
+    }
+
+    async fn has_passed(&self, run: RunId, seq: u64) -> Result<bool> {
+        let found = self.app.store.events(self.project, run, seq - 1, 1).await?;
+        Ok(found.first().is_some_and(|event| (event.commit, event.position) <= self.at.place))
     }
 
     /// Reads a part of the backlog, and ends it where all is read.

@@ -1,10 +1,13 @@
 //! The event stream.
 
+use std::time::Duration;
+
 use ork_api::client::StreamedItem;
+use ork_api::problem::Code;
 use ork_api::types::EventQuery;
 use ork_core::ids::RunId;
 use ork_core::run::EventKind;
-use ork_server::{Config, Storage};
+use ork_server::{Config, Retention, Storage};
 
 use crate::harness::{Ork, STORAGES};
 
@@ -131,4 +134,39 @@ async fn a_place_that_this_store_has_not_reached_is_reset() {
     let run = ork.create("w").await;
     let StreamedItem::Event(event) = events.next().await.unwrap().item else { panic!() };
     assert_eq!(event.run, run.id);
+}
+
+#[tokio::test]
+async fn a_place_older_than_what_is_kept_is_reset() {
+    for storage in STORAGES {
+        let ork = Ork::with(|config| {
+            config.storage = storage;
+            config.retention = Retention {
+                days: None,
+                runs: Some(1),
+                after_start: Duration::ZERO,
+                every: Duration::ZERO,
+            };
+        })
+        .await;
+        ork.deploy("w", &["a"]).await;
+        let old = ork.done("w").await;
+        let id = read(&ork, &[format!("run:{}", old.id)], None, old.id).await[0].0.clone();
+        let kept = ork.done("w").await;
+        while ork.client.run(old.id).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        // The run's events go after its row, a few at a time.
+        let reset = loop {
+            let topics = ["project:default".to_owned()];
+            let mut events = ork.client.events(&topics, Some(&id)).await.unwrap();
+            if let StreamedItem::Reset(reset) = events.next().await.unwrap().item {
+                break reset;
+            }
+        };
+        assert!(reset.reason.contains("too old"), "{reset:?}");
+        let error = ork.client.events(&[format!("run:{}", old.id)], Some(&id)).await.err().unwrap();
+        assert_eq!(error.code(), Some(Code::NotFound));
+        assert!(ork.client.run(kept.id).await.is_ok());
+    }
 }
