@@ -8,6 +8,7 @@ use ork_store::Store;
 use tokio::sync::{Semaphore, watch};
 
 use crate::attempt_logs::AttemptLogs;
+use crate::door::Door;
 use crate::feed::Feed;
 use crate::hub::Hub;
 use crate::limits::Limits;
@@ -32,6 +33,7 @@ pub(crate) struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) uploads: Semaphore,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) door: Door,
     /// Becomes true when the server stops; streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }

@@ -25,6 +25,7 @@ use tower::ServiceExt as _;
 
 use crate::app::{App, UPLOADS};
 use crate::attempt_logs::AttemptLogs;
+use crate::door::Door;
 use crate::feed::Feed;
 use crate::guard::{Origin, guard};
 use crate::hub::{Hub, Outlet, WorkerLink};
@@ -53,6 +54,8 @@ pub struct Config {
     pub log_bytes: u64,
     /// What is removed with time.
     pub retention: Retention,
+    /// Whether new work is taken from the start; see [`Running::take_work`].
+    pub works: bool,
     /// The engine's settings.
     pub engine: ork_engine::Config,
 }
@@ -68,6 +71,7 @@ impl Config {
             limits: Limits::default(),
             log_bytes: ork_store::Limits::default().attempt,
             retention: Retention::default(),
+            works: true,
             engine: ork_engine::Config::default(),
         }
     }
@@ -91,6 +95,9 @@ pub struct ServerFile {
     pub pid: u32,
     /// This boot of it.
     pub boot: String,
+    /// Whether it takes new work.
+    #[serde(default)]
+    pub works: bool,
 }
 
 impl ServerFile {
@@ -179,7 +186,8 @@ impl Server {
         let (app, engine_task) = parts.start(&config, &token, &url, stopping.clone()).await?;
         let app = Arc::new(app);
         let router = router(&app);
-        let file = ServerFile { url, pid: std::process::id(), boot: random::request_id() };
+        let (pid, boot) = (std::process::id(), random::request_id());
+        let file = ServerFile { url, pid, boot, works: config.works };
         announce(&directory, &file)?;
         let sockets = tokio::spawn(listen(listener, router.clone(), config.limits, stopping));
         let sweeper = Sweeper {
@@ -274,6 +282,7 @@ impl Parts {
             clock: self.clock,
             uploads: Semaphore::new(UPLOADS),
             streams: Arc::new(Semaphore::new(config.limits.streams)),
+            door: Door::new(config.works),
             stopping,
         };
         Ok((app, task))
@@ -375,6 +384,17 @@ impl Running {
             self.app.engine.submit(ork_engine::Request::worker(gone)).await?;
         }
         Ok(())
+    }
+
+    /// Takes new work from now on, or refuses it, and says so in `server.json`. When this returns,
+    /// what was accepted before can be seen.
+    ///
+    /// # Errors
+    /// See [`StartError::File`].
+    pub async fn take_work(&mut self, works: bool) -> Result<(), StartError> {
+        self.app.door.set(works).await;
+        self.file.works = works;
+        announce(&self.directory, &self.file)
     }
 
     /// Stops: takes no more connections, ends streams, lets requests under way finish for

@@ -18,6 +18,9 @@ pub(crate) const FOLDER: &str = ".ork";
 /// How long a server that holds the folder may take until it can be reached.
 const TAKES_OVER: Duration = Duration::from_secs(10);
 
+/// How long one that only answers may hold the folder until its answers are good enough.
+const ANSWERS: Duration = Duration::from_secs(1);
+
 /// How long between two looks at a folder that another process is taking or leaving.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -186,7 +189,8 @@ impl Session {
         self.host.is_some()
     }
 
-    /// After the server went away: finds the next one, or becomes it. Only where it is local.
+    /// After the server went away, or is about to: finds the next one, or becomes it. Only where it
+    /// is local.
     ///
     /// # Errors
     /// The error itself where nothing can be done about it.
@@ -203,11 +207,21 @@ impl Session {
     /// Ends the command's use of the server. Where this process is the server it first stays
     /// until nothing is under way, unless `leave`.
     pub(crate) async fn close(self, leave: bool) {
-        let Some(host) = self.host else { return };
-        if !leave {
-            crate::watch::stay(&self.client).await;
+        let Some(mut host) = self.host else { return };
+        if !leave && self.need == Need::Works {
+            stay(&self.client, &mut host).await;
         }
         host.close().await;
+    }
+}
+
+/// Stays until nothing is under way, and nothing more can be: what came in at the last moment is
+/// done too.
+async fn stay(client: &Client, host: &mut Host) {
+    while crate::watch::stay(client).await && host.take_work(false).await {
+        if crate::watch::is_idle(client).await || !host.take_work(true).await {
+            return;
+        }
     }
 }
 
@@ -249,7 +263,9 @@ async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client
     let mut recruit = None;
     let settings = Settings::resolve(folder, &SettingFlags::default())?;
     loop {
-        if let Some(client) = running(folder, flags).await? {
+        if let Some((client, works)) = running(folder, flags).await?
+            && (works || need == Need::Answers && began.elapsed() >= ANSWERS)
+        {
             return Ok((client.in_project(&flags.project()), None));
         }
         if need == Need::Runs {
@@ -258,7 +274,7 @@ async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client
         if need == Need::Works && recruit.is_none() {
             recruit = Some(host::recruit());
         }
-        match Host::open(folder, host::any_port(), &settings).await {
+        match Host::open(folder, host::any_port(), &settings, need == Need::Works).await {
             Ok(mut host) => {
                 host.clear(folder).await?;
                 if let Some(recruit) = recruit {
@@ -273,14 +289,30 @@ async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client
     }
 }
 
-/// A client of the server that the folder says is running, if it is.
-async fn running(folder: &Path, flags: &ServerFlags) -> Result<Option<Client>> {
+/// A client of the server that the folder says is running, if it is, and whether that does tasks.
+async fn running(folder: &Path, flags: &ServerFlags) -> Result<Option<(Client, bool)>> {
     let found =
         ServerFile::read(folder).map_err(|error| io(&folder.join("server.json"), &error))?;
     let Some(found) = found else { return Ok(None) };
     let token = flags.token().or_else(|| kept_token(folder));
     let client = Client::http(&found.url, token.as_deref())?;
-    Ok(client.healthz().await.ok().map(|_| client))
+    Ok(client.healthz().await.ok().map(|_| (client, found.works)))
+}
+
+/// Takes the folder for `ork up`, after those that hold it only for a moment.
+///
+/// # Errors
+/// See [`Host::open`].
+pub(crate) async fn take(folder: &Path, settings: &Settings) -> Result<Host> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match Host::open(folder, settings.bind, settings, true).await {
+            Err(StartError::Locked { holder, .. })
+                if began.elapsed() < TAKES_OVER && holder.as_ref().is_none_or(|it| !it.works) => {}
+            other => return Ok(other?),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// The token that the folder's server made at its first start; its owner alone can read it.

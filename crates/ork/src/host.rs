@@ -58,7 +58,7 @@ struct Employed {
 }
 
 impl Host {
-    /// Takes the folder and starts the server.
+    /// Takes the folder and starts the server, which takes new work where a worker `works`.
     ///
     /// # Errors
     /// See [`StartError`]; it is `Locked` while another process has the folder.
@@ -66,9 +66,11 @@ impl Host {
         folder: &Path,
         bind: SocketAddr,
         settings: &Settings,
+        works: bool,
     ) -> std::result::Result<Self, StartError> {
         let config = Config {
             bind,
+            works,
             limits: settings.limits.clone(),
             log_bytes: settings.log_bytes,
             retention: settings.retention,
@@ -109,6 +111,15 @@ impl Host {
         let done = tokio::spawn(desk.work(worker, link, leaving));
         self.worker = Some(Employed { leave, done });
         Ok(())
+    }
+
+    /// Takes new work, or refuses it; false, and said, where that cannot be made known.
+    pub(crate) async fn take_work(&mut self, works: bool) -> bool {
+        let told = self.running.take_work(works).await;
+        if let Err(error) = &told {
+            say(error);
+        }
+        told.is_ok()
     }
 
     /// A client within the process.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRequest, FromRequestParts as _, State};
 use axum::http::{StatusCode, Uri};
 use axum::{Extension, Json};
 use indexmap::IndexMap;
@@ -16,12 +16,13 @@ use ork_core::catalog;
 use ork_core::ids::{InstancePath, ProjectId, RunId};
 use ork_core::lang::{Given, ParamError, RunFacts, bind_params};
 use ork_core::plan::Plan;
-use ork_core::rows::{CodeRef, RunRow, VersionId};
+use ork_core::rows::{Actor, CodeRef, RunRow, VersionId};
 use ork_core::run::{self, Command, RetrySelection, RunState};
 use ork_core::value::{Digest, INLINE_LIMIT, Value};
 use ork_engine::{Answer, Ask, Key, Request};
 use ork_store::RunFilter;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::app::App;
 use crate::code::Folder;
@@ -116,6 +117,9 @@ pub(crate) async fn create(
     Extension(asker): Extension<Asker>,
     Sent { body, key }: Sent<NewRun>,
 ) -> Result<(StatusCode, Json<Run>)> {
+    if let Some(row) = made_before(&app, project, key.as_ref()).await? {
+        return Ok((StatusCode::CREATED, Json(view::run(row, &app.project))));
+    }
     let loaded = match (&body.workflow, &body.draft) {
         (Some(name), None) => {
             let version = body.version.map(VersionId);
@@ -131,11 +135,32 @@ pub(crate) async fn create(
         _ => return Err(Refused::field("workflow", "send either `workflow` or `draft`")),
     };
     let run = new_run(&app, project, &asker, &loaded, body)?;
+    let _open = app.door.enter().await?;
     app.hub.prepare(&app.project, &loaded);
     let accepted = accepted(&run);
     let id = made(&app, project, run, key).await?;
     let row = if id == accepted.id { accepted } else { row(&app, project, id).await? };
     Ok((StatusCode::CREATED, Json(view::run(row, &app.project))))
+}
+
+/// The run that an earlier request with this key made. It is the answer whatever became of its
+/// workflow since.
+async fn made_before(app: &App, project: ProjectId, key: Option<&Key>) -> Result<Option<RunRow>> {
+    let Some(key) = key else { return Ok(None) };
+    let Some(kept) = app.store.answer(project, &key.key).await? else { return Ok(None) };
+    if kept.request != key.request {
+        return Err(Refused::new(
+            Code::IdempotencyKeyReused,
+            format!(
+                "the idempotency key {:?} was used for another request; use a new key",
+                key.key
+            ),
+        ));
+    }
+    match serde_json::from_value(kept.answer).map_err(Refused::internal)? {
+        Answer::Created { run } => row(app, project, run).await.map(Some),
+        other => Err(Refused::internal(format!("a run was asked for, and came to {other:?}"))),
+    }
 }
 
 async fn made(app: &App, project: ProjectId, run: run::NewRun, key: Option<Key>) -> Result<RunId> {
@@ -332,26 +357,59 @@ fn narrowed(digest: Digest, plan: Plan, draft: &Draft) -> Result<(Digest, Arc<Pl
     Ok((Digest::of(&[&digest.0[..], &what].concat()), Arc::new(alone)))
 }
 
+/// A command on the run in the path: who gives it, and what was sent.
+pub(crate) struct OnRun<T> {
+    app: Arc<App>,
+    project: ProjectId,
+    run: RunId,
+    asker: Asker,
+    body: T,
+    key: Option<Key>,
+}
+
+impl<T: DeserializeOwned + Send> FromRequest<Arc<App>> for OnRun<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: axum::extract::Request, app: &Arc<App>) -> Result<Self> {
+        let (mut parts, body) = request.into_parts();
+        let InProject(project) = InProject::from_request_parts(&mut parts, app).await?;
+        let At(RunAt { id }) = At::from_request_parts(&mut parts, app).await?;
+        let asker = parts.extensions.get::<Asker>().cloned();
+        let asker = asker.ok_or_else(|| Refused::internal("nobody asks"))?;
+        let Sent { body, key } =
+            Sent::from_request(axum::extract::Request::from_parts(parts, body), app).await?;
+        Ok(Self { app: app.clone(), project, run: id, asker, body, key })
+    }
+}
+
+impl<T> OnRun<T> {
+    /// Gives the command, which is by `reason`'s sender, and answers with the run as it is then.
+    async fn told(
+        self,
+        reason: impl FnOnce(&mut T) -> Option<String>,
+        command: impl FnOnce(RunId, T, Actor) -> Command,
+    ) -> Result<Json<Run>> {
+        let Self { app, project, run, asker, mut body, key } = self;
+        let by = asker.actor(bounded_reason(reason(&mut body))?);
+        known(&app, project, run).await?;
+        let ask = Ask::Run(command(run, body, by));
+        app.engine.submit(Request { project, ask, key }).await?;
+        Ok(Json(view::run(row(&app, project, run).await?, &app.project)))
+    }
+}
+
 /// Ends a run's body, or one instance. A second one, or a forced one, ends `finally` too.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/cancel",
     params(("project" = String, Path), ("id" = String, Path)),
     request_body = Cancel, responses((status = 200, body = Run))
 )]
-pub(crate) async fn cancel(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    Extension(asker): Extension<Asker>,
-    At(at): At<RunAt>,
-    Sent { body, key }: Sent<Cancel>,
-) -> Result<Json<Run>> {
-    let command = Command::Cancel {
-        run: at.id,
-        path: body.task.as_deref().map(InstancePath::from),
-        force: body.force,
-        by: asker.actor(bounded_reason(body.reason)?),
+pub(crate) async fn cancel(asked: OnRun<Cancel>) -> Result<Json<Run>> {
+    let command = |run, body: Cancel, by| {
+        let path = body.task.as_deref().map(InstancePath::from);
+        Command::Cancel { run, path, force: body.force, by }
     };
-    told(&app, project, at.id, command, key).await
+    asked.told(|body| body.reason.take(), command).await
 }
 
 /// Opens a terminal run again: what failed, or the named instances, with everything downstream.
@@ -360,31 +418,15 @@ pub(crate) async fn cancel(
     params(("project" = String, Path), ("id" = String, Path)),
     request_body = Retry, responses((status = 200, body = Run))
 )]
-pub(crate) async fn retry(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    Extension(asker): Extension<Asker>,
-    At(at): At<RunAt>,
-    Sent { body, key }: Sent<Retry>,
-) -> Result<Json<Run>> {
-    let selection = if body.tasks.is_empty() {
-        RetrySelection::Failed
-    } else {
-        RetrySelection::Tasks(body.tasks.iter().map(|path| path.as_str().into()).collect())
+pub(crate) async fn retry(asked: OnRun<Retry>) -> Result<Json<Run>> {
+    let open = asked.app.clone();
+    let _open = open.door.enter().await?;
+    let command = |run, body: Retry, by| {
+        let selection = match &body.tasks[..] {
+            [] => RetrySelection::Failed,
+            tasks => RetrySelection::Tasks(tasks.iter().map(|path| path.as_str().into()).collect()),
+        };
+        Command::Retry { run, selection, by }
     };
-    let by = asker.actor(bounded_reason(body.reason)?);
-    let command = Command::Retry { run: at.id, selection, by };
-    told(&app, project, at.id, command, key).await
-}
-
-async fn told(
-    app: &App,
-    project: ProjectId,
-    id: RunId,
-    command: Command,
-    key: Option<Key>,
-) -> Result<Json<Run>> {
-    known(app, project, id).await?;
-    app.engine.submit(Request { project, ask: Ask::Run(command), key }).await?;
-    Ok(Json(view::run(row(app, project, id).await?, &app.project)))
+    asked.told(|body| body.reason.take(), command).await
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ork_api::problem::Code;
-use ork_api::types::{NewRun, RunQuery};
+use ork_api::types::{Deploy, NewRun, RunQuery};
 use tokio::sync::Barrier;
 
 use crate::harness::{Ork, STORAGES, run_of};
@@ -43,5 +43,21 @@ async fn the_same_key_with_another_body_is_refused() {
         assert_eq!(error.code(), Some(Code::IdempotencyKeyReused));
         let again = ork.client.create_run_once(&run_of("w"), "key").await.unwrap();
         assert_eq!(again.id, first.id);
+    }
+}
+
+#[tokio::test]
+async fn a_repetition_gets_its_answer_whatever_became_of_the_workflow() {
+    for storage in STORAGES {
+        let ork = Ork::start(storage).await;
+        ork.deploy("w", &["a"]).await;
+        let first = ork.client.create_run_once(&run_of("w"), "key").await.unwrap();
+        let source = "name: w\nparams: {n: int}\ntasks: {a: {run: [echo, \"${{ params.n }}\"]}}\n";
+        let (file, source) = ("w.yaml".to_owned(), source.to_owned());
+        ork.client.deploy(&Deploy { file, source, bundle: None, reason: None }).await.unwrap();
+        let again = ork.client.create_run_once(&run_of("w"), "key").await.unwrap();
+        assert_eq!(again.id, first.id, "{storage:?}");
+        let error = ork.client.create_run_once(&run_of("w"), "another").await.unwrap_err();
+        assert_eq!(error.code(), Some(Code::Invalid), "{storage:?}");
     }
 }

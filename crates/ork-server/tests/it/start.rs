@@ -1,10 +1,11 @@
 //! Starting and stopping.
 
-use ork_api::types::RunQuery;
+use ork_api::problem::Code;
+use ork_api::types::{Retry, RunQuery};
 use ork_core::run::RunState;
 use ork_server::{Config, Server, ServerFile, StartError, Storage};
 
-use crate::harness::{Ork, ended_well};
+use crate::harness::{Ork, ended_well, run_of};
 
 #[tokio::test]
 async fn a_data_directory_has_one_server() {
@@ -59,4 +60,22 @@ async fn a_client_within_the_process_needs_no_socket() {
     assert!(client.me().await.unwrap().local);
     assert_eq!(client.readyz().await.unwrap().status, "ok");
     assert_eq!(client.healthz().await.unwrap().status, "ok");
+}
+
+#[tokio::test]
+async fn a_server_beside_which_nothing_works_takes_no_work() {
+    let mut ork = Ork::start(Storage::Sqlite).await;
+    ork.deploy("w", &["a"]).await;
+    let run = ork.done("w").await;
+    ork.running.take_work(false).await.unwrap();
+    assert!(!ServerFile::read(ork.dir.path()).unwrap().unwrap().works);
+    let error = ork.client.create_run(&run_of("w")).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::Unavailable));
+    assert!(error.to_string().contains("start `ork up`"), "{error}");
+    let error = ork.client.retry(run.id, &Retry::default()).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::Unavailable));
+    assert_eq!(ork.client.runs(&RunQuery::default()).await.unwrap().items, [run]);
+    ork.running.take_work(true).await.unwrap();
+    assert!(ServerFile::read(ork.dir.path()).unwrap().unwrap().works);
+    ended_well(&ork.done("w").await);
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 use ork_api::client::ClientError;
+use ork_api::problem::Code;
 use ork_api::types::{Draft, NewRun, Payload, Run};
 use ork_core::run::RunState;
 use ork_core::types::Type;
@@ -16,7 +17,7 @@ use crate::files::{self, WorkflowFile};
 use crate::output::{self, Format, say};
 use crate::params::ParamFlags;
 use crate::suggest;
-use crate::watch::{self, Watched};
+use crate::watch::{self, Watched, Whose};
 
 /// Runs a file here, or a deployed workflow on its server, and watches
 #[derive(clap::Args)]
@@ -145,15 +146,20 @@ pub(crate) async fn start(
         output::one(format, &run, &run.id.to_string(), text)?;
         return Ok(Exit::Ok);
     }
-    watch_to_end(session, &run, format).await
+    watch_to_end(session, &run, Whose::Own, format).await
 }
 
 /// Watches a run to its end and prints its result.
 ///
 /// # Errors
 /// When the server goes away.
-pub(crate) async fn watch_to_end(session: &mut Session, run: &Run, format: Format) -> Result {
-    let watched = watch::follow(session, run).await?;
+pub(crate) async fn watch_to_end(
+    session: &mut Session,
+    run: &Run,
+    whose: Whose,
+    format: Format,
+) -> Result {
+    let watched = watch::follow(session, run, whose).await?;
     let exit = watched.exit();
     match watched {
         Watched::Over(run) => result(session, &run, format).await?,
@@ -177,7 +183,7 @@ fn left(session: &Session, run: &Run) {
 async fn create(session: &mut Session, new: &NewRun) -> Result<Run> {
     let key = format!("cli-{}", uuid::Uuid::now_v7());
     let made = match session.client.create_run_once(new, &key).await {
-        Err(error @ ClientError::Unreachable(_)) => {
+        Err(error) if went_away(&error) => {
             session.reopen(error).await?;
             session.client.create_run_once(new, &key).await
         }
@@ -189,9 +195,14 @@ async fn create(session: &mut Session, new: &NewRun) -> Result<Run> {
     }
 }
 
+/// Whether the server is gone, or will be in a moment.
+pub(crate) fn went_away(error: &ClientError) -> bool {
+    matches!(error, ClientError::Unreachable(_)) || error.code() == Some(Code::Unavailable)
+}
+
 /// A refusal with what a person may have meant.
 async fn explain(session: &Session, new: &NewRun, error: ClientError) -> Failure {
-    let missing = error.code() == Some(ork_api::problem::Code::NotFound);
+    let missing = error.code() == Some(Code::NotFound);
     let failure = Failure::from(error);
     let Some(name) = new.workflow.as_deref().filter(|_| missing) else { return failure };
     let names = super::workflows::names(&session.client).await;

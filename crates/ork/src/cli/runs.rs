@@ -11,13 +11,14 @@ use ork_api::types::{
 use ork_core::logs::{Level, Stream};
 use ork_core::run::{RunState, TaskState};
 
+use super::run::went_away;
 use super::{Global, block_on};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::{self, Format, duration, say};
 use crate::runs::find;
 use crate::suggest;
-use crate::watch::{now, run_word, style, task_word};
+use crate::watch::{Whose, now, run_word, style, task_word};
 
 /// How many lines of a log are asked for at a time.
 const MAX_LINES: usize = 1_000;
@@ -215,7 +216,7 @@ async fn go(session: &mut Session, command: RunsCommand, format: Format) -> Resu
         RunsCommand::Explain(args) => explain(&session.client, &args, format).await,
         RunsCommand::Watch(args) => {
             let run = find(&session.client, &args.run).await?;
-            super::run::watch_to_end(session, &run, format).await
+            super::run::watch_to_end(session, &run, Whose::Others, format).await
         }
         RunsCommand::Retry(args) => retry(session, args, format).await,
     }
@@ -345,12 +346,18 @@ async fn cancel(client: &Client, args: CancelArgs, format: Format) -> Result {
 async fn retry(session: &mut Session, args: RetryArgs, format: Format) -> Result {
     let run = find(&session.client, &args.run).await?;
     let wanted = Retry { tasks: args.tasks, reason: args.reason };
-    let run = session.client.retry(run.id, &wanted).await?;
+    let run = match session.client.retry(run.id, &wanted).await {
+        Err(error) if went_away(&error) => {
+            session.reopen(error).await?;
+            session.client.retry(run.id, &wanted).await?
+        }
+        other => other?,
+    };
     if args.detach {
         output::one(format, &run, &run.id.to_string(), |run| format!("{}\n", run.id))?;
         return Ok(Exit::Ok);
     }
-    super::run::watch_to_end(session, &run, format).await
+    super::run::watch_to_end(session, &run, Whose::Own, format).await
 }
 
 async fn explain(client: &Client, args: &ExplainArgs, format: Format) -> Result {

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::deploy::Known;
 use super::{Global, block_on};
 use crate::changes::Changes;
-use crate::context::{FOLDER, nearest, shown};
+use crate::context::{FOLDER, nearest, shown, take};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::absolute;
 use crate::host::{self, Host};
@@ -72,7 +72,7 @@ async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let recruit = host::recruit();
-    let mut host = Host::open(state, settings.bind, settings).await?;
+    let mut host = take(state, settings).await?;
     host.clear(state).await?;
     host.employ(state, settings, recruit)?;
     say(format_args!("local ({})", shown(state)));

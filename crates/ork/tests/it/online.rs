@@ -310,3 +310,75 @@ fn deploy_says_what_changed() {
     let said = place.ork(&["deploy", "hello.yaml"]);
     assert_eq!((said.code, said.out.as_str()), (0, "hello: unchanged, version 1\n"), "{said:?}");
 }
+
+/// Writes more than a pipe holds.
+const LOUD: &str = "name: loud\ntasks: {a: {run: {shell: \"seq 100000\"}}}\n";
+
+#[test]
+fn a_server_that_only_answers_takes_no_run() {
+    let place = place();
+    place.write("loud.yaml", LOUD);
+    assert_eq!(place.ork(&["run", "loud.yaml"]).code, 0);
+    // Nobody reads what it prints, so it stays and holds the folder.
+    let mut logs = Running::start(&place, &["logs", "last"]);
+    let _ = logs.until("local (./.ork)");
+    for words in [&["run", "hello.yaml", "--detach"][..], &["retry", "last", "--detach"]] {
+        let said = place.ork(words);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains("nothing would run it: start `ork up` first"), "{said:?}");
+    }
+    assert_eq!(place.ork(&["ls", "-o", "name"]).out.lines().count(), 1);
+    let mut run = Running::start(&place, &["run", "hello.yaml"]);
+    logs.signal("KILL");
+    let _ = run.until("hello success");
+    assert_eq!(run.end(), 0);
+}
+
+#[test]
+fn commands_at_the_same_time_do_not_lose_their_server() {
+    let place = place();
+    assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
+    let started: Vec<_> = (0..6).map(|_| place.command(&["ls"]).spawn().unwrap()).collect();
+    for child in started {
+        let said: Said = child.wait_with_output().unwrap().into();
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+}
+
+#[test]
+fn the_system_ends_a_run_that_is_ones_own_and_leaves_anothers() {
+    let place = place();
+    let mut run = Running::start(&place, &["run", "gate.yaml"]);
+    let _ = run.until("wait | waiting");
+    let mut watch = Running::start(&place, &["watch", "last"]);
+    let _ = watch.until("wait | waiting");
+    watch.signal("TERM");
+    let _ = watch.until("it goes on");
+    assert_eq!(watch.end(), 130);
+    run.signal("TERM");
+    let _ = run.until("cancelling");
+    assert_eq!(run.end(), 5);
+}
+
+#[test]
+fn files_that_only_one_workflow_names_are_packed_with_it_though_git_ignores_them() {
+    let one = |name: &str| {
+        format!(
+            "name: {name}\ntasks: {{a: {{python: \"{name}.py:f\"}}}}\noutput: \"${{{{ tasks.a.output }}}}\"\n"
+        )
+    };
+    let code = |name: &str| format!("def f() -> str:\n    return '{name}'\n");
+    let place = Place::with(&[
+        ("one.yaml", &one("one")),
+        ("two.yaml", &one("two")),
+        ("one.py", &code("one")),
+        ("two.py", &code("two")),
+        (".gitignore", "*.py\n"),
+    ]);
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    for name in ["one", "two"] {
+        let said = place.ork(&["run", name]);
+        assert_eq!((said.code, said.out.as_str()), (0, &*format!("{name}\n")), "{said:?}");
+    }
+}

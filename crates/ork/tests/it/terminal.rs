@@ -162,3 +162,16 @@ fn whoever_leaves_is_told_that_the_run_goes_on() {
     assert_eq!(terminal.end(), 130);
     assert!(terminal.picture().join("\n").contains("it goes on when `ork up`"));
 }
+
+#[test]
+fn the_system_asks_no_question() {
+    let place = Place::with(&[("slow.yaml", SLOW)]);
+    let mut terminal = Terminal::start(&place, "run slow.yaml", false);
+    terminal.until("  waiting");
+    let server: serde_json::Value = serde_json::from_str(&place.read(".ork/server.json")).unwrap();
+    let pid = server["pid"].to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(terminal.end(), 5);
+    let picture = terminal.picture().join("\n");
+    assert!(!picture.contains("cancel the run (c)") && picture.contains("cancelling"), "{picture}");
+}
