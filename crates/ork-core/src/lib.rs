@@ -12,6 +12,7 @@ pub mod logs;
 pub mod plan;
 pub mod rows;
 pub mod run;
+pub mod schedule;
 pub mod time;
 pub mod types;
 pub mod value;

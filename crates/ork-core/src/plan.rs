@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::lang::expr::Program;
-use crate::time::Span;
+use crate::time::{Span, Wall};
 use crate::types::Type;
 use crate::value::Value;
 
@@ -39,6 +39,9 @@ pub struct Plan {
     /// What else starts a run, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub triggers: IndexMap<String, Trigger>,
+    /// When runs are made by themselves, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub schedules: IndexMap<String, Schedule>,
 }
 
 impl Plan {
@@ -56,6 +59,7 @@ impl Plan {
             code: Code::default(),
             concurrency: None,
             triggers: IndexMap::new(),
+            schedules: IndexMap::new(),
         }
     }
 
@@ -197,6 +201,50 @@ pub enum WebhookAuth {
     Hmac,
     /// A bearer token.
     Token,
+}
+
+/// When runs are made by themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Its rule.
+    pub when: When,
+    /// The zone of its local times: an IANA name.
+    pub timezone: String,
+    /// What becomes of ticks that were missed while it was paused or nothing ran.
+    pub catchup: Catchup,
+    /// By how much later than its tick a run may be made, to spread load.
+    pub jitter: Span,
+    /// The params of its runs; others have their defaults.
+    pub params: IndexMap<String, Binding>,
+    /// Whether it is paused until a person resumes it.
+    pub paused: bool,
+}
+
+/// The rule of a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// A cron expression over the zone's local time.
+    Cron(String),
+    /// Ever after this long, counted from Monday, 1970-01-05T00:00:00Z.
+    Interval(Span),
+    /// At these instants.
+    At(Vec<Wall>),
+}
+
+/// What becomes of ticks that were missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Catchup {
+    /// They are recorded as skipped.
+    #[default]
+    None,
+    /// The last of them makes its run.
+    Last,
+    /// Each makes its run, as far as the bound for all schedules goes.
+    All,
+    /// The last so many make their runs.
+    Max(u32),
 }
 
 /// Which files are a workflow's code.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::iso::{Moment, zone};
+pub(crate) use self::iso::{Moment, zone, zone_names};
 pub use self::notation::TypeIssue;
 pub use self::values::Mismatch;
 pub(crate) use self::values::describe;

@@ -25,6 +25,7 @@ impl Lower<'_> {
             self.aliases(types);
         }
         let params = fields.get("params").map(|node| self.params(node)).unwrap_or_default();
+        let schedules = fields.get("schedules").map(|node| self.schedules(node, &params));
         let defaults = fields.get("defaults").and_then(|node| self.defaults(node));
         let body = self.heads(&fields, "tasks");
         let finally = self.heads(&fields, "finally");
@@ -55,6 +56,7 @@ impl Lower<'_> {
             code,
             concurrency: None,
             triggers: IndexMap::new(),
+            schedules: schedules.unwrap_or_default(),
         })
     }
 

@@ -89,6 +89,31 @@ pub(crate) const FILE: &[Key] = &[
     key("output", Shape::Binding, "The run's result."),
 ];
 
+/// The keys of a schedule.
+pub(crate) const SCHEDULE: &[Key] = &[
+    key("cron", Shape::Text, "A cron expression: 5 fields, or 6 with seconds first, or `@daily`."),
+    key(
+        "interval",
+        Shape::Duration,
+        "Ever after this long, counted from a Monday's midnight in UTC.",
+    ),
+    key("at", Shape::OneOf(&[TEXT, Shape::Some(&TEXT)]), "One time, or a list of times."),
+    key("timezone", Shape::Text, "The zone of its local times, such as `Europe/Berlin` (UTC)."),
+    key("dst", Shape::Words(&["once"]), "What fixed hours do where clocks are changed (once)."),
+    key(
+        "catchup",
+        Shape::OneOf(&[Shape::Words(&["none", "last", "all"]), Shape::Object(CATCHUP)]),
+        "What becomes of ticks that were missed (none).",
+    ),
+    key("jitter", Shape::Duration, "By how much later a run may be made, to spread load (0s)."),
+    key("params", Shape::Names(&BINDING), "The params of its runs."),
+    key("paused", Shape::Bool, "Whether it waits to be resumed (false)."),
+];
+
+/// The keys of the long form of `catchup`.
+pub(crate) const CATCHUP: &[Key] =
+    &[key("max", Shape::Int(1, 1_000), "The last so many make their runs.")];
+
 /// The keys of `code`.
 pub(crate) const CODE: &[Key] = &[
     key("root", Shape::Text, "The folder, relative to this file."),

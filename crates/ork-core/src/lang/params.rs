@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use super::diagnostic::nearest;
 use super::expr::{Env, EvalError, TaskView, resolve};
-use crate::plan::{Param, Plan};
+use crate::plan::{Binding, Param, Plan};
 use crate::types::Type;
 use crate::value::{Data, Digest, Value};
 
@@ -81,6 +81,39 @@ pub fn bind_params(
     if errors.is_empty() { Ok(Value::Object(values)) } else { Err(errors) }
 }
 
+/// The params of a run that a schedule makes: its own bindings, evaluated, and the defaults of the
+/// others.
+///
+/// # Errors
+/// All that is wrong.
+pub fn bind_scheduled(
+    plan: &Plan,
+    bindings: &IndexMap<String, Binding>,
+    facts: &RunFacts,
+) -> Result<Value, Vec<ParamError>> {
+    let mut given = IndexMap::new();
+    let mut errors = Vec::new();
+    for (name, binding) in bindings {
+        match value_of(binding, facts) {
+            Ok(value) => drop(given.insert(name.clone(), Given::Json(value))),
+            Err(why) => {
+                let message = format!("the schedule's value {why}");
+                errors.push(ParamError { name: name.clone(), message });
+            }
+        }
+    }
+    if errors.is_empty() { bind_params(plan, &given, facts) } else { Err(errors) }
+}
+
+/// What a binding over `run` alone comes to; else what is wrong with it, as a verb's phrase.
+fn value_of(binding: &Binding, facts: &RunFacts) -> Result<Value, String> {
+    match resolve(binding, &Defaults { run: facts.value() }) {
+        Ok(Data::Inline(value)) => Ok(value),
+        Ok(Data::Blob { .. }) | Err(EvalError::Need(_)) => Err("is too large".into()),
+        Err(EvalError::Failed(why)) => Err(format!("fails: {why}")),
+    }
+}
+
 fn unknown(plan: &Plan, name: &str) -> String {
     let names = || plan.params.keys().map(String::as_str);
     match nearest(name, names()) {
@@ -97,14 +130,9 @@ fn bind(param: &Param, given: Option<&Given>, facts: &RunFacts) -> Result<Value,
     match (given, &param.default) {
         (Some(Given::Text(text)), _) => param.ty.read_text(text).map_err(|e| e.to_string()),
         (Some(Given::Json(value)), _) => param.ty.read(value.clone()).map_err(|e| e.to_string()),
-        (None, Some(default)) => match resolve(default, &Defaults { run: facts.value() }) {
-            Ok(Data::Inline(value)) => {
-                param.ty.read(value).map_err(|e| format!("its default is wrong: {e}"))
-            }
-            Ok(Data::Blob { .. }) | Err(EvalError::Need(_)) => {
-                Err("its default is too large".into())
-            }
-            Err(EvalError::Failed(why)) => Err(format!("its default fails: {why}")),
+        (None, Some(default)) => match value_of(default, facts) {
+            Ok(value) => param.ty.read(value).map_err(|e| format!("its default is wrong: {e}")),
+            Err(why) => Err(format!("its default {why}")),
         },
         (None, None) if matches!(param.ty, Type::Nullable(_)) => Ok(Value::Null),
         (None, None) => Err(format!("it is required ({})", param.ty)),

@@ -19,6 +19,11 @@ pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     ZONES.get(name).ok()
 }
 
+/// The names of all zones.
+pub(crate) fn zone_names() -> Vec<String> {
+    ZONES.available().map(|name| name.as_str().to_owned()).collect()
+}
+
 /// A day or a time, as its text says which.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Moment {

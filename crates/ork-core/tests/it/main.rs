@@ -10,4 +10,5 @@ mod expr_world;
 mod lang;
 mod python;
 mod run;
+mod schedule;
 mod types;
