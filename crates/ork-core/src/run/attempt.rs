@@ -180,11 +180,15 @@ impl Run {
             return Ok(answer);
         }
         match report {
-            Report::Confirmed => self.confirm(ix),
+            Report::Confirmed => self.confirm(ix, cx),
             Report::Started => {
                 if matches!(self.instance(ix).phase, Phase::Offered { .. }) {
+                    self.confirm(ix, cx);
+                    let due = self.instance(ix).due;
                     self.start(ix, cx.now.wall, cx)?;
-                    self.arm_timeout(ix, cx);
+                    if let Some(at) = due {
+                        self.arm(ix, at, cx.desk);
+                    }
                 }
             }
             Report::Finished(finished) => {
@@ -196,11 +200,21 @@ impl Run {
         Ok(Ok(()))
     }
 
-    fn confirm(&mut self, ix: Ix) {
+    /// The worker has the offer: from now on the attempt's time runs, since getting ready for it
+    /// may take long.
+    fn confirm(&mut self, ix: Ix, cx: &mut Cx<'_>) {
+        let timeout = self.task(ix).timeout;
         let instance = self.instance_mut(ix);
-        if let Phase::Offered { confirmed, .. } = &mut instance.phase {
-            *confirmed = true;
-            instance.due = None;
+        let Phase::Offered { lease, confirmed, kept } = &mut instance.phase else { return };
+        if std::mem::replace(confirmed, true) {
+            return;
+        }
+        // What an earlier machine offered was perhaps confirmed then.
+        let passed = if *kept { (cx.now.wall - lease.offered_at).0.max(0) } else { 0 };
+        instance.due = None;
+        if let Some(timeout) = timeout {
+            let left = Span(timeout.0.saturating_sub(passed).max(0));
+            self.arm(ix, cx.now.mono + left, cx.desk);
         }
     }
 
@@ -214,12 +228,6 @@ impl Run {
         instance.attempt_dirty = true;
         self.log_at(ix, EventKind::TaskStarted { token }, cx);
         Ok(())
-    }
-
-    fn arm_timeout(&mut self, ix: Ix, cx: &mut Cx<'_>) {
-        if let Some(timeout) = self.task(ix).timeout {
-            self.arm(ix, cx.now.mono + timeout, cx.desk);
-        }
     }
 
     fn finish(&mut self, ix: Ix, finished: Finished, cx: &mut Cx<'_>) -> Result<(), Illegal> {
@@ -378,14 +386,12 @@ impl Run {
         self.instance_mut(ix).due = None;
         match &self.instance(ix).phase {
             Phase::Queued { .. } => self.set_hold(ix, Hold::Ready, cx.desk),
+            Phase::Offered { confirmed: true, .. } => {
+                self.time_out_attempt(ix, ", before its code had started", cx)?;
+            }
             Phase::Offered { kept: true, .. } => self.offer_again(ix, cx),
             Phase::Offered { .. } => self.unclaim(ix, cx)?,
-            Phase::Running(_) => {
-                let timeout = self.task(ix).timeout.unwrap_or_default();
-                let message = format!("took longer than its timeout of {timeout}");
-                let failure = Failure::new(FailureKind::Timeout, message);
-                self.stop_attempt(ix, StopReason::TimedOut, failure, false, cx)?;
-            }
+            Phase::Running(_) => self.time_out_attempt(ix, "", cx)?,
             Phase::Stopping(stop) if stop.until <= cx.now.mono => {
                 self.end_stop(ix, LogSummary::default(), cx)?;
             }
@@ -393,6 +399,18 @@ impl Run {
             Phase::Pending | Phase::Over(_) => {}
         }
         self.drain(cx)
+    }
+
+    fn time_out_attempt(
+        &mut self,
+        ix: Ix,
+        where_it_stood: &str,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        let timeout = self.task(ix).timeout.unwrap_or_default();
+        let message = format!("took longer than its timeout of {timeout}{where_it_stood}");
+        let failure = Failure::new(FailureKind::Timeout, message);
+        self.stop_attempt(ix, StopReason::TimedOut, failure, false, cx)
     }
 
     fn unclaim(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {

@@ -333,6 +333,41 @@ fn an_offer_that_nobody_confirms_is_made_again_under_a_new_token() {
 }
 
 #[test]
+fn an_attempts_time_runs_from_its_confirmation() {
+    assert_snapshot!(trace(&plan(vec![task("a").timeout(60)]), |w, run| {
+        w.report(run, "a", Report::Confirmed);
+        w.note("its environment is built");
+        w.pass_beating(60, &["w1"]);
+        w.report(run, "a", finished(Outcome::Stopped));
+    }), @r"");
+    let mut w = World::with_worker(1);
+    let run = w.create(1, &plan(vec![task("a").timeout(60)]));
+    w.report(run, "a", Report::Confirmed);
+    w.pass_beating(40, &["w1"]);
+    w.report(run, "a", Report::Confirmed);
+    w.report(run, "a", Report::Started);
+    w.pass_beating(19, &["w1"]);
+    assert_eq!(w.task(run, "a").state, TaskState::Running);
+    w.pass_beating(1, &["w1"]);
+    assert_eq!(w.task(run, "a").state, TaskState::Stopping, "the start does not give it more");
+}
+
+#[test]
+fn an_attempts_time_goes_on_over_a_reload() {
+    let mut w = World::with_worker(1);
+    let run = w.create(1, &plan(vec![task("a").timeout(60)]));
+    w.report(run, "a", Report::Confirmed);
+    w.pass_beating(40, &["w1"]);
+    w.reload(Span::from_secs(5));
+    w.join("w1", 1);
+    w.report(run, "a", Report::Confirmed);
+    w.pass_beating(14, &["w1"]);
+    assert_eq!(w.task(run, "a").state, TaskState::Dispatched);
+    w.pass_beating(1, &["w1"]);
+    assert_eq!(w.task(run, "a").state, TaskState::Stopping);
+}
+
+#[test]
 fn an_offer_waits_for_its_claim_from_when_it_left() {
     let mut w = World::with_worker(1);
     w.commit_takes(Span::from_secs(60));
