@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ork_core::ids::{AttemptRef, WorkerId};
 use ork_core::logs::LogBatch;
 use ork_core::rows::CodeRef;
-use ork_core::run::{Assignment, Report, StopReason};
+use ork_core::run::{Assignment, Departure, Report, StopReason};
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,8 @@ pub enum FromWorker {
     Goodbye {
         /// The worker.
         worker: WorkerId,
+        /// Whether it was told to leave.
+        departure: Departure,
     },
 }
 

@@ -9,7 +9,9 @@ use std::fmt;
 use crate::ids::{InstancePath, RunId, Token, WorkerId};
 use crate::plan::{Plan, Task, TriggerRule};
 use crate::rows::{AttemptRow, EventRow, RunRow, TaskRow};
-use crate::run::{AttemptState, EventKind, Failure, FailureKind, RunState, StopReason, TaskState};
+use crate::run::{
+    AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, StopReason, TaskState,
+};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,6 +309,7 @@ struct Instance<'a> {
     started: bool,
     failures: u32,
     lost: u32,
+    interrupted: u32,
     cause: Option<InstancePath>,
     attempts: BTreeMap<(u32, u32), Tried>,
 }
@@ -598,6 +601,7 @@ impl<'a> Instance<'a> {
             started: false,
             failures: 0,
             lost: 0,
+            interrupted: 0,
             cause: None,
             attempts: BTreeMap::new(),
         }
@@ -614,7 +618,7 @@ impl<'a> Instance<'a> {
         self.attempt = 0;
         self.spent = true;
         self.started = false;
-        (self.failures, self.lost) = (0, 0);
+        (self.failures, self.lost, self.interrupted) = (0, 0, 0);
         self.cause = None;
         let by = "task_reset";
         if from.is_terminal() { Ok(()) } else { Err(Broken::Transition { from, by }) }
@@ -698,13 +702,13 @@ impl<'a> Instance<'a> {
 
     /// Counts a failed attempt against its budget.
     fn spend(&mut self, failure: &Failure) -> Result<(), Broken> {
-        let (given, allowed) = if failure.kind == FailureKind::Lost {
-            self.lost += 1;
-            (self.lost, self.task.lost_retries)
-        } else {
-            self.failures += 1;
-            (self.failures, self.task.retry.max)
+        let (given, allowed) = match failure.kind {
+            FailureKind::Lost => (&mut self.lost, self.task.lost_retries),
+            FailureKind::Interrupted => (&mut self.interrupted, MAX_INTERRUPTIONS),
+            _ => (&mut self.failures, self.task.retry.max),
         };
+        *given += 1;
+        let given = *given;
         if given <= allowed { Ok(()) } else { Err(Broken::TooManyRetries { given, allowed }) }
     }
 
@@ -763,7 +767,7 @@ impl<'a> Instance<'a> {
 
 fn lost_or_failed(failure: &Failure) -> AttemptState {
     match failure.kind {
-        FailureKind::Lost => AttemptState::Lost,
+        FailureKind::Lost | FailureKind::Interrupted => AttemptState::Lost,
         FailureKind::Cancelled => AttemptState::Cancelled,
         _ => AttemptState::Failed,
     }

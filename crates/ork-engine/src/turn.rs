@@ -689,7 +689,7 @@ impl<S> Core<S> {
                     joined.leaving = true;
                 }
             }
-            Command::WorkerGone { worker } => {
+            Command::WorkerGone { worker, .. } => {
                 self.workers.remove(worker);
             }
             _ => {}

@@ -305,8 +305,9 @@ impl Link for WorkerLink {
                 self.hub.report(&self.out, attempt, report).await
             }
             FromWorker::Beat { .. } => Ok(()),
-            FromWorker::Goodbye { worker } => {
-                self.hub.command(Command::WorkerGone { worker: worker.clone() }).await?;
+            FromWorker::Goodbye { worker, departure } => {
+                let gone = Command::WorkerGone { worker: worker.clone(), departure };
+                self.hub.command(gone).await?;
                 self.hub.state().workers.remove(&worker);
                 Ok(())
             }

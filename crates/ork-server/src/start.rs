@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use ork_api::client::{self, Client, Transport, TransportError};
 use ork_api::problem::Code;
 use ork_core::ids::WorkerId;
-use ork_core::run::Command;
+use ork_core::run::{Command, Departure};
 use ork_engine::{Clock, Engine, SystemClock};
 use ork_store::{DataDir, DirError, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -380,7 +380,8 @@ impl Running {
     /// Where the engine has stopped.
     pub async fn workers_are_gone(&self, workers: &[WorkerId]) -> Result<(), ork_engine::Error> {
         for worker in workers {
-            let gone = Command::WorkerGone { worker: worker.clone() };
+            let (worker, departure) = (worker.clone(), Departure::Crashed);
+            let gone = Command::WorkerGone { worker, departure };
             self.app.engine.submit(ork_engine::Request::worker(gone)).await?;
         }
         Ok(())

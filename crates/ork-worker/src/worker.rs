@@ -10,7 +10,7 @@ use std::time::Duration;
 use ork_api::worker::{FromWorker, Link, Prepare, ToWorker};
 use ork_core::ids::{AttemptRef, Token};
 use ork_core::rows::LogSummary;
-use ork_core::run::{Assignment, Failure, FailureKind, Finished, Outcome, Report};
+use ork_core::run::{Assignment, Departure, Failure, FailureKind, Finished, Outcome, Report};
 use ork_core::time::Span;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -178,7 +178,10 @@ impl Worker {
         }
         let _ = std::fs::remove_dir_all(&inner.config.dirs.scratch);
         if ended != Ended::ServerGone {
-            let goodbye = FromWorker::Goodbye { worker: inner.config.worker.clone() };
+            let departure =
+                if ended == Ended::Left { Departure::Orderly } else { Departure::Crashed };
+            let worker = inner.config.worker.clone();
+            let goodbye = FromWorker::Goodbye { worker, departure };
             let _ = inner.link.send(goodbye).await;
         }
     }

@@ -10,7 +10,7 @@ use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, Token, WorkerId}
 use ork_core::plan::Plan;
 use ork_core::rows::{Actor, Change, CodeRef, LogSummary, VersionId, VersionRow, WorkflowRow};
 use ork_core::run::{
-    Assignment, Command, Effect, EventKind, Failure, FailureKind, Finished, NewRun, Outcome,
+    Assignment, Command, Departure, Effect, EventKind, Failure, FailureKind, Finished, NewRun, Outcome,
     RefusalCode, Report, RetrySelection,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
@@ -562,7 +562,8 @@ impl World {
         let mut core = Core::new(self.config.clone());
         let old = self.workers.iter().filter(|worker| worker.embedded);
         for worker in old {
-            let gone = Command::WorkerGone { worker: worker.id.clone() };
+            let departure = Departure::Crashed;
+            let gone = Command::WorkerGone { worker: worker.id.clone(), departure };
             core.push(Request::worker(gone), Slot::Nobody);
         }
         self.core = Some(core);

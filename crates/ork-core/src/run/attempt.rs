@@ -146,6 +146,7 @@ impl Run {
             attempt: self.attempt_ref(instance, token),
             project: Arc::clone(&facts.project_name),
             workflow: Arc::clone(&facts.workflow),
+            map_index: None,
             generation: instance.generation,
             number: instance.attempt,
             executor: task.action.word().into(),
@@ -286,10 +287,12 @@ impl Run {
         };
         // A worker's words may be of any length, and a row's may not.
         let failure = failure.cut();
-        let lost = failure.kind == FailureKind::Lost;
-        let state = if lost { AttemptState::Lost } else { AttemptState::Failed };
+        let with_worker = failure.kind.is_of_the_worker();
+        let state = if with_worker { AttemptState::Lost } else { AttemptState::Failed };
         self.close_attempt(ix, state, Some(failure.clone()), logs, cx);
-        self.instance_mut(ix).lost += u32::from(lost);
+        let instance = self.instance_mut(ix);
+        instance.lost += u32::from(failure.kind == FailureKind::Lost);
+        instance.interrupted += u32::from(failure.kind == FailureKind::Interrupted);
         let wait = match self.next(ix, &failure, cx.desk) {
             Next::Retry(wait) => wait,
             Next::GiveUp => {
@@ -368,11 +371,15 @@ impl Run {
         self.end(ix, state, Ending { failure: Some(failure), logs, ..Ending::default() }, cx)
     }
 
-    /// The worker is gone, and with it the attempt.
-    pub(super) fn lose(&mut self, ix: Ix, why: &str, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+    /// The worker does not have the attempt any more.
+    pub(super) fn lose(
+        &mut self,
+        ix: Ix,
+        failure: Failure,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
         match &self.instance(ix).phase {
             Phase::Offered { .. } | Phase::Running(_) => {
-                let failure = Failure::new(FailureKind::Lost, why);
                 self.fail(ix, failure, LogSummary::default(), cx)?;
             }
             Phase::Stopping(_) => self.end_stop(ix, LogSummary::default(), cx)?,

@@ -60,6 +60,8 @@ pub enum Command {
     WorkerGone {
         /// The worker.
         worker: WorkerId,
+        /// How it went.
+        departure: Departure,
     },
     /// A worker takes no new attempts and ends those it has.
     WorkerLeaving {
@@ -87,6 +89,16 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+}
+
+/// How a worker went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Departure {
+    /// It was told to leave and stopped what it had: that is tried again, on no budget.
+    Orderly,
+    /// It died, or what it starts programs with did: what it had is lost.
+    Crashed,
 }
 
 /// A run to be made. Its params are checked by [`crate::lang`] before.
@@ -203,6 +215,9 @@ pub struct Assignment {
     pub project: Arc<str>,
     /// The workflow's name.
     pub workflow: Arc<str>,
+    /// Which item of its map it is, from 0; none outside a map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_index: Option<u32>,
     /// The generation.
     pub generation: u32,
     /// Counts from 1 within the generation.

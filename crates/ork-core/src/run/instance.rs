@@ -135,6 +135,8 @@ pub(super) struct Instance {
     pub(super) attempt: u32,
     /// Those of them that were lost with their worker.
     pub(super) lost: u32,
+    /// Those of them whose worker was told to leave.
+    pub(super) interrupted: u32,
     pub(super) tally: Tally,
     pub(super) phase: Phase,
     /// The phase's deadline, if it has one.
@@ -166,6 +168,7 @@ impl Instance {
             generation: 1,
             attempt: 0,
             lost: 0,
+            interrupted: 0,
             tally: Tally::of(upstreams),
             phase: Phase::Pending,
             due: None,

@@ -12,7 +12,10 @@ use crate::run::timers::Owner;
 use crate::run::transition::Illegal;
 use crate::run::values::Map;
 use crate::run::workers::DEFAULT_QUEUE;
-use crate::run::{Answer, Command, Effect, NewRun, Refusal, RefusalCode, Report, RetrySelection};
+use crate::run::{
+    Answer, Command, Departure, Effect, Failure, FailureKind, NewRun, Refusal, RefusalCode, Report,
+    RetrySelection,
+};
 use crate::time::{Mono, Now, Span, Wall};
 use crate::value::{Digest, Value};
 
@@ -222,8 +225,8 @@ impl Machine {
                 Ok(Answer::Done)
             }
             Command::WorkerBeat { worker } => self.beat(&worker, now),
-            Command::WorkerGone { worker } => {
-                self.lose(&worker, "its worker is gone", now, out);
+            Command::WorkerGone { worker, departure } => {
+                self.lose(&worker, &gone(departure), now, out);
                 Ok(Answer::Done)
             }
             Command::WorkerLeaving { worker } => self.leave(&worker),
@@ -483,11 +486,11 @@ impl Machine {
         Ok(Answer::Done)
     }
 
-    /// A worker is gone: what it had is lost.
-    fn lose(&mut self, id: &WorkerId, why: &str, now: Now, out: &mut Out) {
+    /// A worker is gone, and with it what it had.
+    fn lose(&mut self, id: &WorkerId, why: &Failure, now: Now, out: &mut Out) {
         let Some(worker) = self.desk.workers.remove(id) else { return };
         for key in worker.held {
-            self.step(key.run, now, out, |run, cx| run.lose(key.ix, why, cx));
+            self.step(key.run, now, out, |run, cx| run.lose(key.ix, why.clone(), cx));
         }
     }
 
@@ -543,7 +546,8 @@ impl Machine {
         }
         let end = worker.due.unwrap_or(at).max(gate);
         if end <= now.mono {
-            return self.lose(id, "its worker has been silent for the lease time", now, out);
+            let why = "its worker has been silent for the lease time";
+            return self.lose(id, &Failure::new(FailureKind::Lost, why), now, out);
         }
         worker.timer = Some(end);
         self.desk.timers.set(end, Owner::Worker(id.clone()));
@@ -563,6 +567,17 @@ fn guard<R>(
             let _ = run.set_aside(illegal.to_string(), cx);
             None
         }
+    }
+}
+
+/// What becomes of the attempts of a worker that has gone.
+fn gone(departure: Departure) -> Failure {
+    match departure {
+        Departure::Crashed => Failure::new(FailureKind::Lost, "its worker is gone"),
+        Departure::Orderly => Failure::new(
+            FailureKind::Interrupted,
+            "its worker was told to leave before it was done; this spends no retry",
+        ),
     }
 }
 

@@ -26,13 +26,13 @@ mod values;
 mod workers;
 
 pub use command::{
-    Answer, Assignment, Command, Effect, Finished, NewRun, Outcome, Refusal, RefusalCode, Report,
-    RetrySelection,
+    Answer, Assignment, Command, Departure, Effect, Finished, NewRun, Outcome, Refusal,
+    RefusalCode, Report, RetrySelection,
 };
 #[cfg(feature = "sabotage")]
 pub use machine::Sabotage;
 pub use machine::{Blob, Blocker, Config, Counts, Machine, Out, Violation, WorkerView};
 pub use state::{
-    AttemptState, EventKind, Failure, FailureKind, MAX_DETAILS, MAX_MESSAGE, RunState, StopReason,
-    TaskState,
+    AttemptState, EventKind, Failure, FailureKind, MAX_DETAILS, MAX_INTERRUPTIONS, MAX_MESSAGE,
+    RunState, StopReason, TaskState,
 };

@@ -53,6 +53,8 @@ struct TaskDetail {
     due: Option<Left>,
     #[serde(default, skip_serializing_if = "is_zero")]
     lost: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    interrupted: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reported: Option<Token>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -303,6 +305,7 @@ impl Run {
         instance.generation = row.generation;
         instance.attempt = row.attempt;
         instance.lost = detail.lost;
+        instance.interrupted = detail.interrupted;
         instance.reported = detail.reported;
         instance.failure = row.failure.map(Box::new);
         instance.inputs = row.inputs.map(Box::new);
@@ -377,7 +380,8 @@ fn task_detail(instance: &Instance, now: Now) -> TaskDetail {
         _ => (instance.due, None),
     };
     let due = due.map(|due| Left::of(due, now));
-    TaskDetail { due, lost: instance.lost, reported: instance.reported, stop }
+    let Instance { lost, interrupted, reported, .. } = *instance;
+    TaskDetail { due, lost, interrupted, reported, stop }
 }
 
 /// These structures always have a JSON form.

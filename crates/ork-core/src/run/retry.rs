@@ -5,7 +5,7 @@ use crate::lang::expr::EvalError;
 use crate::plan::{Backoff, Retry, RetryOn};
 use crate::run::active::{Desk, Run};
 use crate::run::instance::Ix;
-use crate::run::{Failure, FailureKind};
+use crate::run::{Failure, FailureKind, MAX_INTERRUPTIONS};
 use crate::time::Span;
 use crate::value::Digest;
 
@@ -22,17 +22,21 @@ pub(super) enum Next {
 
 impl Run {
     /// What follows an attempt that ended with `failure`. Attempts lost with their worker have a
-    /// budget of their own and follow at once.
+    /// budget of their own and follow at once; so do those whose worker was told to leave, on none.
     pub(super) fn next(&self, ix: Ix, failure: &Failure, desk: &Desk) -> Next {
         let (instance, task) = (self.instance(ix), self.task(ix));
         if self.is_ended(ix) {
             return Next::GiveUp;
         }
-        if failure.kind == FailureKind::Lost {
-            let more = instance.lost <= task.lost_retries;
+        let more = match failure.kind {
+            FailureKind::Lost => Some(instance.lost <= task.lost_retries),
+            FailureKind::Interrupted => Some(instance.interrupted <= MAX_INTERRUPTIONS),
+            _ => None,
+        };
+        if let Some(more) = more {
             return if more { Next::Retry(Span::ZERO) } else { Next::GiveUp };
         }
-        let failures = instance.attempt.saturating_sub(instance.lost);
+        let failures = instance.attempt.saturating_sub(instance.lost + instance.interrupted);
         if failures > task.retry.max || !is_wanted(&task.retry.on, failure) {
             return Next::GiveUp;
         }

@@ -85,7 +85,7 @@ pub enum AttemptState {
     Failed,
     /// Stopped by command.
     Cancelled,
-    /// Lost with its worker.
+    /// Ended with its worker.
     Lost,
 }
 
@@ -143,6 +143,17 @@ impl Failure {
     }
 }
 
+impl FailureKind {
+    /// Whether the attempt ended with its worker, and says nothing about the task.
+    pub fn is_of_the_worker(self) -> bool {
+        matches!(self, Self::Lost | Self::Interrupted)
+    }
+}
+
+/// How often a generation is tried again since its worker was told to leave. It is on no budget,
+/// so this is only there to end what would go on for ever.
+pub const MAX_INTERRUPTIONS: u32 = 100;
+
 /// The longest message of a failure that is kept, in bytes.
 pub const MAX_MESSAGE: usize = 4 << 10;
 
@@ -174,6 +185,8 @@ pub enum FailureKind {
     Expression,
     /// Its worker was lost.
     Lost,
+    /// Its worker was told to leave before it was done.
+    Interrupted,
     /// Stopped by command.
     Cancelled,
     /// A task failed; for runs.

@@ -187,6 +187,7 @@ impl Bed {
             code: CodeRef::InPlace { root: self.root().to_str().unwrap().into() },
             logical_time: "2026-11-24T00:00:00+00:00".into(),
             request_id: None,
+            map_index: None,
         }
     }
 

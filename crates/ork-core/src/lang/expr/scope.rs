@@ -56,6 +56,7 @@ const FAILURE_KINDS: &[&str] = &[
     "output_invalid",
     "expression",
     "lost",
+    "interrupted",
     "cancelled",
     "task_failed",
     "quarantined",

@@ -61,7 +61,7 @@ fn a_wide_run_is_cancelled_in_small_steps_that_survive_a_restart() {
     assert!(open(&world) > WIDTH / 2, "the rest is for later commits");
     world.reload(Span::ZERO);
     assert_eq!(open(&world), 10, "only what runs is left");
-    world.ask(Command::WorkerGone { worker: "w1".into() });
+    world.crash("w1");
     assert_eq!(world.runs[&run].state, RunState::Cancelled);
     assert!(world.largest <= 1_000, "{} changes at once", world.largest);
 }

@@ -172,8 +172,7 @@ impl Play {
                 self.join();
             }
             Act::WorkerDies => {
-                let worker = WorkerId::from(self.name().as_str());
-                self.world.ask(Command::WorkerGone { worker });
+                self.world.crash(&self.name());
                 self.worker += 1;
                 self.join();
             }

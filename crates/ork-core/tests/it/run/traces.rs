@@ -3,7 +3,10 @@
 use insta::assert_snapshot;
 use ork_core::ids::RunId;
 use ork_core::plan::{Binding, Expr, Plan, RetryOn, TriggerRule};
-use ork_core::run::{Command, Failure, FailureKind, Outcome, Report, RetrySelection, TaskState};
+use ork_core::run::{
+    Command, Departure, Failure, FailureKind, MAX_INTERRUPTIONS, Outcome, Report, RetrySelection,
+    TaskState,
+};
 use ork_core::time::Span;
 use ork_core::value::{Data, Digest};
 use serde_json::json;
@@ -388,7 +391,7 @@ fn an_offer_to_a_worker_in_this_process_is_never_taken_back() {
     let offer = w.attempt(run, "a");
     w.pass_secs(600);
     assert_eq!(w.tell(offer, Report::Started), Ok(()), "nor is it silent for too long");
-    w.ask(Command::WorkerGone { worker: "w1".into() });
+    w.crash("w1");
     assert_eq!(w.task(run, "a").state, TaskState::Queued, "it is lost with its worker alone");
 }
 
@@ -450,7 +453,7 @@ fn a_silent_worker_loses_what_it_has_within_the_lease() {
         w.pass_beating(15, &["w2"]);
         w.start(run, "a");
         w.note("w2 is gone");
-        w.ask(Command::WorkerGone { worker: "w2".into() });
+        w.crash("w2");
     }), @r#"
       run created
       run started, attempt 1
@@ -467,6 +470,28 @@ fn a_silent_worker_loses_what_it_has_within_the_lease() {
       a #2 failed (lost: its worker is gone)
       run failed (task_failed: a failed: its worker is gone)
     "#);
+}
+
+#[test]
+fn a_worker_that_was_told_to_leave_costs_no_retry() {
+    let tasks = vec![task("a").with(|t| (t.lost_retries, t.retry.max) = (0, 0))];
+    assert_snapshot!(trace(&plan(tasks.clone()), |w, run| {
+        w.start(run, "a");
+        w.gone("w1", Departure::Orderly);
+        w.reload(Span::ZERO);
+        w.join("w2", 1);
+        w.crash("w2");
+    }), @r"");
+    let mut w = World::new().bare();
+    let run = w.create(1, &plan(tasks));
+    for n in 1..=MAX_INTERRUPTIONS {
+        w.join(&format!("w{n}"), 1);
+        w.gone(&format!("w{n}"), Departure::Orderly);
+        assert_eq!(w.task(run, "a").state, TaskState::Queued, "{n}");
+    }
+    w.join("last", 1);
+    w.gone("last", Departure::Orderly);
+    assert_eq!(w.task(run, "a").state, TaskState::Failed);
 }
 
 #[test]
@@ -930,7 +955,7 @@ fn a_worker_that_dies_with_its_server_is_mended_at_once() {
     assert_snapshot!(trace(&plan(vec![task("a")]), |w, run| {
         w.start(run, "a");
         w.reload(Span::from_secs(1));
-        w.ask(Command::WorkerGone { worker: "w1".into() });
+        w.crash("w1");
         w.join("w9", 1);
         w.succeed(run, "a");
     }), @r#"

@@ -12,7 +12,7 @@ use ork_core::rows::{
     VersionId, VersionRow,
 };
 use ork_core::run::{
-    Answer, AttemptState, Command, Config, Effect, EventKind, Failure, FailureKind, Finished,
+    Answer, AttemptState, Command, Config, Departure, Effect, EventKind, Failure, FailureKind, Finished,
     Machine, NewRun, Out, Outcome, Refusal, Report, RetrySelection,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
@@ -199,6 +199,14 @@ impl World {
     pub(crate) fn join_near(&mut self, worker: &str, slots: u32) {
         let (worker, queues) = (worker.into(), Vec::new());
         self.ask(Command::WorkerJoined { worker, slots, queues, confirms: false });
+    }
+
+    pub(crate) fn crash(&mut self, worker: &str) {
+        self.gone(worker, Departure::Crashed);
+    }
+
+    pub(crate) fn gone(&mut self, worker: &str, departure: Departure) {
+        self.ask(Command::WorkerGone { worker: worker.into(), departure });
     }
 
     /// How long commits take from here on.
