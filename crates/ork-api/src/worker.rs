@@ -70,11 +70,18 @@ pub enum FromWorker {
         attempt: AttemptRef,
         /// What it says.
         report: Report,
+        /// How many beats it had sent when it last was known to have the attempt.
+        #[serde(default)]
+        beats: u64,
     },
-    /// It is alive.
+    /// It is alive. What it has and should not is fenced. Refused, it has to say hello again.
     Beat {
         /// The worker.
         worker: WorkerId,
+        /// Which of its beats this is, from 1.
+        number: u64,
+        /// What it has, up to those whose end it has reported without an answer yet.
+        held: Vec<AttemptRef>,
     },
     /// It takes no more; its trees are stopped.
     Goodbye {

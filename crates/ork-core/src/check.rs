@@ -10,7 +10,8 @@ use crate::ids::{InstancePath, RunId, Token, WorkerId};
 use crate::plan::{Plan, Task, TriggerRule};
 use crate::rows::{AttemptRow, EventRow, RunRow, TaskRow};
 use crate::run::{
-    AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, StopReason, TaskState,
+    AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, StopReason,
+    TaskState,
 };
 
 /// A broken promise.

@@ -99,6 +99,11 @@ impl Request {
 pub enum Answer {
     /// Done, or was so already.
     Done,
+    /// A beat was heard.
+    Beat {
+        /// What the worker has no current token for: it stops that at once and reports nothing.
+        stale: Vec<AttemptRef>,
+    },
     /// The run was made.
     Created {
         /// The run; with a key it may be one that was made before.

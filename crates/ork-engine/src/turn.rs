@@ -526,24 +526,36 @@ impl<S> Core<S> {
             return self.read_first(waiting, gate, Read::Ended { project, attempt });
         }
         let made = matches!(command, Command::Create(_));
-        let command = std::mem::replace(command, Command::WorkerBeat { worker: "".into() });
+        let command = std::mem::replace(command, Command::WorkerLeaving { worker: "".into() });
         let before = self.out.changes.len();
         let applied = self.guarded(run, |machine, out| machine.apply(command, now, out));
         let result = match (applied, run) {
             (None, _) => Err(Error::Rejected("the run machine failed on it".into())),
             (Some(Ok(_)), Some(run)) if made => Ok(Answer::Created { run }),
-            (Some(Ok(_)), _) => Ok(Answer::Done),
+            (Some(Ok(answer)), _) => Ok(self.told(answer)),
             (Some(Err(refusal)), _) => Err(Error::Refused(refusal)),
         };
         let changed = self.out.changes.len() > before;
         if !again.as_ref().is_some_and(Request::can_ride) {
             self.urgent = true;
-        } else if result.is_ok() && !changed {
+        } else if is_quiet(&result) && !changed {
             return self.answer(waiting.slot, result);
         }
         let owner = run.map(Owner::Run);
         self.keep_answer(&waiting, &result, owner.clone(), now);
         self.give(waiting, result, owner, again);
+    }
+
+    /// The machine's answer as it is given. Of runs that are being set aside the machine knows
+    /// nothing, and their attempts are not stale.
+    fn told(&self, answer: run::Answer) -> Answer {
+        match answer {
+            run::Answer::Done => Answer::Done,
+            run::Answer::Beat { mut stale } => {
+                stale.retain(|attempt| !self.is_aside(attempt.run));
+                Answer::Beat { stale }
+            }
+        }
     }
 
     /// Whether the run is out of memory though it is not over: a report on it is neither stale nor
@@ -568,7 +580,9 @@ impl<S> Core<S> {
     /// The attempt whose end was perhaps reported before its run ended: the same report again gets
     /// the same answer, for which its row has to be read.
     fn perhaps_ended(&self, command: &Command, loaded: bool) -> Option<AttemptRef> {
-        let Command::Report { attempt, report: Report::Finished(_) } = command else { return None };
+        let Command::Report { attempt, report: Report::Finished(_), .. } = command else {
+            return None;
+        };
         let held = self.machine.as_ref().is_some_and(|machine| machine.holds(attempt.run));
         (!loaded && !held).then(|| attempt.clone())
     }
@@ -679,7 +693,7 @@ impl<S> Core<S> {
                 };
                 self.workers.insert(worker.clone(), joined);
             }
-            Command::WorkerBeat { worker } => {
+            Command::WorkerBeat { worker, .. } => {
                 if let Some(joined) = self.workers.get_mut(worker) {
                     joined.seen = now.mono;
                 }
@@ -723,11 +737,13 @@ impl<S> Core<S> {
         if !stalled {
             return;
         }
-        let workers: Vec<WorkerId> = self.workers.keys().cloned().collect();
+        let heard = |(worker, joined): (&WorkerId, &mut Joined)| {
+            joined.seen = now.mono;
+            worker.clone()
+        };
+        let workers: Vec<WorkerId> = self.workers.iter_mut().map(heard).collect();
         for worker in workers {
-            let beat = Command::WorkerBeat { worker };
-            self.remember_worker(&beat, now);
-            self.guarded(None, |machine, out| machine.apply(beat, now, out));
+            self.guarded(None, |machine, _| machine.excuse(&worker, now));
         }
     }
 
@@ -899,6 +915,14 @@ impl<S> Core<S> {
                 self.excluded.insert(id);
             }
         }
+    }
+}
+
+/// Whether an answer may be given at once where nothing has changed.
+fn is_quiet(result: &Result<Answer, Error>) -> bool {
+    match result {
+        Ok(Answer::Beat { stale }) => stale.is_empty(),
+        result => result.is_ok(),
     }
 }
 

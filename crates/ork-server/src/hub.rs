@@ -127,7 +127,7 @@ impl Hub {
         self: &Arc<Self>,
         out: &mpsc::UnboundedSender<ToWorker>,
         attempt: AttemptRef,
-        mut report: Report,
+        (mut report, beats): (Report, u64),
     ) -> Result<(), LinkError> {
         let finished = matches!(report, Report::Finished(_));
         if let Report::Finished(finished) = &mut report
@@ -136,7 +136,7 @@ impl Hub {
         {
             finished.logs = summed(kept, finished.logs);
         }
-        let command = Command::Report { attempt: attempt.clone(), report };
+        let command = Command::Report { attempt: attempt.clone(), report, beats };
         let ticket = self.engine()?.enqueue(Request::worker(command)).await;
         let ticket = ticket.map_err(|_| LinkError::Closed)?;
         let (hub, out) = (self.clone(), out.clone());
@@ -301,9 +301,10 @@ impl Link for WorkerLink {
                 let joined = Command::WorkerJoined { worker, slots, queues, confirms: false };
                 self.hub.command(joined).await
             }
-            FromWorker::Report { attempt, report } => {
-                self.hub.report(&self.out, attempt, report).await
+            FromWorker::Report { attempt, report, beats } => {
+                self.hub.report(&self.out, attempt, (report, beats)).await
             }
+            // Neither can lose the other, and what is said between them.
             FromWorker::Beat { .. } => Ok(()),
             FromWorker::Goodbye { worker, departure } => {
                 let gone = Command::WorkerGone { worker: worker.clone(), departure };

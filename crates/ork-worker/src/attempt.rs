@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ork_api::worker::{FromWorker, Link};
 use ork_core::run::{Assignment, Failure, FailureKind, Finished, Outcome, Report};
 use ork_core::time::Span;
 use ork_core::types::Type;
@@ -119,12 +118,11 @@ pub(crate) struct Attempt {
 /// unless the server takes the confirmation.
 pub(crate) async fn perform(inner: Arc<Inner>, assignment: Assignment, stop: StopWatch) {
     let reference = assignment.attempt.clone();
-    let confirmed = FromWorker::Report { attempt: reference.clone(), report: Report::Confirmed };
-    if let Err(error) = inner.link.send(confirmed).await {
+    if let Err(error) = inner.report(&reference, Report::Confirmed).await {
         tracing::info!(path = %reference.path, %error, "the offer is void");
         return inner.forget(&reference);
     }
-    let mut logs = Logs::new(Arc::clone(&inner.link), reference.clone());
+    let mut logs = Logs::new(Arc::clone(&inner.link), reference.clone(), inner.beats());
     let began = Instant::now();
     let outcome = match prepared(&inner, assignment, logs, stop).await {
         Ok(mut attempt) => {
@@ -140,17 +138,7 @@ pub(crate) async fn perform(inner: Arc<Inner>, assignment: Assignment, stop: Sto
     };
     let took = Span(i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX));
     let outcome = Finished { outcome, logs: logs.finish().await, took };
-    if inner.close(&reference, &outcome) {
-        report(&*inner.link, &reference, Report::Finished(Box::new(outcome))).await;
-    }
-}
-
-/// Sends a word about an attempt. A server that is gone learns of it by the worker's end.
-pub(crate) async fn report(link: &dyn Link, attempt: &ork_core::ids::AttemptRef, report: Report) {
-    let message = FromWorker::Report { attempt: attempt.clone(), report };
-    if let Err(error) = link.send(message).await {
-        tracing::debug!(path = %attempt.path, %error, "a report was not taken");
-    }
+    inner.finish(&reference, outcome).await;
 }
 
 fn outcome_of(end: Result<Option<Data>, End>) -> Outcome {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use ork_api::worker::{Link, LinkError};
+use ork_api::worker::{FromWorker, Link, LinkError};
 use ork_core::ids::AttemptRef;
 use ork_core::logs::{Level, LogBatch, LogLine, MAX_LINE, Stream};
 use ork_core::rows::LogSummary;
@@ -14,8 +14,6 @@ use ork_core::time::Wall;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
-
-use crate::attempt::report;
 
 /// A batch of this size is shipped at once, and no more is read while one of this size waits.
 const FULL: usize = 256 * 1024;
@@ -51,6 +49,7 @@ impl std::ops::AddAssign for Gap {
 pub(crate) struct Logs {
     link: Arc<dyn Link>,
     attempt: AttemptRef,
+    beats: u64,
     text: Vec<u8>,
     lines: Vec<LogLine>,
     due: Option<Instant>,
@@ -66,10 +65,12 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    pub(crate) fn new(link: Arc<dyn Link>, attempt: AttemptRef) -> Self {
+    /// A log without lines. The worker had sent so many beats when it took the attempt.
+    pub(crate) fn new(link: Arc<dyn Link>, attempt: AttemptRef, beats: u64) -> Self {
         Self {
             link,
             attempt,
+            beats,
             text: Vec::new(),
             lines: Vec::new(),
             due: None,
@@ -84,8 +85,12 @@ impl Logs {
 
     /// Reports that user code runs.
     pub(crate) async fn started(&mut self) {
-        let link = Arc::clone(&self.link);
-        report(&*link, &self.attempt.clone(), Report::Started).await;
+        let (attempt, beats) = (self.attempt.clone(), self.beats);
+        let message = FromWorker::Report { attempt, report: Report::Started, beats };
+        // The report of the end tells of the start too.
+        if let Err(error) = self.link.send(message).await {
+            tracing::debug!(path = %self.attempt.path, %error, "a start was not taken");
+        }
     }
 
     /// Whether nothing more may be read until a batch has been taken.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ork_api::worker::{FromWorker, Link, Prepare, ToWorker};
+use ork_api::worker::{FromWorker, Link, LinkError, Prepare, ToWorker};
 use ork_core::ids::{AttemptRef, Token};
 use ork_core::rows::LogSummary;
 use ork_core::run::{Assignment, Departure, Failure, FailureKind, Finished, Outcome, Report};
@@ -25,6 +25,8 @@ use crate::spawner::{self, Spawner};
 
 /// How often a worker says that it lives.
 const BEAT: Duration = Duration::from_secs(3);
+/// How long before a report is sent again; doubled each time, up to [`BEAT`].
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long the killing of what a dead spawner left may take.
 const LAST_PATIENCE: Duration = Duration::from_secs(30);
 /// How many ended attempts are remembered, to answer an offer that is sent again.
@@ -69,7 +71,25 @@ pub(crate) struct Inner {
 #[derive(Default)]
 struct Table {
     under_way: HashMap<Token, Control>,
+    /// What has ended and is being reported.
+    reported: HashMap<Token, AttemptRef>,
     done: Done,
+    /// How many beats were sent.
+    beats: u64,
+}
+
+impl Table {
+    fn is_empty(&self) -> bool {
+        self.under_way.is_empty() && self.reported.is_empty()
+    }
+
+    /// The next beat's number, and what it names.
+    fn beat(&mut self) -> (u64, Vec<AttemptRef>) {
+        self.beats += 1;
+        let under_way = self.under_way.values().filter(|control| !control.silent);
+        let held = under_way.map(|control| &control.attempt).chain(self.reported.values());
+        (self.beats, held.cloned().collect())
+    }
 }
 
 /// The latest ends.
@@ -103,6 +123,7 @@ impl Done {
 }
 
 struct Control {
+    attempt: AttemptRef,
     stop: watch::Sender<Option<Duration>>,
     /// Whether its end is to be reported.
     silent: bool,
@@ -132,16 +153,11 @@ impl Worker {
     /// another. Nothing that the worker started is left when this returns.
     pub async fn run(&self, leaving: impl Future<Output = Duration>) -> Ended {
         let inner = &self.inner;
-        let hello = FromWorker::Hello {
-            worker: inner.config.worker.clone(),
-            slots: inner.config.slots,
-            queues: inner.config.queues.clone(),
-        };
         let serving = Arc::clone(inner);
         // A task of its own, so that a panic in it is an end like another.
         let mut serve = JoinSet::new();
         serve.spawn(async move {
-            if serving.link.send(hello).await.is_err() {
+            if serving.link.send(serving.hello()).await.is_err() {
                 return Ended::ServerGone;
             }
             serving.serve().await
@@ -212,13 +228,68 @@ impl Inner {
                     None => return Ended::ServerGone,
                 },
                 () = self.spawner.gone() => return Ended::SpawnerGone,
-                _ = beat.tick() => {
-                    let beat = FromWorker::Beat { worker: self.config.worker.clone() };
-                    if self.link.send(beat).await.is_err() {
-                        return Ended::ServerGone;
-                    }
-                }
+                _ = beat.tick() => if self.beat().await == Err(LinkError::Closed) {
+                    return Ended::ServerGone;
+                },
             }
+        }
+    }
+
+    fn hello(&self) -> FromWorker {
+        let Config { worker, slots, queues, .. } = &self.config;
+        FromWorker::Hello { worker: worker.clone(), slots: *slots, queues: queues.clone() }
+    }
+
+    /// Says that the worker lives and what it has. A server that does not know it is told anew.
+    async fn beat(&self) -> Result<(), LinkError> {
+        let (number, held) = self.table().beat();
+        let beat = FromWorker::Beat { worker: self.config.worker.clone(), number, held };
+        match self.link.send(beat).await {
+            Err(LinkError::Refused(_)) => self.link.send(self.hello()).await,
+            sent => sent,
+        }
+    }
+
+    /// How many beats were sent.
+    pub(crate) fn beats(&self) -> u64 {
+        self.table().beats
+    }
+
+    /// Sends a word about an attempt, again and again to a server that cannot take it now. One
+    /// that is gone learns of it by the worker's end.
+    pub(crate) async fn report(
+        &self,
+        attempt: &AttemptRef,
+        report: Report,
+    ) -> Result<(), LinkError> {
+        let beats = self.beats();
+        let message = FromWorker::Report { attempt: attempt.clone(), report, beats };
+        let mut pause = PAUSE;
+        loop {
+            match self.link.send(message.clone()).await {
+                Err(LinkError::Retryable(why)) => {
+                    tracing::info!(path = %attempt.path, why, "a report is sent again");
+                }
+                sent => return sent,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BEAT);
+        }
+    }
+
+    /// The same, whatever comes of it.
+    async fn tell(&self, attempt: &AttemptRef, report: Report) {
+        if let Err(error) = self.report(attempt, report).await {
+            tracing::debug!(path = %attempt.path, %error, "a report was not taken");
+        }
+    }
+
+    /// Reports the end of an attempt, unless it is nobody's business.
+    pub(crate) async fn finish(&self, reference: &AttemptRef, done: Finished) {
+        if self.close(reference, &done) {
+            self.tell(reference, Report::Finished(Box::new(done))).await;
+            self.table().reported.remove(&reference.token);
+            self.ended.notify_waiters();
         }
     }
 
@@ -229,7 +300,7 @@ impl Inner {
                 let ended = self.ended.notified();
                 tokio::pin!(ended);
                 ended.as_mut().enable();
-                if self.table().under_way.is_empty() {
+                if self.table().is_empty() {
                     return;
                 }
                 ended.await;
@@ -266,13 +337,14 @@ impl Inner {
             table.done.get(reference.token).or(under_way.then_some(Report::Confirmed))
         };
         if let Some(report) = known {
-            return attempt::report(&*self.link, reference, report).await;
+            return self.tell(reference, report).await;
         }
         let (stop, watch) = watch::channel(None);
         let token = reference.token;
-        self.table().under_way.insert(token, Control { stop, silent: false });
-        let inner = Arc::clone(self);
         let reference = reference.clone();
+        let control = Control { attempt: reference.clone(), stop, silent: false };
+        self.table().under_way.insert(token, control);
+        let inner = Arc::clone(self);
         let work = tokio::spawn(attempt::perform(Arc::clone(self), assignment, watch));
         drop(tokio::spawn(async move {
             if let Err(error) = work.await {
@@ -286,10 +358,7 @@ impl Inner {
         tracing::error!(path = %reference.path, what, "the worker panicked");
         let message = format!("the worker panicked in this attempt; this is a bug of Ork: {what}");
         let done = ended_as(Outcome::Failed(Failure::new(FailureKind::Failure, message)));
-        if self.close(reference, &done) {
-            let report = Report::Finished(Box::new(done));
-            attempt::report(&*self.link, reference, report).await;
-        }
+        self.finish(reference, done).await;
     }
 
     /// Stops an attempt; one that is not here has ended, as is said again, or is not known.
@@ -299,7 +368,7 @@ impl Inner {
         }
         let done = self.table().done.get(reference.token);
         let report = done.unwrap_or_else(|| Report::Finished(Box::new(ended_as(Outcome::Stopped))));
-        attempt::report(&*self.link, &reference, report).await;
+        self.tell(&reference, report).await;
     }
 
     fn fence(&self, reference: &AttemptRef) {
@@ -330,7 +399,7 @@ impl Inner {
 
     /// Takes an attempt off the table; false when its end is nobody's business. Of a silenced one
     /// no more is remembered than that it is gone.
-    pub(crate) fn close(&self, reference: &AttemptRef, done: &Finished) -> bool {
+    fn close(&self, reference: &AttemptRef, done: &Finished) -> bool {
         let mut table = self.table();
         let Some(control) = table.under_way.remove(&reference.token) else { return false };
         if control.silent {
@@ -339,7 +408,11 @@ impl Inner {
             table.done.add(reference.token, done);
         }
         self.ended.notify_waiters();
-        !control.silent && !self.spawner.is_gone()
+        let told = !control.silent && !self.spawner.is_gone();
+        if told {
+            table.reported.insert(reference.token, control.attempt);
+        }
+        told
     }
 
     pub(crate) fn executor(&self, name: &str) -> Option<&dyn Executor> {

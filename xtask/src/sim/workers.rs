@@ -41,6 +41,8 @@ pub(super) struct Worker {
     pub(super) silent_until: i64,
     /// When the server last heard that it is alive; reports do not count.
     pub(super) heard: i64,
+    /// The number of its latest beat.
+    pub(super) beats: u64,
     /// By token; also what is over, so that an offer that comes again is known.
     pub(super) held: BTreeMap<Token, Held>,
 }
@@ -54,8 +56,15 @@ impl Worker {
             alive: true,
             silent_until: now,
             heard: now,
+            beats: 0,
             held: BTreeMap::new(),
         }
+    }
+
+    /// What it names in a beat.
+    pub(super) fn named(&self) -> Vec<AttemptRef> {
+        let open = self.held.values().filter(|held| held.stage != Stage::Done);
+        open.map(|held| held.attempt.clone()).collect()
     }
 
     /// Whether user code of this instance runs here.

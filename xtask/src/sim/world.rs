@@ -10,8 +10,8 @@ use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, Token, WorkerId}
 use ork_core::plan::Plan;
 use ork_core::rows::{Actor, Change, CodeRef, LogSummary, VersionId, VersionRow, WorkflowRow};
 use ork_core::run::{
-    Assignment, Command, Departure, Effect, EventKind, Failure, FailureKind, Finished, NewRun, Outcome,
-    RefusalCode, Report, RetrySelection,
+    Assignment, Command, Departure, Effect, EventKind, Failure, FailureKind, Finished, NewRun,
+    Outcome, RefusalCode, Report, RetrySelection,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::{Data, Digest, Value};
@@ -515,6 +515,7 @@ impl World {
                     self.problem(format!("version {version:?} was answered for wrongly"));
                 }
             }
+            Answer::Beat { .. } => self.problem("a client was told of a beat".into()),
             Answer::Done => {
                 let request = request_id(*wish);
                 let retried = matches!(self.wishes[*wish].what, What::Retry { .. });
@@ -690,11 +691,12 @@ impl World {
                     self.at(100 * MS, Event::Hello(place));
                 }
             }
-            Slot::Beat(place) => {
-                if self.workers[place].alive && matches!(result, Err(Error::Refused(_))) {
-                    self.at(10 * MS, Event::Hello(place));
-                }
-            }
+            Slot::Beat(place) => match result {
+                _ if !self.workers[place].alive => {}
+                Ok(Answer::Beat { stale }) => self.fence(place, stale),
+                Err(Error::Refused(_)) => self.at(10 * MS, Event::Hello(place)),
+                _ => {}
+            },
             Slot::Report(place, token, report) => {
                 self.worker_hears(place, token, &report, result);
             }
@@ -915,7 +917,13 @@ impl World {
         if !worker.alive {
             return;
         }
-        let command = Command::WorkerBeat { worker: worker.id.clone() };
+        let worker = &mut self.workers[place];
+        worker.beats += 1;
+        let command = Command::WorkerBeat {
+            worker: worker.id.clone(),
+            number: worker.beats,
+            held: worker.named(),
+        };
         if self.core.is_some() {
             self.hear_from(place, command, Slot::Beat(place));
         }
@@ -924,7 +932,8 @@ impl World {
 
     fn report(&mut self, place: usize, attempt: AttemptRef, report: Report) {
         let slot = Slot::Report(place, attempt.token, report.clone());
-        self.hear_from(place, Command::Report { attempt, report }, slot);
+        let beats = self.workers[place].beats;
+        self.hear_from(place, Command::Report { attempt, report, beats }, slot);
     }
 
     fn assign(&mut self, place: usize, assignment: &Assignment) {
@@ -951,6 +960,9 @@ impl World {
     fn repeat(&mut self, place: usize, token: Token) {
         let worker = &self.workers[place];
         let (true, Some(held)) = (worker.alive, worker.held.get(&token)) else { return };
+        if held.stage == Stage::Offered && !self.healed && self.chance.one_in(6) {
+            return self.give_up(place, token);
+        }
         let again = match &held.stage {
             Stage::Offered => Report::Confirmed,
             Stage::Ended(report) => report.clone(),
@@ -961,6 +973,22 @@ impl World {
             self.report(place, attempt, again);
         }
         self.at(2 * SECOND, Event::Repeat(place, token));
+    }
+
+    /// What a worker has no current token for is stopped without a word.
+    fn fence(&mut self, place: usize, stale: &[AttemptRef]) {
+        for attempt in stale {
+            trace!(self, "worker {place} is told that token {} is stale", attempt.token);
+            if let Some(held) = self.workers[place].held.get_mut(&attempt.token) {
+                held.stage = Stage::Done;
+            }
+        }
+    }
+
+    /// A worker drops an offer whose confirmation got no answer.
+    fn give_up(&mut self, place: usize, token: Token) {
+        trace!(self, "worker {place} gives token {token} up");
+        self.workers[place].held.remove(&token);
     }
 
     /// Starts user code, which must be the only one of its attempt.

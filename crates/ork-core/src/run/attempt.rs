@@ -67,7 +67,8 @@ impl Run {
         };
         let attempt = self.instance(ix).next_attempt();
         let (worker, offered_at) = (worker.clone(), cx.now.wall);
-        let lease = Lease { token, worker: worker.clone(), offered_at, started_at: None };
+        let lease =
+            Lease { token, worker: worker.clone(), offered_at, started_at: None, beats: None };
         let phase = Phase::Offered { lease, confirmed: false, kept: false };
         self.shift(ix, Step::Offer, phase, cx)?;
         let instance = self.instance_mut(ix);
@@ -172,7 +173,7 @@ impl Run {
         &mut self,
         ix: Ix,
         token: Token,
-        report: Report,
+        (report, beats): (Report, u64),
         cx: &mut Cx<'_>,
     ) -> Result<Result<(), Refusal>, Illegal> {
         let instance = self.instance(ix);
@@ -180,6 +181,7 @@ impl Run {
             let answer = if instance.reported == Some(token) { Ok(()) } else { Err(stale(token)) };
             return Ok(answer);
         }
+        self.know(ix, beats, cx.desk);
         match report {
             Report::Confirmed => self.confirm(ix, cx),
             Report::Started => {
@@ -199,6 +201,35 @@ impl Run {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// The worker had the attempt when it had sent this many beats.
+    fn know(&mut self, ix: Ix, beats: u64, desk: &Desk) {
+        let Some(lease) = self.instance_mut(ix).phase.lease_mut() else { return };
+        if desk.workers.get(&lease.worker).is_some_and(|worker| !worker.near) {
+            lease.beats = lease.beats.max(Some(beats));
+        }
+    }
+
+    /// Hears that a worker has an attempt; false when it should not.
+    pub(super) fn is_held(&mut self, ix: Ix, token: Token, number: u64, desk: &Desk) -> bool {
+        let current = self.instance(ix).phase.lease().is_some_and(|lease| lease.token == token);
+        if current {
+            self.know(ix, number, desk);
+        }
+        current
+    }
+
+    /// A beat of its worker does not name the attempt.
+    pub(super) fn miss(&mut self, ix: Ix, number: u64, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let instance = self.instance(ix);
+        let known = instance.phase.lease().and_then(|lease| lease.beats);
+        let unconfirmed = matches!(instance.phase, Phase::Offered { confirmed: false, .. });
+        if unconfirmed || known.is_none_or(|known| number <= known) {
+            return Ok(());
+        }
+        let why = "its worker does not have it any more";
+        self.lose(ix, Failure::new(FailureKind::Lost, why), cx)
     }
 
     /// The worker has the offer: from now on the attempt's time runs, since getting ready for it

@@ -51,10 +51,15 @@ pub enum Command {
         /// it is never taken back, and its attempts are lost only with [`Command::WorkerGone`].
         confirms: bool,
     },
-    /// A worker is alive and has these attempts under way.
+    /// A worker is alive and has these attempts. What the machine takes it to have and a beat that
+    /// it sent after it had confirmed does not name is lost. The answer is [`Answer::Beat`].
     WorkerBeat {
         /// The worker.
         worker: WorkerId,
+        /// Which of the worker's beats it is, from 1. One that comes late renews no lease.
+        number: u64,
+        /// What it has, up to those whose end it has reported without an answer yet.
+        held: Vec<AttemptRef>,
     },
     /// A worker is gone and its process trees are stopped: what it had is lost at once.
     WorkerGone {
@@ -74,6 +79,9 @@ pub enum Command {
         attempt: AttemptRef,
         /// What it says.
         report: Report,
+        /// How many beats the worker had sent when it said so: those after them name the attempt
+        /// for as long as the worker has it.
+        beats: u64,
     },
     /// A value that the machine asked for with [`Effect::Fetch`].
     Fetched {
@@ -251,6 +259,12 @@ pub struct Assignment {
 pub enum Answer {
     /// Done, or was so already.
     Done,
+    /// A beat was heard.
+    Beat {
+        /// What the worker named and has no current token for: it stops that at once and reports
+        /// nothing.
+        stale: Vec<AttemptRef>,
+    },
 }
 
 /// Why a command was refused. A refused command changed nothing.

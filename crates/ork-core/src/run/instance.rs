@@ -40,6 +40,9 @@ pub(super) struct Lease {
     pub(super) worker: WorkerId,
     pub(super) offered_at: Wall,
     pub(super) started_at: Option<Wall>,
+    /// How many beats the worker had sent when it last was known to have it: every later one names
+    /// it, or it is lost. None: not known.
+    pub(super) beats: Option<u64>,
 }
 
 /// Why a queued instance is not among those that are ready.
@@ -100,6 +103,15 @@ impl Phase {
             Self::Running(_) => TaskState::Running,
             Self::Stopping(_) => TaskState::Stopping,
             Self::Over(state) => *state,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn lease_mut(&mut self) -> Option<&mut Lease> {
+        match self {
+            Self::Offered { lease, .. } | Self::Running(lease) => Some(lease),
+            Self::Stopping(stop) => Some(&mut stop.lease),
+            Self::Pending | Self::Queued { .. } | Self::Over(_) => None,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::ids::{AttemptRef, Epoch, InstancePath, RunId, WorkerId};
 use crate::rows::{ActiveRun, Actor, Change};
 use crate::run::active::{Cx, Desk, Run, Stage};
 use crate::run::attempt::stale;
+use crate::run::instance::Key;
 use crate::run::timers::Owner;
 use crate::run::transition::Illegal;
 use crate::run::values::Map;
@@ -224,13 +225,17 @@ impl Machine {
                 self.join(&worker, slots, &queues, now, out);
                 Ok(Answer::Done)
             }
-            Command::WorkerBeat { worker } => self.beat(&worker, now),
+            Command::WorkerBeat { worker, number, held } => {
+                self.beat(&worker, number, held, now, out)
+            }
             Command::WorkerGone { worker, departure } => {
                 self.lose(&worker, &gone(departure), now, out);
                 Ok(Answer::Done)
             }
             Command::WorkerLeaving { worker } => self.leave(&worker),
-            Command::Report { attempt, report } => self.report(&attempt, report, now, out),
+            Command::Report { attempt, report, beats } => {
+                self.report(&attempt, (report, beats), now, out)
+            }
             Command::Fetched { digest, value } => {
                 self.fetched(digest, value, now, out);
                 Ok(Answer::Done)
@@ -275,6 +280,12 @@ impl Machine {
             }
             Owner::Worker(id) => workers.get(id).is_some_and(|worker| worker.timer == Some(at)),
         });
+    }
+
+    /// Takes a worker to have been heard now, since it is not its fault if it was not.
+    pub fn excuse(&mut self, worker: &WorkerId, now: Now) {
+        self.notice(now);
+        self.desk.renew(worker, now);
     }
 
     /// Hears that the effects of the last [`Machine::settle`] have left: from now on the offers
@@ -429,7 +440,13 @@ impl Machine {
             .map(|()| Answer::Done)
     }
 
-    fn report(&mut self, of: &AttemptRef, report: Report, now: Now, out: &mut Out) -> Answered {
+    fn report(
+        &mut self,
+        of: &AttemptRef,
+        report: (Report, u64),
+        now: Now,
+        out: &mut Out,
+    ) -> Answered {
         self.step(of.run, now, out, |run, cx| match run.by_path.get(&of.path) {
             Some(&ix) => run.report(ix, of.token, report, cx),
             None => Ok(Err(stale(of.token))),
@@ -470,12 +487,41 @@ impl Machine {
         }
     }
 
-    fn beat(&mut self, id: &WorkerId, now: Now) -> Answered {
-        if !self.desk.workers.get(id).is_some_and(|worker| worker.joined) {
+    fn beat(
+        &mut self,
+        id: &WorkerId,
+        number: u64,
+        mut named: Vec<AttemptRef>,
+        now: Now,
+        out: &mut Out,
+    ) -> Answered {
+        let Some(worker) = self.desk.workers.get_mut(id).filter(|worker| worker.joined) else {
             return Err(unknown(id));
+        };
+        let mut missed = worker.held.clone();
+        if number > worker.beats {
+            worker.beats = number;
+            self.desk.renew(id, now);
         }
-        self.desk.renew(id, now);
-        Ok(Answer::Done)
+        named.retain(|attempt| {
+            let held = self.held(attempt, number);
+            if let Some(key) = held {
+                missed.remove(&key);
+            }
+            held.is_none()
+        });
+        for key in missed {
+            self.step(key.run, now, out, |run, cx| run.miss(key.ix, number, cx));
+        }
+        Ok(Answer::Beat { stale: named })
+    }
+
+    /// The instance of an attempt that a worker names in a beat, if its token is current.
+    fn held(&mut self, attempt: &AttemptRef, number: u64) -> Option<Key> {
+        let Self { runs, desk, .. } = self;
+        let run = runs.get_mut(&attempt.run)?;
+        let ix = *run.by_path.get(&attempt.path)?;
+        run.is_held(ix, attempt.token, number, desk).then(|| run.key(ix))
     }
 
     fn leave(&mut self, id: &WorkerId) -> Answered {

@@ -59,6 +59,8 @@ struct TaskDetail {
     reported: Option<Token>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stop: Option<StopDetail>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    beats: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -319,6 +321,7 @@ impl Run {
             worker: row.worker,
             offered_at: row.offered_at,
             started_at: row.started_at,
+            beats: detail.beats,
         });
         instance.phase = phase(row.state, due, lease, detail.stop)
             .ok_or_else(|| format!("{} is {:?}, without what that needs", row.path, row.state))?;
@@ -381,7 +384,8 @@ fn task_detail(instance: &Instance, now: Now) -> TaskDetail {
     };
     let due = due.map(|due| Left::of(due, now));
     let Instance { lost, interrupted, reported, .. } = *instance;
-    TaskDetail { due, lost, interrupted, reported, stop }
+    let beats = instance.phase.lease().and_then(|lease| lease.beats);
+    TaskDetail { due, lost, interrupted, reported, stop, beats }
 }
 
 /// These structures always have a JSON form.

@@ -25,6 +25,8 @@ pub(super) struct Worker {
     pub(super) near: bool,
     /// What it has; each takes a slot.
     pub(super) held: BTreeSet<Key>,
+    /// Its latest beat.
+    pub(super) beats: u64,
     /// When its lease ends.
     pub(super) due: Option<Mono>,
     /// When its timer fires; it is set anew if the lease has been renewed meanwhile.

@@ -162,7 +162,9 @@ async fn the_last_report_again_gets_the_same_answer_after_its_run_is_over() {
 #[tokio::test]
 async fn a_beat_of_a_worker_that_is_not_known_is_refused() {
     let setup = Setup::new().await;
-    let beat = |worker: &str| Request::worker(Command::WorkerBeat { worker: worker.into() });
+    let beat = |worker: &str| {
+        Request::worker(Command::WorkerBeat { worker: worker.into(), number: 1, held: Vec::new() })
+    };
     assert_eq!(setup.engine.submit(beat(WORKER)).await, Ok(Answer::Done));
     let refused = setup.engine.submit(beat("w2")).await;
     assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");

@@ -173,7 +173,11 @@ pub(crate) fn key(name: &str, content: u8) -> Key {
 pub(crate) fn success(attempt: AttemptRef) -> Request {
     let outcome = Outcome::Success { output: None };
     let finished = Finished { outcome, logs: LogSummary::default(), took: Span::ZERO };
-    Request::worker(Command::Report { attempt, report: Report::Finished(Box::new(finished)) })
+    Request::worker(Command::Report {
+        attempt,
+        report: Report::Finished(Box::new(finished)),
+        beats: 0,
+    })
 }
 
 fn code() -> CodeRef {

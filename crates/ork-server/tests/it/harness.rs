@@ -182,7 +182,7 @@ fn finished(outcome: Outcome) -> Report {
 }
 
 async fn tell(link: &dyn Link, attempt: &AttemptRef, report: Report) {
-    link.send(FromWorker::Report { attempt: attempt.clone(), report }).await.unwrap();
+    link.send(FromWorker::Report { attempt: attempt.clone(), report, beats: 0 }).await.unwrap();
 }
 
 /// Lines with these numbers: each tenth is an error.

@@ -263,7 +263,7 @@ impl Server {
     pub(crate) fn reports_of(&self, attempt: &AttemptRef) -> Vec<Report> {
         let reports = self.reports.lock().unwrap();
         let of = |message: &FromWorker| match message {
-            FromWorker::Report { attempt: of, report } if of == attempt => Some(report.clone()),
+            FromWorker::Report { attempt: of, report, .. } if of == attempt => Some(report.clone()),
             _ => None,
         };
         reports.iter().filter_map(of).collect()

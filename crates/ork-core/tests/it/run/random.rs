@@ -149,8 +149,7 @@ impl Play {
             }
             Act::Pass(secs) => self.world.pass_secs(*secs),
             Act::Beat => {
-                let worker = WorkerId::from(self.name().as_str());
-                if self.world.apply(Command::WorkerBeat { worker }).is_err() {
+                if !self.world.beat(&self.name()) {
                     self.join();
                 }
             }

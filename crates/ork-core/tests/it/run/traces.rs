@@ -1,7 +1,7 @@
 //! One trace for each rule of the machine: what is asked (`>`), the events, the effects (`→`).
 
 use insta::assert_snapshot;
-use ork_core::ids::RunId;
+use ork_core::ids::{AttemptRef, RunId};
 use ork_core::plan::{Binding, Expr, Plan, RetryOn, TriggerRule};
 use ork_core::run::{
     Command, Departure, Failure, FailureKind, MAX_INTERRUPTIONS, Outcome, Report, RetrySelection,
@@ -13,7 +13,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 use super::build::{Build, plan, plan_with_finally, task};
-use super::world::{World, finished};
+use super::world::{World, finished, run_id};
 
 /// Runs a plan on one worker with four slots; the script sees the world after the first offers.
 fn trace(plan: &Plan, script: impl FnOnce(&mut World, RunId)) -> String {
@@ -342,7 +342,18 @@ fn an_attempts_time_runs_from_its_confirmation() {
         w.note("its environment is built");
         w.pass_beating(60, &["w1"]);
         w.report(run, "a", finished(Outcome::Stopped));
-    }), @r"");
+    }), @r#"
+      run created
+      run started, attempt 1
+      a queued
+      a #1 dispatched t1.1 to w1
+        → w1: do a t1.1 #1
+    > its environment is built
+      a #1 stopping t1.1, timed_out
+        → w1: stop a t1.1
+      a #1 failed (timeout: took longer than its timeout of 1m, before its code had started)
+      run failed (task_failed: a failed: took longer than its timeout of 1m, before its code had started)
+    "#);
     let mut w = World::with_worker(1);
     let run = w.create(1, &plan(vec![task("a").timeout(60)]));
     w.report(run, "a", Report::Confirmed);
@@ -481,7 +492,20 @@ fn a_worker_that_was_told_to_leave_costs_no_retry() {
         w.reload(Span::ZERO);
         w.join("w2", 1);
         w.crash("w2");
-    }), @r"");
+    }), @r#"
+    run created
+    run started, attempt 1
+    a queued
+    a #1 dispatched t1.1 to w1
+      → w1: do a t1.1 #1
+    a #1 started t1.1
+    a #1 retrying in 0s (interrupted: its worker was told to leave before it was done; this spends no retry)
+    -- reload, 0s later
+    a #2 dispatched t2.1 to w2
+      → w2: do a t2.1 #2
+    a #2 failed (lost: its worker is gone)
+    run failed (task_failed: a failed: its worker is gone)
+    "#);
     let mut w = World::new().bare();
     let run = w.create(1, &plan(tasks));
     for n in 1..=MAX_INTERRUPTIONS {
@@ -492,6 +516,63 @@ fn a_worker_that_was_told_to_leave_costs_no_retry() {
     w.join("last", 1);
     w.gone("last", Departure::Orderly);
     assert_eq!(w.task(run, "a").state, TaskState::Failed);
+}
+
+#[test]
+fn a_beat_names_what_a_worker_has() {
+    let mut w = World::with_worker(2);
+    let run = w.create(1, &plan(vec![task("a"), task("b")]));
+    let (a, b) = (w.attempt(run, "a"), w.attempt(run, "b"));
+    assert_eq!(w.beat_with("w1", vec![]), Ok(vec![]));
+    assert_eq!(w.task(run, "a").state, TaskState::Dispatched, "it has not confirmed it yet");
+    w.start(run, "a");
+    w.report(run, "b", Report::Confirmed);
+    assert_eq!(w.beat_with("w1", vec![a.clone(), b.clone()]), Ok(vec![]));
+    assert_eq!(w.beat_with("w1", vec![b.clone()]), Ok(vec![]));
+    assert_ne!(w.attempt(run, "a").token, a.token, "it is lost, and offered again");
+    assert_eq!(w.attempt(run, "b"), b);
+    let strange = AttemptRef { run: run_id(7), ..b.clone() };
+    let named = vec![a.clone(), b, strange.clone()];
+    assert_eq!(w.beat_with("w1", named), Ok(vec![a, strange]), "which it has to stop");
+    assert!(w.beat_with("w2", vec![]).is_err(), "nobody has heard of this worker");
+}
+
+#[test]
+fn a_late_beat_loses_nothing_and_renews_nothing() {
+    let mut w = World::with_worker(1);
+    let run = w.create(1, &plan(vec![task("a")]));
+    w.beats = 3;
+    w.start(run, "a");
+    let a = w.attempt(run, "a");
+    assert_eq!(w.late_beat("w1", 3, vec![]), Ok(vec![]));
+    assert_eq!(w.attempt(run, "a"), a, "this beat left before the worker had it");
+    assert_eq!(w.late_beat("w1", 5, vec![a.clone()]), Ok(vec![]));
+    assert_eq!(w.late_beat("w1", 4, vec![]), Ok(vec![]));
+    assert_eq!(w.attempt(run, "a"), a, "this one came out of turn");
+    w.pass_secs(10);
+    assert_eq!(w.late_beat("w1", 5, vec![a.clone()]), Ok(vec![]));
+    w.join("w2", 1);
+    w.pass_secs(5);
+    assert_eq!(w.attempt_row(run, "a").worker, "w2".into(), "the fifth beat is 15 s old");
+}
+
+#[test]
+fn what_a_worker_had_before_a_reload_it_has_to_name_after_it() {
+    let mut w = World::with_worker(1);
+    let run = w.create(1, &plan(vec![task("a")]));
+    w.beats = 3;
+    w.start(run, "a");
+    let a = w.attempt(run, "a");
+    w.reload(Span::from_secs(1));
+    w.join("w1", 1);
+    assert_eq!(w.late_beat("w1", 3, vec![]), Ok(vec![]));
+    assert_eq!(w.attempt(run, "a"), a);
+    assert_eq!(w.late_beat("w1", 4, vec![]), Ok(vec![]));
+    assert_ne!(w.attempt(run, "a").token, a.token);
+    w.start(run, "a");
+    w.cancel(run, None, false);
+    assert_eq!(w.beat_with("w1", vec![]), Ok(vec![]));
+    assert!(!w.machine.holds(run), "what is being stopped and is not there is over");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use ork_core::rows::{
     VersionId, VersionRow,
 };
 use ork_core::run::{
-    Answer, AttemptState, Command, Config, Departure, Effect, EventKind, Failure, FailureKind, Finished,
-    Machine, NewRun, Out, Outcome, Refusal, Report, RetrySelection,
+    Answer, AttemptState, Command, Config, Departure, Effect, EventKind, Failure, FailureKind,
+    Finished, Machine, NewRun, Out, Outcome, Refusal, Report, RetrySelection,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::{Data, Digest, Value};
@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) config: Config,
     epoch: u32,
+    /// How many beats there were, of all workers.
+    pub(crate) beats: u64,
     pub(crate) now: Now,
     pub(crate) runs: BTreeMap<RunId, RunRow>,
     pub(crate) versions: BTreeMap<RunId, VersionRow>,
@@ -59,6 +61,7 @@ impl World {
             machine: Machine::new(config.clone(), Epoch(1)),
             config,
             epoch: 1,
+            beats: 0,
             now: Now { mono: Mono(0), wall: Wall(START) },
             runs: BTreeMap::new(),
             versions: BTreeMap::new(),
@@ -214,8 +217,43 @@ impl World {
         self.commit = span;
     }
 
-    pub(crate) fn beat(&mut self, worker: &str) {
-        let _ = self.apply(Command::WorkerBeat { worker: worker.into() });
+    /// A beat of a worker that has what it should have; false when it is not known.
+    pub(crate) fn beat(&mut self, worker: &str) -> bool {
+        let held: Vec<_> = self.held(worker).collect();
+        self.beat_with(worker, held).is_ok()
+    }
+
+    /// A beat that names these attempts; returns those that are stale.
+    pub(crate) fn beat_with(
+        &mut self,
+        worker: &str,
+        held: Vec<AttemptRef>,
+    ) -> Result<Vec<AttemptRef>, Refusal> {
+        self.beats += 1;
+        self.late_beat(worker, self.beats, held)
+    }
+
+    /// The same, with any number.
+    pub(crate) fn late_beat(
+        &mut self,
+        worker: &str,
+        number: u64,
+        held: Vec<AttemptRef>,
+    ) -> Result<Vec<AttemptRef>, Refusal> {
+        let worker = worker.into();
+        match self.apply(Command::WorkerBeat { worker, number, held })? {
+            Answer::Beat { stale } => Ok(stale),
+            other => panic!("a beat was answered by {other:?}"),
+        }
+    }
+
+    /// What a worker has, by the rows.
+    fn held(&self, worker: &str) -> impl Iterator<Item = AttemptRef> {
+        let worker = WorkerId::from(worker);
+        let open = self.attempts.values().filter(move |row| {
+            row.worker == worker && row.finished_at.is_none() && is_open(row.state)
+        });
+        open.map(|row| AttemptRef { run: row.run, path: row.path.clone(), token: row.token })
     }
 
     /// Makes run number `n` of a plan.
@@ -261,13 +299,15 @@ impl World {
     }
 
     pub(crate) fn tell(&mut self, attempt: AttemptRef, report: Report) -> Result<(), Refusal> {
-        self.apply(Command::Report { attempt, report }).map(|_| ())
+        let beats = self.beats;
+        self.apply(Command::Report { attempt, report, beats }).map(|_| ())
     }
 
     /// The worker reports on the current attempt.
     pub(crate) fn report(&mut self, run: RunId, path: &str, report: Report) {
         let attempt = self.attempt(run, path);
-        self.ask(Command::Report { attempt, report });
+        let beats = self.beats;
+        self.ask(Command::Report { attempt, report, beats });
     }
 
     pub(crate) fn start(&mut self, run: RunId, path: &str) {
@@ -305,12 +345,7 @@ impl World {
     /// A run from its rows.
     pub(crate) fn active(&self, run: RunId) -> ActiveRun {
         let attempts = self.attempts.values().filter(|a| a.run == run);
-        let open = attempts.filter(|a| {
-            matches!(
-                a.state,
-                AttemptState::Dispatched | AttemptState::Running | AttemptState::Stopping
-            )
-        });
+        let open = attempts.filter(|a| is_open(a.state));
         ActiveRun {
             run: self.runs[&run].clone(),
             version: self.versions[&run].clone(),
@@ -353,6 +388,10 @@ impl World {
     pub(crate) fn note(&mut self, text: &str) {
         let _ = writeln!(self.trace, "> {text}");
     }
+}
+
+fn is_open(state: AttemptState) -> bool {
+    matches!(state, AttemptState::Dispatched | AttemptState::Running | AttemptState::Stopping)
 }
 
 fn version(project: ProjectId, plan: &Arc<Plan>) -> VersionRow {
