@@ -98,6 +98,12 @@ pub trait Link: Send + Sync + 'static {
     /// The next word from the server; none when the server is gone for good.
     async fn recv(&self) -> Option<ToWorker>;
 
+    /// Whether the server wants heartbeats. A worker whose life it sees by itself sends none, so
+    /// that nothing wakes while both are idle.
+    fn wants_beats(&self) -> bool {
+        true
+    }
+
     /// Sends a word, waiting while the server is behind. Between processes a confirmation returns
     /// once the server has accepted or refused it; user code starts only after that.
     async fn send(&self, message: FromWorker) -> Result<(), LinkError>;

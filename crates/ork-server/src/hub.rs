@@ -294,6 +294,10 @@ impl Link for WorkerLink {
         }
     }
 
+    fn wants_beats(&self) -> bool {
+        false
+    }
+
     async fn send(&self, message: FromWorker) -> Result<(), LinkError> {
         match message {
             FromWorker::Hello { worker, slots, queues } => {

@@ -228,7 +228,7 @@ impl Inner {
                     None => return Ended::ServerGone,
                 },
                 () = self.spawner.gone() => return Ended::SpawnerGone,
-                _ = beat.tick() => if self.beat().await == Err(LinkError::Closed) {
+                _ = beat.tick(), if self.link.wants_beats() => if self.beat().await == Err(LinkError::Closed) {
                     return Ended::ServerGone;
                 },
             }
