@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::report::Row;
-use super::runs::in_a_row;
+use super::runs::{in_a_row, ms};
 use super::server::Server;
 use super::{Bench, block_on, proc};
 
@@ -109,8 +109,4 @@ fn timed(command: &mut Command) -> Result<Duration> {
     let status = command.status().with_context(|| format!("{command:?}"))?;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(start.elapsed())
-}
-
-fn ms(span: Duration) -> f64 {
-    span.as_secs_f64() * 1e3
 }

@@ -130,7 +130,7 @@ pub(super) fn latency(bench: &Bench) -> Result<Vec<Row>> {
 }
 
 /// When the task says that it began.
-async fn began(server: &Server, run: ork_core::ids::RunId) -> Result<Duration> {
+pub(super) async fn began(server: &Server, run: ork_core::ids::RunId) -> Result<Duration> {
     let part = server.client.logs(run, "t0", &LogQuery::default()).await?;
     let line = part.lines.first().context("the task wrote nothing")?;
     Ok(Duration::from_nanos(line.text.trim().parse()?))
@@ -169,6 +169,6 @@ pub(super) fn in_a_row(n: usize, action: &str) -> String {
     yaml
 }
 
-fn ms(span: Duration) -> f64 {
+pub(super) fn ms(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
 }
