@@ -22,8 +22,9 @@ use ork_core::rows::{
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
 use ork_core::value::Digest;
-use rusqlite::{Connection, params};
-use tokio::sync::Semaphore;
+use rusqlite::{Connection, Params, params};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     CommitSeq, Committed, DataDir, Items, Page, Result, Retention, RunFilter, Store, StoreError,
@@ -72,17 +73,26 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let stopped = |error: &dyn fmt::Display| StoreError::Retryable(error.to_string());
-        let place = self.readers.places.acquire().await.map_err(|error| stopped(&error))?;
+        let _place = self.readers.place().await?;
         let readers = self.readers.clone();
         let read = tokio::task::spawn_blocking(move || readers.snapshot(work));
-        let result = read.await.map_err(|error| stopped(&error))?;
-        drop(place);
-        result
+        read.await.map_err(|error| StoreError::Retryable(error.to_string()))?
     }
 }
 
 impl Readers {
+    /// Waits until a connection may be used.
+    async fn place(&self) -> Result<SemaphorePermit<'_>> {
+        let place = self.places.acquire().await;
+        place.map_err(|error| StoreError::Retryable(error.to_string()))
+    }
+
+    /// Reads one row by its key, on the caller's thread: it takes less than two changes of threads
+    /// do. To be called in a [`Readers::place`].
+    fn find<T: DeserializeOwned>(&self, sql: &str, key: impl Params) -> Result<Option<T>> {
+        self.snapshot(|db| read::find(db, sql, key))
+    }
+
     fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let db = match self.lock().pop() {
             Some(db) => db,
@@ -124,7 +134,8 @@ impl Store for Sqlite {
     }
 
     async fn run(&self, project: ProjectId, run: RunId) -> Result<Option<RunRow>> {
-        self.read(move |db| read::find(db, read::RUN, params![project.0, run.0.as_bytes()])).await
+        let _place = self.readers.place().await?;
+        self.readers.find(read::RUN, params![project.0, run.0.as_bytes()])
     }
 
     async fn runs(
@@ -145,11 +156,9 @@ impl Store for Sqlite {
         run: RunId,
         path: &InstancePath,
     ) -> Result<Option<TaskRow>> {
-        let path = path.clone();
         let sql = "SELECT row FROM tasks WHERE project = ?1 AND run = ?2 AND path = ?3";
-        let key =
-            move |db: &_| read::find(db, sql, params![project.0, run.0.as_bytes(), path.as_str()]);
-        self.read(key).await
+        let _place = self.readers.place().await?;
+        self.readers.find(sql, params![project.0, run.0.as_bytes(), path.as_str()])
     }
 
     async fn tasks(
@@ -205,9 +214,9 @@ impl Store for Sqlite {
     }
 
     async fn workflow(&self, project: ProjectId, name: &str) -> Result<Option<WorkflowRow>> {
-        let name = name.to_owned();
         let sql = "SELECT row FROM workflows WHERE project = ?1 AND name = ?2";
-        self.read(move |db| read::find(db, sql, params![project.0, name])).await
+        let _place = self.readers.place().await?;
+        self.readers.find(sql, params![project.0, name])
     }
 
     async fn workflows(&self, project: ProjectId, page: &Page) -> Result<Items<WorkflowRow>> {
@@ -281,9 +290,9 @@ impl Store for Sqlite {
     }
 
     async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>> {
-        let key = key.to_owned();
         let sql = "SELECT row FROM answers WHERE project = ?1 AND key = ?2";
-        self.read(move |db| read::find(db, sql, params![project.0, key])).await
+        let _place = self.readers.place().await?;
+        self.readers.find(sql, params![project.0, key])
     }
 
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
