@@ -668,7 +668,8 @@ pub struct EventQuery {
 pub struct StreamQuery {
     /// With commas between, at most 16: `run:ID` (the events of a run, from its first),
     /// `project:NAME` (those of all its runs, from now on), `logs:ID` (the lines of all instances
-    /// of a run), `logs:ID/PATH` (of one).
+    /// of a run), `logs:ID/PATH` (of one), `recent:ID` and `recent:ID/PATH` (the same, but where a
+    /// log is far ahead of its reader, lines are passed over, and `skipped` says how many).
     pub topics: String,
     /// `Last-Event-ID` for clients that cannot send the header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -688,6 +689,9 @@ pub struct LogChunk {
     pub generation: u32,
     /// Its attempt.
     pub attempt: u32,
+    /// How many lines before these were passed over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// The lines, in order.
     pub lines: Vec<LogLine>,
 }

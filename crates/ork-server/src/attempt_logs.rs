@@ -38,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) scanned_to: u64,
     /// Whether more lines are there to look at.
     pub(crate) more: bool,
+    /// The last line that the log had.
+    pub(crate) last: u64,
 }
 
 pub(crate) struct AttemptLogs {
@@ -125,7 +127,7 @@ fn found(part: LogPart, wanted: &Wanted) -> Found {
     let early = !wanted.tail || lines.len() < wanted.limit;
     let last = lines.last().map_or(0, |line| line.seq);
     let scanned_to = if wanted.tail { last } else { part.scanned_to.max(wanted.after) };
-    Found { lines, scanned_to, more: part.more && early }
+    Found { lines, scanned_to, more: part.more && early, last: part.last }
 }
 
 fn log_line(line: FoundLine, gap: Option<Gap>) -> LogLine {

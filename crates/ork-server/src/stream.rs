@@ -35,16 +35,42 @@ const READ: usize = 500;
 /// How many lines are sent at a time.
 const LINES: usize = 500;
 
+/// How many lines a log may be ahead of a stream of recent lines, and how many of the newest are
+/// sent where it is further ahead.
+const AHEAD: u64 = 50_000;
+const NEWEST: u64 = 5_000;
+
 /// What a client wants.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     project: bool,
     runs: Vec<RunId>,
-    logs: Vec<(RunId, Option<String>)>,
+    logs: Vec<Logs>,
+}
+
+/// The logs of a run, or of one of its instances.
+#[derive(Debug)]
+struct Logs {
+    run: RunId,
+    path: Option<String>,
+    /// Whether lines are passed over where the client is far behind.
+    recent: bool,
+}
+
+impl Logs {
+    /// Reads `ID` or `ID/PATH`.
+    fn read(of: &str, recent: bool) -> Result<Self> {
+        let (id, path) = of.split_once('/').map_or((of, None), |(id, path)| (id, Some(path)));
+        Ok(Self { run: run_id(id)?, path: path.map(str::to_owned), recent })
+    }
+
+    fn has(&self, run: RunId, path: &str) -> bool {
+        self.run == run && self.path.as_deref().is_none_or(|only| only == path)
+    }
 }
 
 impl Topics {
-    /// Reads `run:ID,logs:ID/PATH,project:NAME`.
+    /// Reads `run:ID,logs:ID/PATH,recent:ID/PATH,project:NAME`.
     pub(crate) fn read(app: &App, text: &str) -> Result<Self> {
         let mut topics = Self::default();
         let words: Vec<_> = text.split(',').filter(|word| !word.is_empty()).collect();
@@ -58,14 +84,12 @@ impl Topics {
                     app.project(name)?;
                     topics.project = true;
                 }
-                Some(("logs", of)) => {
-                    let (id, path) =
-                        of.split_once('/').map_or((of, None), |(id, path)| (id, Some(path)));
-                    topics.logs.push((run_id(id)?, path.map(str::to_owned)));
-                }
+                Some(("logs", of)) => topics.logs.push(Logs::read(of, false)?),
+                Some(("recent", of)) => topics.logs.push(Logs::read(of, true)?),
                 _ => {
                     return Err(Refused::malformed(format!(
-                        "topics: `{word}` is none; write run:ID, project:NAME, logs:ID or logs:ID/PATH"
+                        "topics: `{word}` is none; write run:ID, project:NAME, logs:ID, \
+                         logs:ID/PATH, recent:ID or recent:ID/PATH"
                     )));
                 }
             }
@@ -75,7 +99,7 @@ impl Topics {
 
     /// The runs that are named, each once.
     pub(crate) fn all_runs(&self) -> Vec<RunId> {
-        let named = self.runs.iter().chain(self.logs.iter().map(|(run, _)| run));
+        let named = self.runs.iter().chain(self.logs.iter().map(|logs| &logs.run));
         let mut runs: Vec<_> = named.copied().collect();
         runs.sort_unstable();
         runs.dedup();
@@ -87,9 +111,12 @@ impl Topics {
     }
 
     fn wants_log(&self, run: RunId, path: &str) -> bool {
-        self.logs
-            .iter()
-            .any(|(of, only)| *of == run && only.as_deref().is_none_or(|only| only == path))
+        self.logs.iter().any(|logs| logs.has(run, path))
+    }
+
+    /// Whether all lines of a log are wanted.
+    fn wants_all(&self, run: RunId, path: &str) -> bool {
+        self.logs.iter().any(|logs| !logs.recent && logs.has(run, path))
     }
 }
 
@@ -433,12 +460,20 @@ impl Streaming {
     async fn pump(&mut self, key: &Arc<LogKey>) -> Result<bool> {
         let after = self.at.logs.get(key).copied().unwrap_or(0);
         let wanted = Wanted { after, limit: LINES, ..Wanted::default() };
-        let part = self.app.logs.read(key, &wanted).await?;
+        let mut part = self.app.logs.read(key, &wanted).await?;
+        let mut skipped = 0;
+        if part.last.saturating_sub(after) > AHEAD
+            && !self.topics.wants_all(key.run, key.path.as_str())
+        {
+            let wanted = Wanted { after: part.last - NEWEST, ..wanted };
+            part = self.app.logs.read(key, &wanted).await?;
+            skipped = part.lines.first().map_or(0, |line| line.seq - after - 1);
+        }
         let Some(last) = part.lines.last() else { return Ok(false) };
         self.at.logs.insert(key.clone(), last.seq);
         let (generation, attempt) = (key.generation, key.attempt);
         let (run, path) = (key.run, key.path.clone());
-        self.emit("log", &LogChunk { run, path, generation, attempt, lines: part.lines })?;
+        self.emit("log", &LogChunk { run, path, generation, attempt, skipped, lines: part.lines })?;
         Ok(true)
     }
 

@@ -15,7 +15,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
-/// A batch of this size is shipped at once, and no more is read while one of this size waits.
+/// A batch of this size is shipped at once, and no more is read while one of this size waits. A
+/// line counts with what is noted of it, so that many short ones are no larger than few long ones.
 const FULL: usize = 256 * 1024;
 /// How long a line may wait for company.
 const LINGER: Duration = Duration::from_millis(25);
@@ -95,7 +96,7 @@ impl Logs {
 
     /// Whether nothing more may be read until a batch has been taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.text.len() >= FULL
+        self.text.len() + size_of_val(self.lines.as_slice()) >= FULL
     }
 
     /// Adds a line of Ork's own.

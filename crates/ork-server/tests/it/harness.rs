@@ -160,6 +160,11 @@ async fn attempt(link: &dyn Link, assignment: Assignment, release: &Notify) {
             link.logs(&of, batch(from..from + 100)).await.unwrap();
         }
     }
+    if name.starts_with("flood") {
+        for from in (1..=60_000).step_by(1_000) {
+            link.logs(&of, batch(from..from + 1_000)).await.unwrap();
+        }
+    }
     if name.starts_with("hold") {
         link.logs(&of, batch(1..4)).await.unwrap();
         release.notified().await;

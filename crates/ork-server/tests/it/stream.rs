@@ -76,6 +76,33 @@ async fn a_stream_goes_on_from_anywhere_without_a_gap() {
 }
 
 #[tokio::test]
+async fn recent_lines_pass_over_what_is_far_behind() {
+    let ork = Ork::start(Storage::Memory).await;
+    ork.deploy("w", &["flood"]).await;
+    let run = ork.done("w").await;
+    for (topic, all) in [("recent", false), ("logs", true)] {
+        let topics = [format!("run:{}", run.id), format!("{topic}:{}", run.id)];
+        let mut events = ork.client.events(&topics, None).await.unwrap();
+        let (mut next, mut skipped) = (1, 0);
+        loop {
+            match events.next().await.unwrap().item {
+                StreamedItem::Log(chunk) => {
+                    next += chunk.skipped;
+                    skipped += chunk.skipped;
+                    for line in &chunk.lines {
+                        assert_eq!(line.seq, next);
+                        next += 1;
+                    }
+                }
+                StreamedItem::Event(event) if is_end(&event.data) => break,
+                _ => {}
+            }
+        }
+        assert_eq!((next, skipped), (60_001, if all { 0 } else { 55_000 }), "{topic}");
+    }
+}
+
+#[tokio::test]
 async fn lines_come_while_the_task_runs_and_before_its_end() {
     let ork = Ork::start(Storage::Memory).await;
     ork.deploy("w", &["hold"]).await;

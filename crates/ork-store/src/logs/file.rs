@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ork_core::logs::LogLine;
 use ork_core::rows::LogSummary;
@@ -26,7 +27,7 @@ use crate::logs::{Gap, Limits};
 const GROUP: u64 = 64 << 10;
 /// A frame is closed when it has this many bytes of text, or this many lines.
 const FRAME: usize = 256 << 10;
-const FRAME_LINES: usize = 16 << 10;
+const FRAME_LINES: usize = 2 << 10;
 /// Segments of a tail.
 const SEGMENTS: usize = 4;
 const END: [u8; 8] = *b"okindex1";
@@ -46,7 +47,8 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
-    pub(super) groups: Vec<Group>,
+    /// Shared with those who read.
+    pub(super) groups: Arc<Vec<Group>>,
     /// The file that is written: its number, itself, its length.
     end: (u32, File, u64),
     next_line: u64,
@@ -188,7 +190,7 @@ impl Log {
             end: (number, file, length),
             next_line: last.map_or(1, |last| last.extent.end()),
             written: last.map_or(0, |last| last.extent.before + last.extent.bytes),
-            groups,
+            groups: Arc::new(groups),
         })
     }
 
@@ -220,8 +222,9 @@ impl Log {
             drop(file.set_len(*end));
             return Err(error);
         }
+        let groups = Arc::make_mut(&mut self.groups);
         for (start, length, raw, extent) in new {
-            push(&mut self.groups, *number, *end + start, length, raw, extent);
+            push(groups, *number, *end + start, length, raw, extent);
         }
         *end += frames.len() as u64;
         (self.next_line, self.written) = (next, written);
@@ -233,14 +236,14 @@ impl Log {
         let number = self.end.0;
         let most = if number == 0 { limits.attempt / 2 } else { limits.attempt / 8 };
         let parts = self.groups.iter().filter(|group| group.file == number);
-        let kept: u64 = parts.map(|group| group.extent.bytes - group.extent.cut).sum();
+        let kept: u64 = parts.map(|group| group.extent.kept()).sum();
         if kept < most {
             return Ok(());
         }
         let next = number + 1;
         self.end = (next, create(&part(&self.path, next))?, 0);
         if let Some(oldest) = next.checked_sub(SEGMENTS as u32).filter(|oldest| *oldest > 0) {
-            self.groups.retain(|group| group.file != oldest);
+            Arc::make_mut(&mut self.groups).retain(|group| group.file != oldest);
             fs::remove_file(part(&self.path, oldest))?;
         }
         Ok(())
@@ -249,18 +252,19 @@ impl Log {
     /// Puts the tail to the head, writes the index and waits once for the disk.
     pub(super) fn close(mut self) -> io::Result<LogSummary> {
         let summary = summary(&self.groups);
-        let tail: Vec<_> = self.groups.extract_if(.., |group| group.file > 0).collect();
+        let groups = Arc::make_mut(&mut self.groups);
+        let tail: Vec<_> = groups.extract_if(.., |group| group.file > 0).collect();
         let head = if self.end.0 == 0 { self.end.1 } else { create(&self.path)? };
-        let mut end = self.groups.last().map_or(0, |group| group.offset + group.length);
+        let mut end = groups.last().map_or(0, |group| group.offset + group.length);
         for mut group in tail {
             let mut bytes = vec![0; group.length as usize];
             File::open(part(&self.path, group.file))?.read_exact_at(&mut bytes, group.offset)?;
             head.write_all_at(&bytes, end)?;
             (group.file, group.offset) = (0, end);
             end += group.length;
-            self.groups.push(group);
+            groups.push(group);
         }
-        let packed = lz4_flex::block::compress_prepend_size(&serde_json::to_vec(&self.groups)?);
+        let packed = lz4_flex::block::compress_prepend_size(&serde_json::to_vec(groups)?);
         let mut index = Vec::with_capacity(packed.len() + 16);
         index.write_all(&packed)?;
         index.write_all(&(packed.len() as u32).to_le_bytes())?;

@@ -40,6 +40,11 @@ impl Extent {
         self.first + self.lines
     }
 
+    /// Bytes that are kept, with the lines' ends.
+    pub(super) fn kept(&self) -> u64 {
+        self.bytes - self.cut + self.lines
+    }
+
     /// Takes in the lines that follow.
     pub(super) fn extend(&mut self, next: &Self) {
         self.lines += next.lines;

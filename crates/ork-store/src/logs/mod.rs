@@ -8,6 +8,7 @@ mod file;
 mod frame;
 mod read;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
@@ -34,7 +35,8 @@ pub const MAX_PART: usize = 4 << 20;
 /// What is kept of each log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of text of one attempt: the first half as head, the newest of what follows as tail.
+    /// Bytes of one attempt, the lines' ends among them: the first half as head, the newest of
+    /// what follows as tail.
     pub attempt: u64,
 }
 
@@ -127,6 +129,8 @@ pub struct LogPart {
     pub lines: Vec<FoundLine>,
     /// The gaps between the lines that were looked at.
     pub gaps: Vec<Gap>,
+    /// The last line that the log had then; 0: none.
+    pub last: u64,
     /// The last line that was looked at: `After(scanned_to)` or `Before(scanned_to)` goes on.
     pub scanned_to: u64,
     /// Whether there is more to look at in this direction now.
@@ -278,14 +282,14 @@ impl Inner {
         Err(StoreError::Retryable(format!("{} changes faster than it is read", path.display())))
     }
 
-    fn groups(&self, key: &LogKey, path: &Path) -> io::Result<Vec<file::Group>> {
+    fn groups(&self, key: &LogKey, path: &Path) -> io::Result<Arc<Vec<file::Group>>> {
         let log = self.open().get(key).cloned();
         if let Some(log) = log
             && let Some(log) = &*log.lock().unwrap_or_else(PoisonError::into_inner)
         {
             return Ok(log.groups.clone());
         }
-        Ok(file::load(path)?.unwrap_or_default())
+        Ok(Arc::new(file::load(path)?.unwrap_or_default()))
     }
 
     fn remove(&self, project: ProjectId, run: RunId) -> Result<()> {
@@ -343,7 +347,7 @@ fn file_name(path: &str) -> String {
 }
 
 /// A batch's lines and text with each line at most [`MAX_LINE`] bytes.
-fn checked(batch: &LogBatch) -> Result<(Vec<LogLine>, String)> {
+fn checked(batch: &LogBatch) -> Result<(Cow<'_, [LogLine]>, Cow<'_, str>)> {
     let refuse = |words: String| Err(StoreError::Rejected(format!("a batch of lines: {words}")));
     let total: u64 = batch.lines.iter().map(|line| u64::from(line.length)).sum();
     if total != batch.text.len() as u64 {
@@ -355,17 +359,25 @@ fn checked(batch: &LogBatch) -> Result<(Vec<LogLine>, String)> {
     let Ok(mut rest) = std::str::from_utf8(&batch.text) else {
         return refuse("the text is not UTF-8".to_owned());
     };
+    let mut at = 0;
+    if batch.lines.iter().any(|line| {
+        at += line.length as usize;
+        !rest.is_char_boundary(at)
+    }) {
+        return refuse("a line ends inside a character".to_owned());
+    }
+    if batch.lines.iter().all(|line| line.length as usize <= MAX_LINE) {
+        return Ok((Cow::Borrowed(&batch.lines), Cow::Borrowed(rest)));
+    }
     let mut text = String::with_capacity(rest.len());
     let mut lines = batch.lines.clone();
     for line in &mut lines {
-        let Some((written, after)) = rest.split_at_checked(line.length as usize) else {
-            return refuse("a line ends inside a character".to_owned());
-        };
+        let (written, after) = rest.split_at(line.length as usize);
         let kept = &written[..written.floor_char_boundary(MAX_LINE)];
         line.cut += (written.len() - kept.len()) as u64;
         line.length = u32::try_from(kept.len()).unwrap_or(u32::MAX);
         text.push_str(kept);
         rest = after;
     }
-    Ok((lines, text))
+    Ok((lines.into(), text.into()))
 }

@@ -30,6 +30,7 @@ pub(super) fn part(
         Place::Before(line) => (part.scanned_to, line.saturating_sub(1)),
     };
     let seen = |gap: &crate::logs::Gap| gap.after + gap.lines >= low && gap.after < high;
+    part.last = groups.last().map_or(0, |group| group.extent.end() - 1);
     part.gaps = file::gaps(groups).filter(seen).collect();
     Ok(part)
 }
@@ -58,7 +59,9 @@ impl Search<'_> {
                 part.more = true;
                 return Ok(part);
             }
-            for line in self.group(group, |number| number > after)? {
+            // One more than there is room for tells whether there is more.
+            let most = self.query.limit.saturating_sub(part.lines.len()) + 1;
+            for line in self.group(group, |number| number > after, most)? {
                 if self.full(part.lines.len()) {
                     part.more = true;
                     return Ok(part);
@@ -85,7 +88,8 @@ impl Search<'_> {
                 part.more = true;
                 break;
             }
-            for line in self.group(group, |number| number < before)?.into_iter().rev() {
+            let lines = self.group(group, |number| number < before, usize::MAX)?;
+            for line in lines.into_iter().rev() {
                 if self.full(part.lines.len()) {
                     part.more = true;
                     break 'groups;
@@ -109,8 +113,13 @@ impl Search<'_> {
         lines >= self.query.limit || self.found >= MAX_PART
     }
 
-    /// The lines of a group that are wanted.
-    fn group(&mut self, group: &Group, here: impl Fn(u64) -> bool) -> io::Result<Vec<FoundLine>> {
+    /// The first lines of a group that are wanted, this many at most.
+    fn group(
+        &mut self,
+        group: &Group,
+        here: impl Fn(u64) -> bool,
+        most: usize,
+    ) -> io::Result<Vec<FoundLine>> {
         if !self.may_hold(&group.extent) {
             return Ok(Vec::new());
         }
@@ -119,13 +128,15 @@ impl Search<'_> {
         self.scanned += group.raw;
         let mut found = Vec::new();
         let mut rest = &bytes[..];
-        while let Some(frame) = frame::read(rest) {
+        while found.len() < most
+            && let Some(frame) = frame::read(rest)
+        {
             rest = &rest[frame.length..];
             let ends = frame.extent.end() - 1;
             if self.may_hold(&frame.extent) && (here(frame.extent.first) || here(ends)) {
                 let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a damaged frame");
                 let raw = frame.unpack().ok_or_else(damaged)?;
-                self.frame(&frame.extent, &raw, &here, &mut found).ok_or_else(damaged)?;
+                self.frame(&frame.extent, &raw, &here, most, &mut found).ok_or_else(damaged)?;
             }
         }
         Ok(found)
@@ -136,6 +147,7 @@ impl Search<'_> {
         extent: &Extent,
         raw: &[u8],
         here: &impl Fn(u64) -> bool,
+        most: usize,
         found: &mut Vec<FoundLine>,
     ) -> Option<()> {
         if self.query.text.is_some() && self.finder.find(frame::text(raw)?).is_none() {
@@ -143,7 +155,8 @@ impl Search<'_> {
         }
         let lines = frame::lines(extent, raw)?;
         let wanted = lines.into_iter().filter(|line| here(line.number) && self.wants(line));
-        found.extend(wanted.map(|line| FoundLine {
+        let room = most - found.len();
+        found.extend(wanted.take(room).map(|line| FoundLine {
             number: line.number,
             at: line.at,
             stream: line.stream,

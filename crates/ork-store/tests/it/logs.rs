@@ -231,6 +231,19 @@ async fn past_the_cap_head_and_tail_stay() {
 }
 
 #[tokio::test]
+async fn lines_without_text_count_as_well() {
+    let root = tempfile::tempdir().unwrap();
+    let logs = open(root.path(), 4 << 10);
+    for from in (1..=20_000).step_by(500) {
+        let lines: Vec<_> = (from..from + 500).map(|n| line(n, "")).collect();
+        logs.append(&key("a"), batch(&lines)).await.unwrap();
+    }
+    let summary = logs.close(&key("a")).await.unwrap();
+    assert_eq!(summary.lines + summary.dropped_lines, 20_000);
+    assert!((4_096..8_000).contains(&summary.lines), "{summary:?}");
+}
+
+#[tokio::test]
 async fn long_lines_are_cut_and_bad_batches_refused() {
     let root = tempfile::tempdir().unwrap();
     let logs = open(root.path(), 1 << 20);

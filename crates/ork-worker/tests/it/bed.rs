@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,6 +39,8 @@ pub(crate) struct Server {
     pub reports: Mutex<Vec<FromWorker>>,
     pub lines: Mutex<HashMap<Token, Vec<Line>>>,
     pub log_bytes: AtomicU64,
+    /// The lines of the largest batch.
+    pub most_lines: AtomicUsize,
     pub blobs: Mutex<HashMap<Digest, Bytes>>,
     /// How many more batches of lines it cannot take now.
     pub busy: AtomicU32,
@@ -69,6 +71,7 @@ impl Link for TestLink {
             return Err(LinkError::Retryable("the disk is full".into()));
         }
         let text = std::str::from_utf8(&batch.text).expect("lines are UTF-8");
+        self.server.most_lines.fetch_max(batch.lines.len(), Ordering::Relaxed);
         self.server.log_bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
         assert_eq!(batch.lines.iter().map(|l| l.length as usize).sum::<usize>(), text.len());
         if self.keep_lines {

@@ -134,6 +134,15 @@ async fn a_task_reads_its_inputs_and_leaves_no_file() {
 }
 
 #[tokio::test]
+async fn many_short_lines_go_in_batches_of_few() {
+    let bed = Bed::with(false, |_| ());
+    let finished = bed.run(bed.assignment("run", sh("yes '' | head -n 1000000"))).await;
+    assert_eq!(finished.logs.lines, 1_000_000);
+    let most = bed.server.most_lines.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(most < 100_000, "a batch of {most} lines");
+}
+
+#[tokio::test]
 async fn output_that_passes_through_a_helper_is_not_lost() {
     let bed = Bed::new();
     bed.file("tasks.sh", include_str!("tasks.sh"));

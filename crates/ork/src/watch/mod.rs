@@ -111,7 +111,7 @@ pub(crate) enum Whose {
 /// When the server went away for good, or refuses.
 pub(crate) async fn follow(session: &mut Session, run: &Run, whose: Whose) -> Result<Watched> {
     let mut watch = Watch::new(run, whose)?;
-    let mut stream = Topics::open(session, run.id).await?;
+    let mut stream = Topics::open(session, run.id, "recent").await?;
     while !watch.progress.is_over() {
         let step = tokio::select! {
             streamed = stream.next(session) => Step::Streamed(Box::new(streamed?)),
@@ -150,8 +150,9 @@ struct Topics {
 }
 
 impl Topics {
-    async fn open(session: &Session, run: RunId) -> Result<Self> {
-        let names = [format!("run:{run}"), format!("logs:{run}")];
+    /// The events of a run and its `logs`, or the `recent` ones among them.
+    async fn open(session: &Session, run: RunId, lines: &str) -> Result<Self> {
+        let names = [format!("run:{run}"), format!("{lines}:{run}")];
         let stream = session.client.events(&names, None).await?;
         Ok(Self { stream, names, last_id: None })
     }
@@ -480,7 +481,7 @@ pub(crate) async fn logs(
 ) -> Result {
     let mut progress = Progress::new(run);
     let mut interrupts = Interrupts::new()?;
-    let mut topics = Topics::open(session, run.id).await?;
+    let mut topics = Topics::open(session, run.id, "logs").await?;
     while !progress.is_over() {
         let streamed = tokio::select! {
             streamed = topics.next(session) => streamed?,

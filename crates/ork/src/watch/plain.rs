@@ -1,7 +1,10 @@
 //! A run as plain lines, for logs and pipes.
 
+use std::fmt::Write as _;
+
 use ork_api::types::{Event, LogChunk};
 use ork_core::run::{EventKind, TaskState};
+use owo_colors::OwoColorize as _;
 
 use super::progress::Progress;
 use super::{style, task_word};
@@ -44,7 +47,15 @@ fn line(progress: &Progress, event: &Event) -> Option<String> {
 
 /// Says lines that a task wrote.
 pub(super) fn log(chunk: &LogChunk) {
-    for line in &chunk.lines {
-        say(lines::shown(line, Some(chunk.path.as_str())));
+    let path = chunk.path.as_str();
+    let mut text = String::new();
+    if chunk.skipped > 0 {
+        let more =
+            format!("… {} lines passed over: ork logs {} {path} …", chunk.skipped, chunk.run);
+        let _ = writeln!(text, "{path} | {}", more.dimmed());
     }
+    for line in &chunk.lines {
+        let _ = writeln!(text, "{}", lines::shown(line, Some(path)));
+    }
+    say(text.strip_suffix('\n').unwrap_or(&text));
 }
