@@ -25,7 +25,7 @@ pub enum Change {
     /// Inserts or replaces an attempt.
     Attempt(Box<AttemptRow>),
     /// Appends an event.
-    Event(Box<EventRow>),
+    Event(Arc<EventRow>),
     /// Inserts or replaces a workflow.
     Workflow(Box<WorkflowRow>),
     /// Inserts a version; one that is there stays as it is.

@@ -755,7 +755,7 @@ impl<S> Core<S> {
         flight.blobs.clear();
         let Some(chunk) = flight.chunks.pop_front() else { return };
         let events = chunk.changes.iter().filter_map(|change| match change {
-            Change::Event(event) => Some((**event).clone()),
+            Change::Event(event) => Some(Arc::clone(event)),
             _ => None,
         });
         let place = |(event, position)| Committed { commit, position, event };

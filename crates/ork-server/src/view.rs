@@ -160,6 +160,9 @@ pub(crate) fn blocker(blocker: &run::Blocker) -> Blocker {
 
 fn reason(blocker: &run::Blocker) -> String {
     match blocker {
+        run::Blocker::SetAside { reason } => {
+            format!("the run is left alone, since it can neither be decided nor ended: {reason}")
+        }
         run::Blocker::RunPending => "the run has not been admitted yet".to_owned(),
         run::Blocker::Body { open } => {
             format!("it belongs to `finally`, and {open} tasks are not over yet")

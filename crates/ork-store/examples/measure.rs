@@ -92,7 +92,7 @@ fn step(run: RunId, n: u32) -> [Change; 2] {
         finished_at: None,
         detail: Value::Null,
     };
-    [Change::Task(Box::new(task)), Change::Event(Box::new(event))]
+    [Change::Task(Box::new(task)), Change::Event(Arc::new(event))]
 }
 
 async fn commits(store: &Sqlite, epoch: Epoch) -> Result<(), StoreError> {

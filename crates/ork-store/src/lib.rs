@@ -137,7 +137,7 @@ pub struct Committed {
     /// Its place among the commit's events, from 0.
     pub position: u32,
     /// The event.
-    pub event: EventRow,
+    pub event: Arc<EventRow>,
 }
 
 /// Keeps rows. Every list is in keyset order: page 1,000 costs what page 1 costs.

@@ -45,7 +45,7 @@ struct State {
     tasks: BTreeMap<(RunKey, InstancePath), TaskRow>,
     attempts: BTreeMap<(RunKey, InstancePath, (u32, u32)), AttemptRow>,
     events: BTreeMap<(RunKey, u64), (CommitSeq, u32)>,
-    feed: BTreeMap<(CommitSeq, u32), EventRow>,
+    feed: BTreeMap<(CommitSeq, u32), Arc<EventRow>>,
     workflows: BTreeMap<(ProjectId, String), WorkflowRow>,
     versions: BTreeMap<(ProjectId, String, VersionId), VersionRow>,
     answers: BTreeMap<(ProjectId, String), AnswerRow>,
@@ -140,7 +140,7 @@ impl State {
                 let place = (self.last, *position);
                 *position += 1;
                 self.events.insert(((row.project, row.run), row.seq), place);
-                self.feed.insert(place, (**row).clone());
+                self.feed.insert(place, Arc::clone(row));
             }
             Change::Workflow(row) => {
                 self.workflows.insert((row.project, row.name.clone()), (**row).clone());
@@ -238,8 +238,8 @@ fn identity(row: &RunRow) -> impl PartialEq {
     (&row.workflow, &row.trigger, &row.labels, row.created_at)
 }
 
-fn committed(place: (CommitSeq, u32), row: &EventRow) -> Committed {
-    Committed { commit: place.0, position: place.1, event: row.clone() }
+fn committed(place: (CommitSeq, u32), row: &Arc<EventRow>) -> Committed {
+    Committed { commit: place.0, position: place.1, event: Arc::clone(row) }
 }
 
 fn matches(filter: &RunFilter, row: &RunRow) -> bool {

@@ -1,6 +1,6 @@
 //! A run in memory, and the one door through which its instances change.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -11,6 +11,7 @@ use crate::rows::{Actor, AttemptRow, Change, CodeRef, EventRow, VersionId};
 use crate::run::instance::{Hold, Instance, Ix, Key, Lease, Parked, Phase};
 use crate::run::machine::{Config, Out};
 use crate::run::ready::{Place, Ready};
+use crate::run::remnant::Remnants;
 use crate::run::timers::{Owner, Timers};
 use crate::run::transition::{self, Illegal, Step};
 use crate::run::values::{Map, Values};
@@ -27,6 +28,9 @@ pub(super) struct Desk {
     /// Tokens issued in this epoch.
     pub(super) tokens: u32,
     pub(super) workers: Workers,
+    pub(super) remnants: Remnants,
+    /// Runs that are left alone, and why.
+    pub(super) left_alone: BTreeMap<RunId, String>,
     pub(super) ready: Ready,
     pub(super) timers: Timers,
     pub(super) values: Values,
@@ -34,6 +38,8 @@ pub(super) struct Desk {
     pub(super) touched: Vec<RunId>,
     /// Runs that wait for admission.
     pub(super) starting: VecDeque<RunId>,
+    /// How many runs of each workflow those are.
+    pub(super) pending: Pending,
     /// Runs that had more to do than one commit should carry.
     pub(super) backlog: Vec<RunId>,
     /// Offers that were made and have not left yet.
@@ -50,11 +56,14 @@ impl Desk {
             epoch,
             tokens: 0,
             workers: Workers::default(),
+            remnants: Remnants::new(),
+            left_alone: BTreeMap::new(),
             ready: Ready::default(),
             timers: Timers::default(),
             values,
             touched: Vec::new(),
             starting: VecDeque::new(),
+            pending: Pending::default(),
             backlog: Vec::new(),
             offers: Vec::new(),
             queue: DEFAULT_QUEUE.into(),
@@ -65,6 +74,31 @@ impl Desk {
     pub(super) fn token(&mut self) -> Option<Token> {
         self.tokens = self.tokens.checked_add(1)?;
         Some(Token::new(self.epoch, self.tokens))
+    }
+}
+
+/// How many runs of each workflow wait for admission.
+#[derive(Debug, Default)]
+pub(super) struct Pending(Map<(ProjectId, Arc<str>), usize>);
+
+impl Pending {
+    /// Those of one workflow.
+    pub(super) fn of(&self, project: ProjectId, workflow: &str) -> usize {
+        self.0.get(&(project, workflow.into())).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, facts: &Facts) {
+        *self.0.entry((facts.project, Arc::clone(&facts.workflow))).or_default() += 1;
+    }
+
+    fn take(&mut self, facts: &Facts) {
+        let key = (facts.project, Arc::clone(&facts.workflow));
+        if let Some(count) = self.0.get_mut(&key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.0.remove(&key);
+            }
+        }
     }
 }
 
@@ -318,6 +352,22 @@ impl Run {
         Self::new(new.id, facts)
     }
 
+    /// The run is held from now on: it counts among those that wait, if it does.
+    pub(super) fn arrive(&self, desk: &mut Desk) {
+        if self.stage == Stage::Pending {
+            desk.pending.add(&self.facts);
+        }
+    }
+
+    /// Goes to a stage.
+    pub(super) fn enter(&mut self, stage: Stage, desk: &mut Desk) {
+        if self.stage == Stage::Pending {
+            desk.pending.take(&self.facts);
+        }
+        self.stage = stage;
+        self.arrive(desk);
+    }
+
     pub(super) fn instance(&self, ix: Ix) -> &Instance {
         &self.instances[ix.at()]
     }
@@ -399,7 +449,7 @@ impl Run {
             schema_version: 1,
             kind,
         };
-        cx.out.changes.push(Change::Event(Box::new(row)));
+        cx.out.changes.push(Change::Event(Arc::new(row)));
     }
 
     /// Takes an instance along one step of the table. What a phase holds (a slot, a place in the

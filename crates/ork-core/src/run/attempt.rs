@@ -164,7 +164,7 @@ impl Run {
         }
     }
 
-    fn attempt_ref(&self, instance: &Instance, token: Token) -> AttemptRef {
+    pub(super) fn attempt_ref(&self, instance: &Instance, token: Token) -> AttemptRef {
         AttemptRef { run: self.id, path: instance.path.clone(), token }
     }
 

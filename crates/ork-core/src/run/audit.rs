@@ -23,6 +23,7 @@ impl Machine {
             let counted = self.desk.ready.len();
             found.push(Violation(format!("{ready} instances are ready, {counted} are counted")));
         }
+        self.check_pending(&mut found);
         self.check_workers(&mut found);
         found
     }
@@ -92,6 +93,23 @@ impl Machine {
         (!reachable && run.todo.is_empty()).then_some("nothing will ever wake it")
     }
 
+    fn check_pending(&self, found: &mut Vec<Violation>) {
+        for run in self.runs.values().filter(|run| run.stage == Stage::Pending) {
+            let same = |other: &&Run| {
+                other.stage == Stage::Pending
+                    && other.facts.project == run.facts.project
+                    && other.facts.workflow == run.facts.workflow
+            };
+            let waiting = self.runs.values().filter(same).count();
+            let counted = self.desk.pending.of(run.facts.project, &run.facts.workflow);
+            if waiting != counted {
+                let name = &run.facts.workflow;
+                let what = format!("{waiting} runs of {name} wait, {counted} are counted");
+                found.push(Violation(what));
+            }
+        }
+    }
+
     fn check_workers(&self, found: &mut Vec<Violation>) {
         let holder = |key: &Key| {
             let run = self.runs.get(&key.run);
@@ -102,11 +120,20 @@ impl Machine {
                 let what = format!("worker {id} holds a slot for nothing: {key:?}");
                 found.push(Violation(what));
             }
+            let left = self.desk.remnants.iter().filter(|(_, left)| left.worker == *id);
+            if !worker.remnants.iter().eq(left.map(|(token, _)| token)) {
+                found.push(Violation(format!("worker {id} holds slots for other remnants")));
+            }
             let timer = worker.timer;
             let owner = Owner::Worker(id.clone());
             let leased = timer.is_some_and(|at| self.desk.timers.has(at, &owner));
             if leased == worker.near {
                 found.push(Violation(format!("worker {id} has a lease timer: {leased}")));
+            }
+        }
+        for (token, left) in &self.desk.remnants {
+            if !self.desk.timers.has(left.due, &Owner::Remnant(*token)) {
+                found.push(Violation(format!("what is left of {token} has no timer")));
             }
         }
         if !self.desk.workers.lists_agree() {

@@ -41,7 +41,7 @@ impl Ending {
 impl Run {
     /// The run is admitted: its roots may start.
     pub(super) fn begin(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
-        self.stage = Stage::Body;
+        self.enter(Stage::Body, cx.desk);
         self.started_at.get_or_insert(cx.now.wall);
         self.dirty = true;
         self.due = self.facts.plan.timeout.map(|timeout| cx.now.mono + timeout);
@@ -294,7 +294,7 @@ impl Run {
         cx: &mut Cx<'_>,
     ) {
         self.unpark_at(None, cx.desk);
-        self.stage = Stage::Over(state);
+        self.enter(Stage::Over(state), cx.desk);
         self.finished_at = Some(cx.now.wall);
         self.due = None;
         self.failure.clone_from(&failure);
@@ -322,7 +322,7 @@ impl Run {
             }
         }
         if self.stage == Stage::Pending {
-            self.stage = Stage::Body;
+            self.enter(Stage::Body, cx.desk);
         }
         if self.stage == Stage::Output {
             self.unpark_at(None, cx.desk);
@@ -355,7 +355,8 @@ impl Run {
         }
     }
 
-    /// Sets the run aside: whatever is open fails with it, whatever runs is told to stop.
+    /// Sets the run aside: whatever is open fails with it, whatever runs is told to stop and holds
+    /// its slot until it has.
     pub(super) fn set_aside(&mut self, reason: String, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         self.log(EventKind::RunQuarantined { reason: reason.clone() }, cx);
         let failure = Failure::new(FailureKind::Quarantined, reason);
@@ -363,7 +364,8 @@ impl Run {
             if self.instance(ix).state().is_terminal() {
                 continue;
             }
-            if self.instance(ix).phase.lease().is_some() {
+            let remnant = self.remnant(ix, cx.now.mono, &cx.desk.config);
+            if remnant.is_some() {
                 self.send_stop(ix, StopReason::Cancelled, cx);
                 self.close_attempt(
                     ix,
@@ -375,6 +377,9 @@ impl Run {
             }
             let ending = Ending { failure: Some(failure.clone()), ..Ending::default() };
             self.end(ix, TaskState::Failed, ending, cx)?;
+            if let Some(remnant) = remnant {
+                cx.desk.leave_behind(remnant);
+            }
         }
         self.todo.clear();
         self.over(RunState::Failed, Some(failure), None, cx);

@@ -8,7 +8,7 @@ use crate::ids::{AttemptRef, Epoch, InstancePath, RunId, WorkerId};
 use crate::rows::{ActiveRun, Actor, Change};
 use crate::run::active::{Cx, Desk, Run, Stage};
 use crate::run::attempt::stale;
-use crate::run::instance::Key;
+use crate::run::instance::{Ix, Key};
 use crate::run::timers::Owner;
 use crate::run::transition::Illegal;
 use crate::run::values::Map;
@@ -29,6 +29,8 @@ pub struct Config {
     pub lease: Span,
     /// How long past `grace` a stop may take before the slot is taken to be free.
     pub stop_margin: Span,
+    /// The most runs of one workflow that may wait for admission; more are refused.
+    pub max_pending: usize,
     /// The most bytes of fetched values that are kept.
     pub cache_bytes: usize,
     /// A rule that is broken on purpose, to see whether the checks find it.
@@ -52,6 +54,7 @@ impl Default for Config {
             claim: Span::from_secs(5),
             lease: Span::from_secs(15),
             stop_margin: Span::from_secs(30),
+            max_pending: 10_000,
             cache_bytes: 64 << 20,
             #[cfg(feature = "sabotage")]
             sabotage: None,
@@ -83,6 +86,11 @@ pub struct Blob {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Blocker {
+    /// The run can neither be decided nor ended, and is left alone.
+    SetAside {
+        /// Why.
+        reason: String,
+    },
     /// The run has not been admitted yet.
     RunPending,
     /// It belongs to `finally`, and this many instances of the body are not over.
@@ -190,11 +198,15 @@ impl Machine {
         self.notice(now);
         for active in runs {
             let id = active.run.id;
-            if self.holds(id) {
+            if self.holds(id) || self.desk.left_alone.contains_key(&id) {
                 continue;
+            }
+            if !active.run.state.is_terminal() {
+                self.desk.clear_run(id);
             }
             let mut cx = Cx { desk: &mut self.desk, out: &mut *out, now, by: &self.system };
             let (run, restored) = Run::restore(active, &mut cx);
+            run.arrive(&mut self.desk);
             self.runs.insert(id, run);
             self.step(id, now, out, |run, cx| match restored {
                 Err(why) if !matches!(run.stage, Stage::Over(_)) => {
@@ -212,10 +224,7 @@ impl Machine {
     pub fn apply(&mut self, command: Command, now: Now, out: &mut Out) -> Result<Answer, Refusal> {
         self.notice(now);
         match command {
-            Command::Create(new) => {
-                self.create(*new, now, out);
-                Ok(Answer::Done)
-            }
+            Command::Create(new) => self.create(*new, now, out),
             Command::Cancel { run, path, force, by } => {
                 self.cancel(run, path.as_ref(), force, &by, now, out)
             }
@@ -272,13 +281,14 @@ impl Machine {
             }
         }
         self.desk.values.evict();
-        let Self { runs, desk: Desk { timers, workers, .. }, .. } = self;
+        let Self { runs, desk: Desk { timers, workers, remnants, .. }, .. } = self;
         timers.tidy(|at, owner| match owner {
             Owner::Run(id) => runs.get(id).is_some_and(|run| run.due == Some(at)),
             Owner::Instance(key) => {
                 runs.get(&key.run).is_some_and(|run| run.instance(key.ix).due == Some(at))
             }
             Owner::Worker(id) => workers.get(id).is_some_and(|worker| worker.timer == Some(at)),
+            Owner::Remnant(token) => remnants.get(token).is_some_and(|left| left.due == at),
         });
     }
 
@@ -315,6 +325,9 @@ impl Machine {
     /// Why the instance does not go on: empty when it is under way or over, none when the machine
     /// does not hold it.
     pub fn blockers(&self, run: RunId, path: &InstancePath) -> Option<Vec<Blocker>> {
+        if let Some(reason) = self.left_alone(run) {
+            return Some(vec![Blocker::SetAside { reason: reason.to_owned() }]);
+        }
         let run = self.runs.get(&run)?;
         let ix = *run.by_path.get(path)?;
         Some(run.blockers(ix, &self.desk, self.seen))
@@ -332,7 +345,7 @@ impl Machine {
             pending,
             running: self.runs.len().saturating_sub(pending),
             queued: self.desk.ready.len(),
-            attempts: self.desk.workers.iter().map(|(_, worker)| worker.held.len()).sum(),
+            attempts: self.desk.workers.iter().map(|(_, worker)| worker.used()).sum(),
         }
     }
 
@@ -342,13 +355,33 @@ impl Machine {
     }
 
     /// Forgets a run with all that hangs on it, as if it had never been loaded; for one whose
-    /// changes were refused, before it is loaded again. Until then its slots count as free, so a
-    /// worker may be offered more than it has.
+    /// changes were refused, before it is loaded again. What its workers have of it holds its slots
+    /// until then.
     pub fn drop_run(&mut self, run: RunId) {
-        if let Some(mut run) = self.runs.remove(&run) {
-            run.let_go(&mut self.desk);
-            self.desk.starting.retain(|id| *id != run.id);
+        let Some(mut run) = self.runs.remove(&run) else { return };
+        let (now, desk) = (self.seen.mono, &mut self.desk);
+        let left: Vec<_> = (0..run.instances.len())
+            .map(Ix::new)
+            .filter(|ix| !desk.offers.contains(&run.key(*ix)))
+            .filter_map(|ix| run.remnant(ix, now, &desk.config))
+            .collect();
+        run.let_go(desk);
+        left.into_iter().for_each(|remnant| desk.leave_behind(remnant));
+        if run.stage == Stage::Pending {
+            run.enter(Stage::Body, desk);
         }
+        desk.starting.retain(|id| *id != run.id);
+    }
+
+    /// Leaves a run alone that cannot even be set aside: it is not loaded, and whoever asks is told
+    /// why.
+    pub fn leave_alone(&mut self, run: RunId, why: String) {
+        self.desk.left_alone.insert(run, why);
+    }
+
+    /// Why a run is left alone; none where it is not.
+    pub fn left_alone(&self, run: RunId) -> Option<&str> {
+        self.desk.left_alone.get(&run).map(String::as_str)
     }
 
     /// The epoch under which it leads.
@@ -398,17 +431,23 @@ impl Machine {
         self.seen = now;
     }
 
-    fn create(&mut self, new: NewRun, now: Now, out: &mut Out) {
+    fn create(&mut self, new: NewRun, now: Now, out: &mut Out) -> Answered {
         let (id, by) = (new.id, new.by.clone());
         if self.holds(id) {
-            return;
+            return Ok(Answer::Done);
         }
-        self.runs.insert(id, Run::create(new, now));
+        if self.desk.pending.of(new.project, &new.plan.name) >= self.desk.config.max_pending {
+            return Err(too_many(&new.plan.name, self.desk.config.max_pending));
+        }
+        let run = Run::create(new, now);
+        run.arrive(&mut self.desk);
+        self.runs.insert(id, run);
         self.desk.starting.push_back(id);
         self.step_by(id, &by, (now, out), |run, cx| {
             run.announce(cx);
             Ok(())
         });
+        Ok(Answer::Done)
     }
 
     fn cancel(
@@ -435,6 +474,13 @@ impl Machine {
         now: Now,
         out: &mut Out,
     ) -> Answered {
+        if let Some(left) = self.desk.remnants.values().find(|left| left.attempt.run == id) {
+            let message = format!(
+                "{} of run {id} is still being stopped; repeat this when that is done",
+                left.attempt.path
+            );
+            return Err(Refusal { code: RefusalCode::Conflict, message });
+        }
         self.step_by(id, by, (now, out), |run, cx| run.reopen(selection, cx))
             .unwrap_or_else(|| Err(not_held(id)))
             .map(|()| Answer::Done)
@@ -447,6 +493,12 @@ impl Machine {
         now: Now,
         out: &mut Out,
     ) -> Answered {
+        if self.has_remnant(of.token) {
+            if matches!(report.0, Report::Finished(_)) {
+                self.desk.clear(of.token);
+            }
+            return Ok(Answer::Done);
+        }
         self.step(of.run, now, out, |run, cx| match run.by_path.get(&of.path) {
             Some(&ix) => run.report(ix, of.token, report, cx),
             None => Ok(Err(stale(of.token))),
@@ -503,6 +555,7 @@ impl Machine {
             worker.beats = number;
             self.desk.renew(id, now);
         }
+        named.retain(|attempt| !self.has_remnant(attempt.token));
         named.retain(|attempt| {
             let held = self.held(attempt, number);
             if let Some(key) = held {
@@ -535,6 +588,9 @@ impl Machine {
     /// A worker is gone, and with it what it had.
     fn lose(&mut self, id: &WorkerId, why: &Failure, now: Now, out: &mut Out) {
         let Some(worker) = self.desk.workers.remove(id) else { return };
+        for token in &worker.remnants {
+            self.desk.remnants.remove(token);
+        }
         for key in worker.held {
             self.step(key.run, now, out, |run, cx| run.lose(key.ix, why.clone(), cx));
         }
@@ -579,6 +635,7 @@ impl Machine {
                     });
                 }
                 Owner::Worker(id) => self.check_lease(&id, at, now, out),
+                Owner::Remnant(token) => self.tend_remnant(token, at, now, out),
             }
         }
     }
@@ -630,6 +687,14 @@ fn gone(departure: Departure) -> Failure {
 fn not_held(id: RunId) -> Refusal {
     let message = format!("run {id} is not active");
     Refusal { code: RefusalCode::NotFound, message }
+}
+
+fn too_many(workflow: &str, limit: usize) -> Refusal {
+    let message = format!(
+        "{limit} runs of workflow `{workflow}` wait to start already, and more may not \
+         (limits.pending); wait until some have started, or cancel some"
+    );
+    Refusal { code: RefusalCode::LimitReached, message }
 }
 
 fn unknown(id: &WorkerId) -> Refusal {

@@ -15,6 +15,7 @@ mod instance;
 mod machine;
 mod persist;
 mod ready;
+mod remnant;
 mod reopen;
 mod retry;
 mod rule;
@@ -32,6 +33,7 @@ pub use command::{
 #[cfg(feature = "sabotage")]
 pub use machine::Sabotage;
 pub use machine::{Blob, Blocker, Config, Counts, Machine, Out, Violation, WorkerView};
+pub use remnant::Remnant;
 pub use state::{
     AttemptState, EventKind, Failure, FailureKind, MAX_DETAILS, MAX_INTERRUPTIONS, MAX_MESSAGE,
     RunState, StopReason, TaskState,

@@ -21,7 +21,7 @@ impl Run {
             Err(refusal) => return Ok(Err(refusal)),
         };
         self.round += 1;
-        self.stage = Stage::Pending;
+        self.enter(Stage::Pending, cx.desk);
         self.stop = None;
         self.finished_at = None;
         self.failure = None;

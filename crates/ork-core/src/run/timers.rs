@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::ids::{RunId, WorkerId};
+use crate::ids::{RunId, Token, WorkerId};
 use crate::run::instance::Key;
 use crate::time::Mono;
 
@@ -17,6 +17,8 @@ pub(super) enum Owner {
     Instance(Key),
     /// A worker's lease.
     Worker(WorkerId),
+    /// When the worker of a remnant is told again.
+    Remnant(Token),
 }
 
 /// All deadlines.

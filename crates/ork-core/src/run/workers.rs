@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::WorkerId;
+use crate::ids::{Token, WorkerId};
 use crate::run::WorkerView;
 use crate::run::instance::Key;
 use crate::time::Mono;
@@ -25,6 +25,8 @@ pub(super) struct Worker {
     pub(super) near: bool,
     /// What it has; each takes a slot.
     pub(super) held: BTreeSet<Key>,
+    /// What of its attempts is left of runs that are not held any more; each takes a slot.
+    pub(super) remnants: BTreeSet<Token>,
     /// Its latest beat.
     pub(super) beats: u64,
     /// When its lease ends.
@@ -34,13 +36,18 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// How many slots are taken.
+    pub(super) fn used(&self) -> usize {
+        self.held.len() + self.remnants.len()
+    }
+
     fn has_room(&self) -> bool {
-        self.joined && !self.leaving && self.held.len() < self.slots as usize
+        self.joined && !self.leaving && self.used() < self.slots as usize
     }
 
     /// How full it is, in parts of 65,536.
     fn load(&self) -> u64 {
-        (self.held.len() as u64) * 65_536 / u64::from(self.slots.max(1))
+        (self.used() as u64) * 65_536 / u64::from(self.slots.max(1))
     }
 }
 
@@ -125,7 +132,7 @@ impl Workers {
             joined: worker.joined,
             leaving: worker.leaving,
             slots: worker.slots,
-            used: u32::try_from(worker.held.len()).unwrap_or(u32::MAX),
+            used: u32::try_from(worker.used()).unwrap_or(u32::MAX),
             queues: worker.queues.iter().map(ToString::to_string).collect(),
         };
         self.all.iter().map(view).collect()

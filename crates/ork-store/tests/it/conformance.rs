@@ -158,7 +158,7 @@ async fn rows_come_back_as_they_were(store: Any) {
     let attempts = store.attempts(PROJECT, run_id(1), &bare.path, &first(9)).await.unwrap();
     assert_eq!(attempts.items, [failed(attempt(1, "bare", 1)), attempt(1, "bare", 2)]);
     let events = store.events(PROJECT, run_id(1), 0, 9).await.unwrap();
-    assert_eq!(events[0].event, event(1, 1));
+    assert_eq!(*events[0].event, event(1, 1));
 
     assert_eq!(store.run(PROJECT, run_id(2)).await.unwrap(), None);
     assert_eq!(store.task(PROJECT, run_id(1), &"none".into()).await.unwrap(), None);
@@ -518,7 +518,7 @@ async fn projects_are_apart(store: Any) {
     let tasks = store.tasks(other, run_id(1), &[], &first(9)).await.unwrap();
     assert_eq!(tasks.items, [their_task]);
     let events = store.events(other, run_id(1), 0, 9).await.unwrap();
-    assert_eq!(events.iter().map(|event| &event.event).collect::<Vec<_>>(), [&their_event]);
+    assert_eq!(events.iter().map(|event| &*event.event).collect::<Vec<_>>(), [&their_event]);
     assert_eq!(store.workflow(PROJECT, "etl").await.unwrap(), None);
     assert_eq!(store.workflows(PROJECT, &first(9)).await.unwrap().items, []);
     assert_eq!(store.workflow(other, "etl").await.unwrap(), Some(their_workflow));

@@ -172,7 +172,7 @@ macro_rules! into_change {
     ($($row:ty => $variant:ident),*) => {
         $(impl IntoChange for $row {
             fn change(self) -> Change {
-                Change::$variant(Box::new(self))
+                Change::$variant(self.into())
             }
         })*
     };

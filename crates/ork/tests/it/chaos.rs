@@ -324,7 +324,8 @@ async fn kept(place: &Place, ids: &[RunId]) {
             assert!(signed.contains(&(&*id, &*path)), "{name} {id} {path}: never begun");
         }
         let events = store.events(ProjectId::DEFAULT, *id, 0, 1_000).await.unwrap();
-        let events: Vec<EventRow> = events.into_iter().map(|committed| committed.event).collect();
+        let events: Vec<EventRow> =
+            events.into_iter().map(|committed| (*committed.event).clone()).collect();
         let tasks = kept.tasks.iter().collect();
         let rows = Rows { run: &kept.run, tasks, attempts: attempts.iter().collect() };
         assert_eq!(check_run(&kept.version.plan, &events, &rows), [], "{name} {id}");
@@ -350,6 +351,6 @@ async fn feed_is_sound(store: &Sqlite) {
         place = (last.commit, last.position);
         feed.extend(part);
     }
-    let feed = feed.iter().map(|committed| (committed.commit.0, &committed.event));
+    let feed = feed.iter().map(|committed| (committed.commit.0, &*committed.event));
     assert_eq!(check_feed(feed, &BTreeMap::new()), []);
 }

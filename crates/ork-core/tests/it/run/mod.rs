@@ -1,5 +1,6 @@
 //! The run machine.
 
+mod aside;
 mod build;
 mod check;
 mod exhaustive;

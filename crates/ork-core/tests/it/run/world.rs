@@ -143,7 +143,7 @@ impl World {
                     let key = (row.run, row.path.clone(), row.generation, row.attempt);
                     self.attempts.insert(key, *row);
                 }
-                Change::Event(row) => self.keep_event(*row),
+                Change::Event(row) => self.keep_event((*row).clone()),
                 other => panic!("the machine does not make {other:?}"),
             }
         }
@@ -262,9 +262,20 @@ impl World {
     }
 
     pub(crate) fn create_in(&mut self, n: u128, project: ProjectId, plan: &Plan) -> RunId {
+        let command = self.creation_in(n, project, plan);
+        self.ask(command);
+        run_id(n)
+    }
+
+    /// What makes run number `n` of a plan.
+    pub(crate) fn creation(&mut self, n: u128, plan: &Plan) -> Command {
+        self.creation_in(n, ProjectId::DEFAULT, plan)
+    }
+
+    fn creation_in(&mut self, n: u128, project: ProjectId, plan: &Plan) -> Command {
         let (id, plan) = (run_id(n), Arc::new(plan.clone()));
         self.versions.insert(id, version(project, &plan));
-        self.ask(Command::Create(Box::new(NewRun {
+        Command::Create(Box::new(NewRun {
             project,
             project_name: "p".into(),
             id,
@@ -277,8 +288,7 @@ impl World {
             trigger: "manual".into(),
             url: "http://ork/r".into(),
             by: by("ann"),
-        })));
-        id
+        }))
     }
 
     /// The current offer of an instance of run 1, by the rows.
