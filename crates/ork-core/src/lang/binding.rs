@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::Lower;
-use super::expr::{CheckScope, ExprIssue, Typed, check};
+use super::expr::{CheckScope, ExprIssue, Typed, check_with};
 use super::python::specialise;
 use super::tree::{Entry, Literal, Node, Place, Scalar, Style};
 use crate::plan::{Binding, Expr, TextPart};
@@ -419,7 +419,7 @@ impl Lower<'_> {
             self.report.error(place, "empty-expression", "the expression is empty");
             return None;
         }
-        match check(source, &bind.scope) {
+        match check_with(source, &bind.scope, self.report.suggests()) {
             Ok(typed) => {
                 let place = node.part(self.report.text(), at, source.len());
                 for task in &typed.tasks {
@@ -438,6 +438,7 @@ impl Lower<'_> {
                         .hint("put double quotes around the whole value");
                     return None;
                 }
+                self.report.spend(bind.scope.tasks.len() + bind.scope.params.len());
                 for issue in &issues {
                     self.issue(node, at, text, issue);
                 }

@@ -142,8 +142,9 @@ fn count(found: &[Diagnostic]) -> String {
 /// More findings than this are not kept; the last says so.
 const MOST: usize = 500;
 
-/// More suggestions than this are not sought, since each looks at every name.
-const SUGGESTIONS: usize = 25;
+/// Suggestions look at this many names in all, so that a file of ten thousand tasks and as many
+/// slips of the pen is soon done.
+const COMPARED: usize = 50_000;
 
 /// Collects the findings of one file.
 pub(crate) struct Report<'a> {
@@ -152,7 +153,8 @@ pub(crate) struct Report<'a> {
     starts: Vec<usize>,
     found: Vec<Diagnostic>,
     spare: Diagnostic,
-    suggested: usize,
+    /// How many names suggestions may still look at.
+    names_left: usize,
 }
 
 impl<'a> Report<'a> {
@@ -168,7 +170,14 @@ impl<'a> Report<'a> {
             length: 1,
             hint: None,
         };
-        Self { file, text, starts: starts.collect(), found: Vec::new(), spare, suggested: 0 }
+        Self {
+            file,
+            text,
+            starts: starts.collect(),
+            found: Vec::new(),
+            spare,
+            names_left: COMPARED,
+        }
     }
 
     pub(crate) fn text(&self) -> &'a str {
@@ -245,11 +254,20 @@ impl<'a> Report<'a> {
         name: &str,
         names: impl Iterator<Item = &'n str>,
     ) -> Option<String> {
-        if self.suggested >= SUGGESTIONS {
-            return None;
-        }
-        self.suggested += 1;
-        nearest(name, names).map(|near| format!("did you mean `{near}`?"))
+        let (left, mut compared) = (self.names_left, 0);
+        let near = nearest(name, names.take(left).inspect(|_| compared += 1));
+        self.spend(compared);
+        near.map(|near| format!("did you mean `{near}`?"))
+    }
+
+    /// Whether suggestions may look at more names.
+    pub(crate) fn suggests(&self) -> bool {
+        self.names_left > 0
+    }
+
+    /// Counts names that a suggestion has looked at.
+    pub(crate) fn spend(&mut self, names: usize) {
+        self.names_left = self.names_left.saturating_sub(names);
     }
 
     /// All findings, by place.

@@ -126,12 +126,21 @@ pub struct ExprIssue {
 /// # Errors
 /// All that is wrong with it, by place.
 pub fn check(source: &str, scope: &CheckScope<'_>) -> Result<Typed, Vec<ExprIssue>> {
+    check_with(source, scope, true)
+}
+
+/// [`check`], with names suggested for those that are not there or without.
+pub(crate) fn check_with(
+    source: &str,
+    scope: &CheckScope<'_>,
+    suggest: bool,
+) -> Result<Typed, Vec<ExprIssue>> {
     let in_place = |mut problems: Vec<Problem>| -> Vec<ExprIssue> {
         problems.sort_by_key(|problem| (problem.at.start, problem.at.end));
         problems.into_iter().map(|problem| problem.issue(source)).collect()
     };
     let node = parse(source).map_err(in_place)?;
-    let mut checker = Checker::new(source, scope);
+    let mut checker = Checker::new(source, scope, suggest);
     let ty = checker.infer(&node, false);
     let ty = checker.value(&node, ty);
     checker.problems.extend(cost::check(&node));

@@ -112,6 +112,8 @@ pub(super) struct Checker<'a> {
     pub(super) tasks: Vec<String>,
     pub(super) vars: Vec<String>,
     pub(super) secrets: Vec<String>,
+    /// Whether names are suggested for those that are not there.
+    suggest: bool,
     /// What holds where the checker stands.
     facts: Facts,
     /// Names that macros bind, innermost last.
@@ -119,7 +121,7 @@ pub(super) struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(source: &'a str, scope: &'a CheckScope<'a>) -> Self {
+    pub(super) fn new(source: &'a str, scope: &'a CheckScope<'a>, suggest: bool) -> Self {
         let facts = Facts { succeeded: scope.proven.to_vec(), present: Vec::new() };
         Self {
             source,
@@ -128,6 +130,7 @@ impl<'a> Checker<'a> {
             tasks: Vec::new(),
             vars: Vec::new(),
             secrets: Vec::new(),
+            suggest,
             facts,
             bound: Vec::new(),
         }
@@ -306,7 +309,8 @@ impl<'a> Checker<'a> {
             return Ty::Of(param.ty.clone());
         }
         let names = self.scope.params.keys().map(String::as_str);
-        let hint = nearest(name, names).map(|near| format!("did you mean `params.{near}`?"));
+        let near = nearest(name, names.filter(|_| self.suggest));
+        let hint = near.map(|near| format!("did you mean `params.{near}`?"));
         let at = self.last(node, name);
         self.hinted(at, "unknown-param", format!("there is no param `{name}`"), hint)
     }
@@ -325,7 +329,8 @@ impl<'a> Checker<'a> {
             return Some(task);
         }
         let names = self.scope.tasks.keys().map(String::as_str);
-        let hint = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
+        let near = nearest(name, names.filter(|_| self.suggest));
+        let hint = near.map(|near| format!("did you mean `{near}`?"));
         self.hinted(
             at,
             "unknown-task",

@@ -18,6 +18,7 @@ mod value;
 
 use indexmap::IndexMap;
 
+pub(crate) use self::check::check_with;
 pub use self::check::{CheckScope, ExprIssue, Name, TaskType, Typed, check};
 use self::problem::Problem;
 pub use self::program::Program;
