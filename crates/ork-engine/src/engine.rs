@@ -116,14 +116,6 @@ impl Engine {
         Ok(Ticket(answer))
     }
 
-    /// Puts a request in the queue whose answer nobody wants.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`].
-    pub async fn post(&self, request: Request) -> Result<(), Error> {
-        self.send(Message::Request(Box::new(request), None)).await
-    }
-
     /// Asks the machine something between two turns. Keep it short: the loop waits meanwhile.
     ///
     /// # Errors

@@ -113,7 +113,7 @@ impl ServerFile {
             Err(error) => return Err(error),
         };
         let holder = DataDir::holder(data_dir);
-        Ok(Some(file).filter(|file| holder.is_some_and(|holder| holder.pid == file.pid)))
+        Ok(Some(file).filter(|file| holder == Some(file.pid)))
     }
 }
 
@@ -434,5 +434,36 @@ impl Transport for InProcess {
 
     fn may_lose_answers(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    async fn post_run(running: &Running, local: bool, body: &str) -> u16 {
+        let mut request = Request::post("/api/v1/projects/default/runs")
+            .header("authorization", format!("Bearer {}", running.token))
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        request.extensions_mut().insert(Origin { local });
+        running.router.clone().oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn drafts_are_run_for_this_machine_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { storage: Storage::Memory, ..Config::local(dir.path()) };
+        let running = Server::start(config).await.unwrap();
+        let source = "name: w\ntasks: { a: { run: [\"true\"] } }\n";
+        let draft = json!({"draft": {"file": "w.yaml", "source": source, "root": dir.path()}});
+        let by_number = json!({"workflow": "w", "version": -1});
+        for body in [draft.to_string(), by_number.to_string()] {
+            assert_eq!(post_run(&running, true, &body).await, 201, "{body}");
+            assert_eq!(post_run(&running, false, &body).await, 403, "{body}");
+        }
     }
 }

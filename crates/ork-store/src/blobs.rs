@@ -15,9 +15,9 @@ use bytes::Bytes;
 use ork_core::time::Wall;
 use ork_core::value::Digest;
 
-use crate::dir::{sync_dir, write_whole};
+use crate::dir::{blocking, sync_dir, write_whole};
 use crate::sqlite::error::io_failed;
-use crate::{DataDir, Result, StoreError, page};
+use crate::{DataDir, Result, page};
 
 /// A blob of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,15 +143,6 @@ impl FileBlobs {
         }
         let (temporary, removal) = (AtomicU64::new(0), Mutex::default());
         Ok(Self(Arc::new(Inner { root, temporary, removal, _dir: dir })))
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let inner = self.0.clone();
-        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
-        done.map_err(|error| StoreError::Retryable(error.to_string()))?
     }
 }
 
@@ -286,7 +277,7 @@ pub(crate) fn wall(time: SystemTime) -> Wall {
 #[async_trait]
 impl Blobs for FileBlobs {
     async fn put(&self, content: Bytes) -> Result<Digest> {
-        self.blocking(move |blobs| blobs.put(&content)).await
+        blocking(&self.0, move |blobs| blobs.put(&content)).await
     }
 
     async fn get(&self, digest: &Digest) -> Result<Option<Bytes>> {
@@ -295,21 +286,21 @@ impl Blobs for FileBlobs {
 
     async fn get_range(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Bytes>> {
         let digest = *digest;
-        self.blocking(move |blobs| blobs.range(&digest, range)).await
+        blocking(&self.0, move |blobs| blobs.range(&digest, range)).await
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         let digest = *digest;
-        self.blocking(move |blobs| blobs.size(&digest)).await
+        blocking(&self.0, move |blobs| blobs.size(&digest)).await
     }
 
     async fn list(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Listed>> {
         page::limit(limit)?;
-        self.blocking(move |blobs| blobs.list(after, limit)).await
+        blocking(&self.0, move |blobs| blobs.list(after, limit)).await
     }
 
     async fn remove(&self, digest: &Digest, before: Wall) -> Result<bool> {
         let digest = *digest;
-        self.blocking(move |blobs| blobs.remove(&digest, before)).await
+        blocking(&self.0, move |blobs| blobs.remove(&digest, before)).await
     }
 }

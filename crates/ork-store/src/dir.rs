@@ -7,22 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
+
+use crate::{Result, StoreError};
 
 /// A directory that this process holds; the lock ends with the last clone, or with the process.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
     lock: File,
-}
-
-/// The process that holds a data directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Its id.
-    pub pid: u32,
-    /// Where it answers, once it does.
-    pub url: Option<String>,
 }
 
 /// Why a data directory cannot be held.
@@ -33,8 +25,8 @@ pub enum DirError {
     Held {
         /// The directory.
         path: String,
-        /// Who has it; none where it has just begun or is just ending.
-        holder: Option<Holder>,
+        /// The process that has it; none where it has just begun or is just ending.
+        holder: Option<u32>,
     },
     /// The file system refused.
     #[error("cannot open {path}: {error}")]
@@ -46,12 +38,9 @@ pub enum DirError {
     },
 }
 
-fn words(holder: Option<&Holder>) -> String {
+fn words(holder: Option<&u32>) -> String {
     match holder {
-        Some(Holder { pid, url: Some(url) }) => {
-            format!("process {pid}, which answers at {url}: use that, or stop it first")
-        }
-        Some(Holder { pid, url: None }) => format!("process {pid}: stop it first"),
+        Some(pid) => format!("process {pid}: stop it first"),
         None => "another process: try again, or stop it first".to_owned(),
     }
 }
@@ -61,7 +50,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DirError::Held`] while another process has it.
-    pub fn open(path: &Path) -> Result<Arc<Self>, DirError> {
+    pub fn open(path: &Path) -> std::result::Result<Arc<Self>, DirError> {
         let failed = |error| DirError::Io { path: path.display().to_string(), error };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let mut options = OpenOptions::new();
@@ -78,7 +67,7 @@ impl DataDir {
             Err(error) => return Err(failed(error.into())),
         }
         let dir = Self { path: path.to_owned(), lock };
-        dir.write_holder(None).map_err(failed)?;
+        dir.write_holder().map_err(failed)?;
         Ok(Arc::new(dir))
     }
 
@@ -87,17 +76,8 @@ impl DataDir {
         &self.path
     }
 
-    /// Says where this process answers, for those who find the directory in use.
-    ///
-    /// # Errors
-    /// The file system refused.
-    pub fn announce(&self, url: &str) -> Result<(), DirError> {
-        let failed = |error| DirError::Io { path: self.path.display().to_string(), error };
-        self.write_holder(Some(url.to_owned())).map_err(failed)
-    }
-
     /// The process that holds a directory now, if one does.
-    pub fn holder(path: &Path) -> Option<Holder> {
+    pub fn holder(path: &Path) -> Option<u32> {
         let lock = File::open(path.join("lock")).ok()?;
         match flock(&lock, FlockOperation::NonBlockingLockShared) {
             Ok(()) => None,
@@ -105,18 +85,17 @@ impl DataDir {
         }
     }
 
-    fn write_holder(&self, url: Option<String>) -> io::Result<()> {
-        let mut text = serde_json::to_vec(&Holder { pid: std::process::id(), url })?;
-        text.push(b'\n');
-        self.lock.write_all_at(&text, 0)?;
+    fn write_holder(&self) -> io::Result<()> {
+        let text = format!("{}\n", std::process::id());
+        self.lock.write_all_at(text.as_bytes(), 0)?;
         self.lock.set_len(text.len() as u64)
     }
 }
 
-fn read_holder(mut lock: File) -> Option<Holder> {
+fn read_holder(mut lock: File) -> Option<u32> {
     let mut text = String::new();
     lock.read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    text.trim().parse().ok()
 }
 
 /// Writes a file in whole: a reader sees all of it or none, even after a power loss.
@@ -126,6 +105,16 @@ pub(crate) fn write_whole(path: &Path, temporary: &Path, content: &[u8]) -> io::
     file.sync_all()?;
     fs::rename(temporary, path)?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Does what waits for the disk apart from the threads that wait for nothing.
+pub(crate) async fn blocking<I: Send + Sync + 'static, T: Send + 'static>(
+    of: &Arc<I>,
+    work: impl FnOnce(&I) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let of = of.clone();
+    let done = tokio::task::spawn_blocking(move || work(&of)).await;
+    done.map_err(|error| StoreError::Retryable(error.to_string()))?
 }
 
 /// Makes the names in a directory durable.

@@ -26,7 +26,7 @@ use ork_core::value::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use blobs::{Blobs, FileBlobs, Listed, MemoryBlobs};
-pub use dir::{DataDir, DirError, Holder};
+pub use dir::{DataDir, DirError};
 pub use logs::{
     FileLogs, FoundLine, Gap, Limits, LogKey, LogPart, LogQuery, MAX_BATCH, MAX_PART, MAX_SCAN,
     Place,

@@ -22,6 +22,7 @@ use ork_core::rows::LogSummary;
 use ork_core::time::Wall;
 use ork_core::value::Digest;
 
+use crate::dir::blocking;
 use crate::sqlite::error::io_failed;
 use crate::{DataDir, Result, StoreError, page};
 
@@ -167,7 +168,7 @@ impl FileLogs {
     /// larger than [`MAX_BATCH`]; [`StoreError::Retryable`] with a full disk: nothing was kept.
     pub async fn append(&self, key: &LogKey, batch: LogBatch) -> Result<()> {
         let key = key.clone();
-        self.blocking(move |logs| logs.append(&key, &batch)).await
+        blocking(&self.0, move |logs| logs.append(&key, &batch)).await
     }
 
     /// Ends an attempt's log: what it has is on the disk when this returns. Nothing was written
@@ -177,7 +178,7 @@ impl FileLogs {
     /// The file system refused; the log stays readable, and may be closed again.
     pub async fn close(&self, key: &LogKey) -> Result<LogSummary> {
         let key = key.clone();
-        self.blocking(move |logs| logs.close(&key)).await
+        blocking(&self.0, move |logs| logs.close(&key)).await
     }
 
     /// Reads a part of a log, open or closed. A search ends early, with what it has, after
@@ -193,7 +194,7 @@ impl FileLogs {
     ) -> Result<LogPart> {
         page::limit(query.limit)?;
         let key = key.clone();
-        self.blocking(move |logs| logs.read(&key, &query, &late)).await
+        blocking(&self.0, move |logs| logs.read(&key, &query, &late)).await
     }
 
     /// Removes all logs of a run.
@@ -201,21 +202,12 @@ impl FileLogs {
     /// # Errors
     /// The file system refused.
     pub async fn remove(&self, project: ProjectId, run: RunId) -> Result<()> {
-        self.blocking(move |logs| logs.remove(project, run)).await
+        blocking(&self.0, move |logs| logs.remove(project, run)).await
     }
 
     /// The runs that have logs, in no order.
     pub(crate) async fn runs(&self) -> Result<Vec<(ProjectId, RunId)>> {
-        self.blocking(|logs| logs.runs().map_err(|error| io_failed(&logs.root, &error))).await
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let inner = self.0.clone();
-        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
-        done.map_err(|error| StoreError::Retryable(error.to_string()))?
+        blocking(&self.0, |logs| logs.runs().map_err(|error| io_failed(&logs.root, &error))).await
     }
 }
 
