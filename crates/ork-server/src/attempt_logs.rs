@@ -158,3 +158,40 @@ impl ork_engine::Blobs for AttemptLogs {
         put.map(drop).map_err(|error| error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ork_core::time::Wall;
+
+    use super::*;
+
+    fn part(lines: usize, more: bool) -> LogPart {
+        let line = |n: usize| FoundLine {
+            number: 100 + n as u64,
+            at: Wall(0),
+            stream: Stream::Stdout,
+            level: Level::Info,
+            cut: 0,
+            text: "x".into(),
+        };
+        LogPart { lines: (0..lines).map(line).collect(), gaps: Vec::new(), scanned_to: 50, more }
+    }
+
+    #[test]
+    fn a_search_from_the_end_that_ended_early_is_not_complete() {
+        let wanted = Wanted {
+            after: 0,
+            tail: true,
+            level: None,
+            stream: None,
+            text: Some("x".into()),
+            limit: 3,
+        };
+        for (lines, more, expected) in
+            [(3, true, false), (3, false, false), (1, true, true), (1, false, false)]
+        {
+            let found = found(part(lines, more), &wanted);
+            assert_eq!((found.lines.len(), found.more), (lines, expected), "{lines} {more}");
+        }
+    }
+}

@@ -78,7 +78,7 @@ impl Connection {
     ) {
         // Without it only the last packet of an answer may come later.
         let _ = socket.set_nodelay(true);
-        let origin = Origin { local: self.peer.ip().is_loopback() };
+        let origin = Origin { local: self.peer.ip().to_canonical().is_loopback() };
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(origin);
             self.router.clone().oneshot(request.map(Body::new))

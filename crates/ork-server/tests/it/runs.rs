@@ -211,3 +211,51 @@ async fn one_task_of_a_draft_alone() {
     let error = ork.client.create_run(&draft("none")).await.unwrap_err();
     assert_eq!(error.problem().unwrap().errors[0].field, "draft.task");
 }
+
+#[tokio::test]
+async fn the_same_words_in_another_folder_are_another_draft() {
+    let ork = Ork::start(Storage::Memory).await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut versions = Vec::new();
+    for at in [0, 1, 0] {
+        let draft = Draft {
+            file: "w.yaml".into(),
+            source: workflow("w", &["a"]),
+            root: folders[at].path().to_str().unwrap().into(),
+            task: None,
+        };
+        let run = NewRun { draft: Some(draft), ..NewRun::default() };
+        versions.push(ork.client.create_run(&run).await.unwrap().version);
+    }
+    assert_eq!(versions, [-1, -2, -1]);
+}
+
+#[tokio::test]
+async fn a_run_is_told_of_its_own_deadlines_alone() {
+    let ork = Ork::start(Storage::Memory).await;
+    let timed = workflow("timed", &["hold"]) + "timeout: 1h\n";
+    let deploy = Deploy { file: "w.yaml".into(), source: timed, bundle: None, reason: None };
+    ork.client.deploy(&deploy).await.unwrap();
+    ork.deploy("free", &["hold"]).await;
+    let (timed, free) = (ork.holding("timed").await, ork.holding("free").await);
+    assert!(ork.client.explain(timed.id).await.unwrap().next_wakeup.is_some());
+    assert_eq!(ork.client.explain(free.id).await.unwrap().next_wakeup, None);
+}
+
+#[tokio::test]
+async fn a_logical_time_may_be_a_date() {
+    let ork = Ork::start(Storage::Memory).await;
+    ork.deploy("w", &["a"]).await;
+    let at = |text: &str| NewRun { logical_time: Some(text.into()), ..run_of("w") };
+    for (sent, kept) in [
+        ("2026-11-24", "2026-11-24T00:00:00.000000Z"),
+        ("2026-11-24T02:30:00+01:00", "2026-11-24T01:30:00.000000Z"),
+    ] {
+        let run = ork.client.create_run(&at(sent)).await.unwrap();
+        assert_eq!(run.logical_time, kept);
+    }
+    for wrong in ["2026-13-01", "yesterday", "2026-11-24T02:30:00", ""] {
+        let error = ork.client.create_run(&at(wrong)).await.unwrap_err();
+        assert_eq!(error.problem().unwrap().errors[0].field, "logical_time", "{wrong}");
+    }
+}

@@ -1,7 +1,9 @@
 //! The schema, graphs and params of runs.
 
+use std::path::{Path, PathBuf};
+
 use indexmap::IndexMap;
-use ork_core::lang::{Given, GraphFormat, RunFacts, bind_params, graph, schema};
+use ork_core::lang::{Given, GraphFormat, RunFacts, bind_params, data, graph, schema};
 use serde_json::json;
 
 use super::lower::plan;
@@ -50,6 +52,32 @@ fn the_schema_takes_what_the_compiler_takes() {
         json!({ "name": "a" }),
     ] {
         assert!(!validator.is_valid(&bad), "{bad}");
+    }
+}
+
+/// The workflow files under a folder.
+fn workflows(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            workflows(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_schema_takes_every_example() {
+    let mut found = Vec::new();
+    workflows(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples"), &mut found);
+    assert!(found.len() > 10, "only {found:?}");
+    let validator = jsonschema::draft202012::new(&schema()).expect("a schema");
+    for path in found {
+        let bytes = std::fs::read(&path).expect("a file");
+        let value = data(&path.to_string_lossy(), &bytes).expect("YAML");
+        let errors: Vec<_> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", path.display());
     }
 }
 

@@ -123,6 +123,10 @@ fn settings() {
                 "durations",
                 "timeout: 5 minutes\ntasks:\n  a: { run: [x], timeout: 10m1h, grace: 1.5s }\n  b: { run: [x], timeout: 0 }\n",
             ),
+            (
+                "settings of a wrong kind",
+                "timeout: [5s]\ntasks:\n  a: { run: [x], grace: { s: 5 }, retries: { max: 1, multiplier: 3000000000 } }\n",
+            ),
             ("a folder outside", "tasks:\n  a: { run: { argv: [x], cwd: ../other } }\n"),
             (
                 "retries",
