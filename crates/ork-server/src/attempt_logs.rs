@@ -174,7 +174,8 @@ mod tests {
             cut: 0,
             text: "x".into(),
         };
-        LogPart { lines: (0..lines).map(line).collect(), gaps: Vec::new(), scanned_to: 50, more }
+        let lines = (0..lines).map(line).collect();
+        LogPart { lines, gaps: Vec::new(), last: 200, scanned_to: 50, more }
     }
 
     #[test]
