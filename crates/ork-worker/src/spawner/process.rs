@@ -1,6 +1,6 @@
 //! The spawner's own process: one thread, one loop, no runtime.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -50,6 +50,7 @@ pub(crate) fn run(socket: OwnedFd, boot: Boot) -> io::Result<()> {
         outbox: Vec::new(),
         flush_at: None,
         look_at: None,
+        to_tell: Vec::new(),
         oom_kills: oom_kills(),
     };
     let ended = spawner.serve();
@@ -108,6 +109,8 @@ struct Spawner {
     flush_at: Option<Instant>,
     /// When trees that are on their way out are looked at again, since a child has ended.
     look_at: Option<Instant>,
+    /// Trees that are to be told to end.
+    to_tell: Vec<u64>,
     oom_kills: u64,
 }
 
@@ -214,7 +217,7 @@ impl Spawner {
             phase => {
                 *phase = Phase::Polite { until };
                 if !grace.is_zero() {
-                    self.members(id).iter().for_each(|proc| proc.signal(Signal::TERM));
+                    self.to_tell.push(id);
                 }
             }
         }
@@ -241,36 +244,49 @@ impl Spawner {
     fn first_is_gone(&mut self, id: u64) {
         let running = self.lives.get(&id).is_some_and(|life| matches!(life.phase, Phase::Running));
         if !running {
-            return self.step(id, Instant::now());
+            // Those that end together are looked at together.
+            self.look_at = Some(Instant::now());
+            return;
         }
         let has_others = tree::has_other_children(&|pid| self.mains.contains_key(&pid));
-        if !has_others || self.members(id).is_empty() {
+        if !has_others || self.members(id, &Snapshot::take()).is_empty() {
             self.finish(id);
         } else if let Some(life) = self.lives.get_mut(&id) {
             life.phase = Phase::Leftovers { until: Instant::now() + LEFTOVER_GRACE };
         }
     }
 
-    /// Moves every tree that is on its way out.
+    /// Moves every tree that is on its way out. All of them share one look at the processes, and
+    /// without such a tree there is none.
     fn tick(&mut self) {
         let now = Instant::now();
         let look = self.look_at.take_if(|at| *at <= now).is_some();
         let due = |life: &Life| life.phase.deadline().is_some_and(|at| look || at <= now);
         let ids: Vec<u64> =
             self.lives.iter().filter(|(_, life)| due(life)).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.step(id, now);
+        let to_tell = std::mem::take(&mut self.to_tell);
+        if ids.is_empty() && to_tell.is_empty() {
+            return;
         }
+        let snapshot = Snapshot::take();
+        for id in to_tell {
+            self.members(id, &snapshot).iter().for_each(|proc| proc.signal(Signal::TERM));
+        }
+        let doomed: Vec<u64> =
+            ids.into_iter().filter(|id| self.step(*id, now, &snapshot)).collect();
+        self.kill(&doomed);
     }
 
-    fn step(&mut self, id: u64, now: Instant) {
-        let members = self.members(id);
+    /// Moves one tree; true when it is to be killed.
+    fn step(&mut self, id: u64, now: Instant, snapshot: &Snapshot) -> bool {
+        let members = self.members(id, snapshot);
         if members.is_empty() {
-            return self.finish(id);
+            self.finish(id);
+            return false;
         }
-        let Some(life) = self.lives.get_mut(&id) else { return };
+        let Some(life) = self.lives.get_mut(&id) else { return false };
         if life.phase.deadline().is_some_and(|at| at > now) {
-            return;
+            return false;
         }
         let pause = match life.phase {
             Phase::Leftovers { .. } => {
@@ -281,22 +297,34 @@ impl Spawner {
             _ => Duration::from_millis(5),
         };
         life.phase = Phase::Killing { next: now + pause, pause };
-        let main = self.lives.get(&id).and_then(|life| life.main);
+        true
+    }
+
+    fn kill(&self, doomed: &[u64]) {
+        if doomed.is_empty() {
+            return;
+        }
+        let mains: HashSet<i32> = doomed.iter().filter_map(|id| self.lives.get(id)?.main).collect();
         let spare = |group| {
-            group == tree::own_group() || (main != Some(group) && self.mains.contains_key(&group))
+            group == tree::own_group()
+                || (!mains.contains(&group) && self.mains.contains_key(&group))
         };
-        tree::kill(|| self.members(id), &spare);
+        let members = || {
+            let snapshot = Snapshot::take();
+            doomed.iter().flat_map(|id| self.members(*id, &snapshot)).collect()
+        };
+        tree::kill(members, &spare);
     }
 
     /// What lives of a tree. Strays are its own when no other tree is under way.
-    fn members(&self, id: u64) -> Vec<Proc> {
+    fn members(&self, id: u64, snapshot: &Snapshot) -> Vec<Proc> {
         let Some(life) = self.lives.get(&id) else { return Vec::new() };
         let alone =
             !life.keeper && !self.lives.iter().any(|(other, life)| *other != id && !life.keeper);
         let tree = Tree { mark: self.boot.mark(id), main: life.main, takes_strays: alone };
         let keepers = |pid: i32| self.mains.contains_key(&pid);
         let under_way = |mark| self.lives.keys().any(|other| self.boot.mark(*other) == mark);
-        let mut members = Snapshot::take().members(&tree, &under_way);
+        let mut members = snapshot.members(&tree, &under_way);
         members.retain(|proc| life.main == Some(proc.pid) || !keepers(proc.pid));
         members
     }
