@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use ork_core::ids::AttemptRef;
 use ork_core::run::Assignment;
 
 use crate::attempt::Places;
@@ -45,6 +46,12 @@ pub(crate) fn inherited(pass: &[String]) -> Env {
     env
 }
 
+/// The trace context of an attempt, as W3C Trace Context writes it: the run is the trace, the offer
+/// the span, so that whoever knows both finds it.
+fn traceparent(attempt: &AttemptRef) -> String {
+    format!("00-{:032x}-{:016x}-01", attempt.run.0.as_u128(), attempt.token.0)
+}
+
 /// The environment of an attempt: Ork's variables win over the task's, those over the worker's.
 pub(crate) fn of_attempt(
     inherited: &Env,
@@ -62,6 +69,10 @@ pub(crate) fn of_attempt(
     set("ORK_WORKFLOW", (&*assignment.workflow).into());
     set("ORK_PROJECT", (&*assignment.project).into());
     set("ORK_LOGICAL_TIME", (&*assignment.logical_time).into());
+    if let Some(index) = assignment.map_index {
+        set("ORK_MAP_INDEX", index.to_string().into());
+    }
+    set("TRACEPARENT", traceparent(attempt).into());
     let key = format!("{}/{}@{}", attempt.run, attempt.path, assignment.generation);
     set("ORK_IDEMPOTENCY_KEY", key.into());
     set("ORK_INPUT", places.input.clone());

@@ -200,3 +200,47 @@ async fn a_stop_after_the_end_does_not_overtake_the_result() {
     let ends = ends.await;
     assert!(matches!(ends[1], Outcome::Success { .. }), "{ends:?}");
 }
+
+#[tokio::test]
+async fn a_task_sees_every_variable_that_is_promised() {
+    let bed = Bed::new();
+    bed.file(
+        "code.py",
+        "import os\n\ndef f(a):\n    open(os.environ['ORK_HEARTBEAT'], 'w').close()\n    \
+         assert os.path.isdir(os.environ['ORK_ARTIFACTS'])\n    return dict(os.environ)\n",
+    );
+    let python = json!({"file": "code.py", "function": "f"});
+    let shell = sh("touch $ORK_HEARTBEAT; test -d $ORK_ARTIFACTS\n\
+        python3 -c 'import json, os; print(json.dumps(dict(os.environ)))' > $ORK_OUTPUT");
+    for (executor, spec) in [("run", shell), ("python", python)] {
+        let mut assignment = bed.assignment(executor, spec);
+        assignment.inputs.insert("a".into(), Data::Inline(json!("b c")));
+        (assignment.number, assignment.generation) = (3, 2);
+        (assignment.map_index, assignment.request_id) = (Some(7), Some("request-1".into()));
+        let (run, token) = (assignment.attempt.run, assignment.attempt.token);
+        let seen = output(&bed.run(assignment.clone()).await);
+        let expected = [
+            ("ORK_RUN_ID", run.to_string()),
+            ("ORK_TASK", "task".into()),
+            ("ORK_ATTEMPT", "3".into()),
+            ("ORK_WORKFLOW", "flow".into()),
+            ("ORK_PROJECT", "default".into()),
+            ("ORK_MAP_INDEX", "7".into()),
+            ("ORK_LOGICAL_TIME", "2026-11-24T00:00:00+00:00".into()),
+            ("ORK_IDEMPOTENCY_KEY", format!("{run}/task@2")),
+            ("ORK_INPUT_JSON", r#"{"a":"b c"}"#.into()),
+            ("ORK_REQUEST_ID", "request-1".into()),
+            ("TRACEPARENT", format!("00-{}-{:016x}-01", run.0.simple(), token.0)),
+        ];
+        for (name, value) in expected {
+            assert_eq!(seen[name], value, "{executor}: {name}");
+        }
+        for name in ["ORK_INPUT", "ORK_OUTPUT", "ORK_ARTIFACTS", "ORK_HEARTBEAT"] {
+            assert!(seen[name].as_str().unwrap().starts_with('/'), "{executor}: {name}");
+        }
+        assignment.attempt.token = ork_core::ids::Token(token.0 + (1 << 40));
+        (assignment.map_index, assignment.request_id) = (None, None);
+        let seen = output(&bed.run(assignment).await);
+        assert!(seen.get("ORK_MAP_INDEX").is_none() && seen.get("ORK_REQUEST_ID").is_none());
+    }
+}
