@@ -149,17 +149,31 @@ fn outcome_of(end: Result<Option<Data>, End>) -> Outcome {
     }
 }
 
+/// Does something that may take long, and ships what is written meanwhile, unless the attempt is
+/// stopped first.
+async fn meanwhile<T>(
+    work: impl Future<Output = Result<T, End>>,
+    logs: &mut Logs,
+    stop: &mut StopWatch,
+) -> Result<T, End> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = stopped(stop) => return Err(End::Stopped),
+            () = logs.ship() => {}
+        }
+    }
+}
+
 /// Fetches code and inputs. Without them the logs come back, as nobody else has them.
 async fn prepared(
     inner: &Arc<Inner>,
     assignment: Assignment,
-    logs: Logs,
+    mut logs: Logs,
     mut stop: StopWatch,
 ) -> Result<Attempt, (End, Logs)> {
-    let gathered = tokio::select! {
-        gathered = gather(inner, &assignment) => gathered,
-        () = stopped(&mut stop) => Err(End::Stopped),
-    };
+    let gathered = meanwhile(gather(inner, &assignment), &mut logs, &mut stop).await;
     let (root, input, places) = match gathered {
         Ok(gathered) => gathered,
         Err(end) => return Err((end, logs)),
@@ -302,10 +316,7 @@ impl Attempt {
         &mut self,
         work: impl Future<Output = Result<T, End>>,
     ) -> Result<T, End> {
-        tokio::select! {
-            done = work => done,
-            () = stopped(&mut self.stop) => Err(End::Stopped),
-        }
+        meanwhile(work, &mut self.logs, &mut self.stop).await
     }
 
     /// The failure that an end of a first process means; none when it ended well.

@@ -472,4 +472,23 @@ mod tests {
         assert_eq!((done.order.len(), done.ends.len()), (15, 15));
         assert!(done.bytes <= REMEMBERED_BYTES);
     }
+
+    #[test]
+    fn a_beat_names_what_is_under_way_or_not_yet_reported() {
+        let attempt = |n: u32| AttemptRef {
+            run: "01890000-0000-7000-8000-000000000001".parse().unwrap(),
+            path: "task".into(),
+            token: Token::new(Epoch(1), n),
+        };
+        let mut table = Table::default();
+        for (n, silent) in [(1, false), (2, true)] {
+            let control = Control { attempt: attempt(n), stop: watch::channel(None).0, silent };
+            table.under_way.insert(attempt(n).token, control);
+        }
+        table.reported.insert(attempt(3).token, attempt(3));
+        let (number, mut held) = table.beat();
+        held.sort_by_key(|attempt| attempt.token);
+        assert_eq!((number, held), (1, vec![attempt(1), attempt(3)]));
+        assert_eq!(table.beat().0, 2);
+    }
 }

@@ -322,6 +322,42 @@ async fn requirements_make_an_environment_once() {
     assert!(failed.details.unwrap().contains("no-such-folder"));
 }
 
+#[tokio::test]
+async fn a_stop_ends_the_building_of_an_environment_and_all_that_it_started() {
+    let bed = Bed::new();
+    bed.file(
+        "local/pyproject.toml",
+        "[project]\nname = 'local'\nversion = '1'\n\
+        [build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
+    );
+    let pipe = bed.root().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let backend = format!(
+        "import subprocess\ndef build_wheel(*_, **__):\n    pipe = open({pipe:?}, 'w')\n    \
+         pipe.write('x')\n    pipe.flush()\n    \
+         subprocess.run(['sleep', '300'], pass_fds=[pipe.fileno()])\n"
+    );
+    bed.file("local/backend.py", &backend);
+    bed.file("code.py", "def f(): pass\n");
+    let mut wanted = call(&bed, "f", json!({}));
+    wanted.spec["requirements"] = json!([bed.root().join("local")]);
+    let attempt = bed.assign(wanted);
+    bed.line(&attempt, "building a virtual environment").await;
+    let read = |mut file: std::fs::File, mut bytes: Vec<u8>| {
+        tokio::task::spawn_blocking(move || {
+            let read = std::io::Read::read(&mut file, &mut bytes).unwrap();
+            (file, read)
+        })
+    };
+    let open = tokio::task::spawn_blocking(move || std::fs::File::open(pipe).unwrap());
+    let (file, read_first) = read(open.await.unwrap(), vec![0; 1]).await.unwrap();
+    assert_eq!(read_first, 1, "the installer is at work");
+    bed.stop(&attempt, ork_core::time::Span::from_secs(1));
+    assert_eq!(bed.finished(&attempt).await.outcome, Outcome::Stopped);
+    let (_, rest) = read(file, vec![0; 1]).await.unwrap();
+    assert_eq!(rest, 0, "nobody holds the other end any more");
+}
+
 /// Builds a wheel without any other package.
 const BACKEND: &str = r#"
 import zipfile, os
