@@ -5,7 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::lang::expr::{self, Env, EvalError, TaskView};
+use crate::lang::expr::{self, Env, EvalError, Named, TaskView};
 use crate::plan::{Binding, Expr, Param};
 use crate::run::active::{Cx, Desk, Run};
 use crate::run::instance::{Ix, Parked};
@@ -67,15 +67,16 @@ impl Env for View<'_> {
         self.values.get(digest)
     }
 
-    fn other(&self, name: &str) -> Option<Value> {
+    fn other(&self, name: &str) -> Option<Named<'_>> {
         match name {
-            "attempt" => Some(self.attempt.into()),
+            "attempt" => Some(Value::from(self.attempt).into()),
             "error" => self.error.map(|error| {
                 json!({
                     "kind": error.kind,
                     "exit_code": error.exit_code,
                     "message": error.message,
                 })
+                .into()
             }),
             _ => None,
         }

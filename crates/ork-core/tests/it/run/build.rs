@@ -1,8 +1,7 @@
 //! Plans without YAML.
 
-use indexmap::IndexMap;
 use ork_core::plan::{
-    Action, Binding, Code, Expr, Metadata, Plan, Retry, Scope, Task, TriggerRule,
+    Action, Binding, Expr, Plan, Retry, Scope, Task, TriggerRule,
 };
 use ork_core::time::Span;
 use serde_json::json;
