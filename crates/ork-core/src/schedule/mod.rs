@@ -10,11 +10,13 @@
 //! rules of zones are those that the program was built with, the same on every machine.
 
 mod cron;
+mod state;
 mod zone;
 
 use jiff::Timestamp;
 
 pub use self::cron::{Cron, CronError};
+pub use self::state::{Declared, Due, LATE, MAX_COUNTED, ScheduleKey, Schedules, Site};
 pub use self::zone::Zone;
 use crate::plan::When;
 use crate::time::{Span, Wall};
