@@ -303,8 +303,14 @@ fn checks(file: &[u8], _code: &[u8]) -> Result<(), String> {
     let task = TaskType { output: Some(Type::Json), presence: Presence::Maybe };
     let tasks = IndexMap::from([("t".to_owned(), task)]);
     let names = [Name::Params, Name::Tasks, Name::Run];
-    let scope =
-        CheckScope { params: &params, tasks: &tasks, names: &names, certain: true, proven: &[], values: &[] };
+    let scope = CheckScope {
+        params: &params,
+        tasks: &tasks,
+        names: &names,
+        certain: true,
+        proven: &[],
+        values: &[],
+    };
     let issues = check(source, &scope).err().unwrap_or_default();
     let length = source.chars().count();
     issues.iter().try_for_each(|issue| {

@@ -14,8 +14,7 @@ const WORDS: &[(&str, &str)] =
 
 impl Lower<'_> {
     pub(crate) fn concurrency(&mut self, node: &Node, world: &World) -> Option<Concurrency> {
-        let known =
-            Known { what: "`concurrency`", table: CONCURRENCY, also: &[], words: WORDS };
+        let known = Known { what: "`concurrency`", table: CONCURRENCY, also: &[], words: WORDS };
         let fields = self.fields(node, &known)?;
         let Some(max) = fields.get("max_runs") else {
             self.report.error(node.place, "missing-key", "`concurrency` has no `max_runs`");
@@ -47,9 +46,8 @@ impl Lower<'_> {
         bind: &mut Bind,
         task: &mut Task,
     ) {
-        let get = |key: &str| {
-            fields.get(key).or_else(|| defaults.and_then(|defaults| defaults.get(key)))
-        };
+        let get =
+            |key: &str| fields.get(key).or_else(|| defaults.and_then(|defaults| defaults.get(key)));
         let priority = get("priority").and_then(|node| self.whole(node, "`priority`", -100, 100));
         task.priority = priority.and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
         task.worker_queue = get("worker_queue")
@@ -57,9 +55,8 @@ impl Lower<'_> {
             .filter(|name| name != "default");
         task.pool = get("pool").and_then(|node| self.pool(node, bind)).map(Box::new);
         task.cache = fields.get("cache").and_then(|node| self.cache(node, bind)).map(Box::new);
-        let mut span = |key: &str| {
-            fields.get(key).and_then(|node| self.positive(node, &format!("`{key}`")))
-        };
+        let mut span =
+            |key: &str| fields.get(key).and_then(|node| self.positive(node, &format!("`{key}`")));
         task.heartbeat_timeout = span("heartbeat_timeout");
         task.start_within = span("start_within");
     }

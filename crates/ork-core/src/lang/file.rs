@@ -48,8 +48,7 @@ impl Lower<'_> {
             finally: false,
             values: &[],
         };
-        let concurrency =
-            fields.get("concurrency").and_then(|node| self.concurrency(node, &world));
+        let concurrency = fields.get("concurrency").and_then(|node| self.concurrency(node, &world));
         let triggers = fields.get("triggers").map(|node| self.triggers(node, &params));
         let body_scope = self.scope(&body, &body_facts, &world);
         let (output, env) = (self.output(&fields, &world), self.env(fields.get("env"), &world));

@@ -21,12 +21,7 @@ pub(crate) struct Around {
 impl Around {
     /// `world` as seen from inside one of its tasks: what has to be there before the group is
     /// opened is there, and everything else may be missing.
-    pub(crate) fn of(
-        world: &World,
-        group: &str,
-        certain: bool,
-        proven: &[String],
-    ) -> Self {
+    pub(crate) fn of(world: &World, group: &str, certain: bool, proven: &[String]) -> Self {
         let seen = |(name, task): (&String, &TaskType)| {
             let there = match task.presence {
                 Presence::ByRule => certain,
@@ -63,7 +58,8 @@ impl Lower<'_> {
 
     fn check_shadows(&mut self, members: &[Head], around: &Around) {
         for head in members.iter().filter(|head| around.tasks.contains_key(head.name)) {
-            let message = format!("`{}` is the name of a task outside the group already", head.name);
+            let message =
+                format!("`{}` is the name of a task outside the group already", head.name);
             self.report
                 .error(head.place, "shadowed-task", message)
                 .hint("a name means one task wherever it is seen");
@@ -113,18 +109,17 @@ impl Lower<'_> {
     }
 
     /// A DAG that is made at run time.
-    pub(crate) fn generate(
-        &mut self,
-        head: &Head,
-        node: &Node,
-        bind: &mut Bind,
-    ) -> Option<Action> {
+    pub(crate) fn generate(&mut self, head: &Head, node: &Node, bind: &mut Bind) -> Option<Action> {
         let (tasks, _) = self.expression(node, "`tasks`", Some(&Type::Json), bind)?;
         let allow = match head.fields.get("allow") {
             Some(node) => self.allowed(node)?,
             None => {
                 self.report
-                    .error(head.place, "missing-key", "a DAG that is made at run time needs `allow`")
+                    .error(
+                        head.place,
+                        "missing-key",
+                        "a DAG that is made at run time needs `allow`",
+                    )
                     .hint("`allow: [python]` lists the executors that it may use");
                 return None;
             }
@@ -192,7 +187,8 @@ impl Lower<'_> {
             self.recursion(node, &names.iter().map(String::as_str).collect::<Vec<_>>());
             return None;
         }
-        let params = self.given_params(&fields, &pinned.plan.params, bind, ("the call", node.place))?;
+        let params =
+            self.given_params(&fields, &pinned.plan.params, bind, ("the call", node.place))?;
         Some(Action::Call { workflow: name, params, pinned: Some(Box::new(pinned)) })
     }
 

@@ -33,7 +33,11 @@ impl Lower<'_> {
             for key in WITH_ITEMS {
                 if fields.get(key).is_some() {
                     self.report
-                        .error(fields.key_place(key), "without-items", format!("`{key}` goes with `for_each`"))
+                        .error(
+                            fields.key_place(key),
+                            "without-items",
+                            format!("`{key}` goes with `for_each`"),
+                        )
                         .hint("a task without `for_each` has one instance");
                 }
             }
@@ -119,9 +123,9 @@ impl Lower<'_> {
         let name = self.fixed_text(node, "`as`")?;
         if !is_name(name) || super::expr::is_taken(name) || [ITEM, INDEX].contains(&name) {
             let message = format!("`{name}` cannot name an item");
-            self.report
-                .error(node.place, "bad-name", message)
-                .hint("a letter or `_`, then letters, digits or `_`, and no name that is known already");
+            self.report.error(node.place, "bad-name", message).hint(
+                "a letter or `_`, then letters, digits or `_`, and no name that is known already",
+            );
             return None;
         }
         Some(name.to_owned())

@@ -118,12 +118,7 @@ pub fn compile_within(
     let plan = tree.and_then(|tree| lower.file(&tree.root, file));
     let digest = digest(bytes, plan.as_ref(), sources);
     let plan = plan.filter(|_| !lower.report.has_errors());
-    Compiled {
-        plan,
-        diagnostics: lower.report.finish(),
-        unchecked: lower.unchecked,
-        digest,
-    }
+    Compiled { plan, diagnostics: lower.report.finish(), unchecked: lower.unchecked, digest }
 }
 
 /// The digest of a file, the code files that it names and the versions that it calls. Each part

@@ -423,8 +423,7 @@ impl Lower<'_> {
         };
         let allow_failure = head.fields.get("allow_failure");
         let map = head.fields.get("for_each").map(|_| head.may_leave_gaps());
-        let may_skip =
-            head.fields.get("when").is_some() || matches!(head.form, Form::Approval(_));
+        let may_skip = head.fields.get("when").is_some() || matches!(head.form, Form::Approval(_));
         Facts {
             prepared,
             output,
@@ -520,10 +519,8 @@ impl Lower<'_> {
         let own = head.fields.get("retries");
         let default = world.defaults.and_then(|fields| fields.get("retries"));
         let retry = self.retry(own, default, &mut bind);
-        let poll = head
-            .fields
-            .get("poll")
-            .map(|node| self.poll(node, facts.output.as_ref(), &bind));
+        let poll =
+            head.fields.get("poll").map(|node| self.poll(node, facts.output.as_ref(), &bind));
         let form = self.form(head, facts, world, (certain, &proven), &mut bind);
         seen.append(&mut bind.tasks);
         let mut names: Vec<String> = seen.into_iter().map(|(name, _)| name).collect();
@@ -590,9 +587,7 @@ impl Lower<'_> {
             Form::Generate(node) => self.generate(head, node, bind),
             Form::Call(node) => self.call(node, bind),
             Form::Approval(node) => self.approval(node, bind),
-            Form::Wait(node) => {
-                self.wait(node, head.fields.get("output_type"), bind)
-            }
+            Form::Wait(node) => self.wait(node, head.fields.get("output_type"), bind),
         };
         action.map(Lowered::Action)
     }

@@ -165,8 +165,10 @@ impl Lower<'_> {
         for (name, param) in params {
             let told = entries.iter().any(|entry| entry.key == *name);
             if param.default.is_none() && !told {
-                let message =
-                    format!("`{giver}` does not give the param `{name}` ({}), which is required", param.ty);
+                let message = format!(
+                    "`{giver}` does not give the param `{name}` ({}), which is required",
+                    param.ty
+                );
                 self.report.error(place, "missing-param", message);
             }
         }

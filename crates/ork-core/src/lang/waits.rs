@@ -119,8 +119,11 @@ impl Lower<'_> {
             }
             [None, None, Some(node)] => self.text_binding(node, "`event`", bind).map(Wait::Event),
             _ => {
-                self.report
-                    .error(node.place, "missing-key", "`wait` takes one of `for`, `until`, `event`");
+                self.report.error(
+                    node.place,
+                    "missing-key",
+                    "`wait` takes one of `for`, `until`, `event`",
+                );
                 None
             }
         }

@@ -437,10 +437,10 @@ pub(super) fn tick_run(
     };
     let params = bind_scheduled(&version.plan, &spec.params, &facts)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-    let size = params.to_string().len();
-    if size > INLINE_LIMIT {
+    let bytes = params.to_string().len();
+    if bytes > INLINE_LIMIT {
         return Err(format!(
-            "its params have {size} bytes as JSON, and {INLINE_LIMIT} is the most"
+            "its params have {bytes} bytes as JSON, and {INLINE_LIMIT} is the most"
         ));
     }
     Ok(NewRun {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use ork_core::lang::expr::{CheckScope, Env, ExprIssue, Name, Named, Presence, TaskType, TaskView, Typed, check};
+use ork_core::lang::expr::{
+    CheckScope, Env, ExprIssue, Name, Named, Presence, TaskType, TaskView, Typed, check,
+};
 use ork_core::plan::Param;
 use ork_core::run::TaskState;
 use ork_core::types::Type;
@@ -103,8 +105,14 @@ impl World {
         names: &[Name],
         certain: bool,
     ) -> Result<Typed, Vec<ExprIssue>> {
-        let scope =
-            CheckScope { params: &self.params, tasks: &self.types, names, certain, proven: &[], values: &[] };
+        let scope = CheckScope {
+            params: &self.params,
+            tasks: &self.types,
+            names,
+            certain,
+            proven: &[],
+            values: &[],
+        };
         check(source, &scope)
     }
 }

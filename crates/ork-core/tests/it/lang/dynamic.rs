@@ -27,7 +27,9 @@ fn seen(tasks: &str, name: &str) -> String {
 #[test]
 fn items_of_all_kinds() {
     let yaml = |items: &str| {
-        format!("params: {{ l: [date], n: int }}\ntasks:\n  a:\n    for_each: {items}\n    run: [x, '${{{{ item }}}}']\n")
+        format!(
+            "params: {{ l: [date], n: int }}\ntasks:\n  a:\n    for_each: {items}\n    run: [x, '${{{{ item }}}}']\n"
+        )
     };
     for (items, item) in [
         ("params.l", "date"),
@@ -75,7 +77,9 @@ fn a_matrix() {
 #[test]
 fn a_condition_of_items_is_apart_from_one_of_the_map() {
     let yaml = |when: &str| {
-        format!("params: {{ l: [str], b: bool }}\ntasks:\n  a: {{ for_each: params.l, when: \"{when}\", run: [x] }}\n")
+        format!(
+            "params: {{ l: [str], b: bool }}\ntasks:\n  a: {{ for_each: params.l, when: \"{when}\", run: [x] }}\n"
+        )
     };
     let once = first(&yaml("params.b"));
     assert!(once.when.is_some() && once.for_each.unwrap().when.is_none());
@@ -94,11 +98,17 @@ fn outputs_as_others_see_them() {
         (format!("for_each: params.l, tolerate: 0, {run}"), "[{n: int}]"),
         (format!("for_each: params.l, when: \"item != 'a'\", {run}"), "[{n: int}?]"),
         (format!("tasks: {{ b: {{ {run} }} }}"), "{b: {n: int}}"),
-        (format!("tasks: {{ b: {{ {run} }}, c: {{ when: tasks.b.output.n > 1, {run} }} }}"), "{b: {n: int}?, c: {n: int}?}"),
+        (
+            format!("tasks: {{ b: {{ {run} }}, c: {{ when: tasks.b.output.n > 1, {run} }} }}"),
+            "{b: {n: int}?, c: {n: int}?}",
+        ),
         (format!("tasks: {{ b: {{ {run} }} }}, output: '${{{{ tasks.b.output.n }}}}'"), "int"),
         (format!("for_each: params.l, tasks: {{ b: {{ {run} }} }}"), "[{b: {n: int}}]"),
         ("approval: Go?".into(), "{approved: bool, by: str?, comment: str?, form: {}}"),
-        ("approval: { prompt: Go?, form: { n: int } }".into(), "{approved: bool, by: str?, comment: str?, form: {n: int}}"),
+        (
+            "approval: { prompt: Go?, form: { n: int } }".into(),
+            "{approved: bool, by: str?, comment: str?, form: {n: int}}",
+        ),
         ("wait: { event: done }, output_type: { n: int }".into(), "{n: int}"),
     ] {
         let tasks = format!("tasks:\n  a: {{ {task} }}\n");
@@ -139,12 +149,19 @@ fn waits_and_approvals() {
         task("wait: { until: '2026-11-24T10:00:00+01:00' }").action,
         Action::Wait(Wait::Until(Binding::Const(_)))
     ));
-    assert!(matches!(task("wait: { event: 'go-${{ run.id }}' }").action, Action::Wait(Wait::Event(_))));
-    let approval = task("approval: { prompt: 'Ship?', approvers: [ann, 'role:admin'], on_reject: fail, on_timeout: approve }, timeout: 1h");
+    assert!(matches!(
+        task("wait: { event: 'go-${{ run.id }}' }").action,
+        Action::Wait(Wait::Event(_))
+    ));
+    let approval = task(
+        "approval: { prompt: 'Ship?', approvers: [ann, 'role:admin'], on_reject: fail, on_timeout: approve }, timeout: 1h",
+    );
     let Action::Approval(asked) = &approval.action else { panic!("no approval") };
     assert_eq!((asked.on_reject, asked.on_timeout), (OnReject::Fail, OnTimeout::Approve));
     assert_eq!((asked.approvers.len(), approval.timeout), (2, Some(Span::from_secs(3_600))));
-    let sensor = task("run: [x], output_type: { rows: int }, poll: { every: 30s, timeout: 1h, until: output.rows > 0 }");
+    let sensor = task(
+        "run: [x], output_type: { rows: int }, poll: { every: 30s, timeout: 1h, until: output.rows > 0 }",
+    );
     let poll = sensor.poll.expect("a sensor");
     assert_eq!((poll.every, poll.timeout), (Span::from_secs(30), Some(Span::from_secs(3_600))));
     assert!(poll.until.is_some());
@@ -177,7 +194,10 @@ tasks:
     assert_eq!((b.priority, b.worker_queue.as_deref()), (-7, None));
     let pool = b.pool.as_ref().expect("a pool");
     assert_eq!((pool.slots, pool.of), (2, Some(8)));
-    assert_eq!((b.heartbeat_timeout, b.start_within), (Some(Span::from_secs(30)), Some(Span::from_secs(600))));
+    assert_eq!(
+        (b.heartbeat_timeout, b.start_within),
+        (Some(Span::from_secs(30)), Some(Span::from_secs(600)))
+    );
     let Action::Group { tasks, .. } = &c.action else { panic!("no group") };
     assert_eq!((c.priority, tasks.tasks[0].priority, e.priority), (0, 5, 0));
     assert!(c.pool.is_none() && tasks.tasks[0].pool.is_some());
@@ -196,7 +216,9 @@ triggers:
 tasks: { a: { run: [x] } }
 ",
     );
-    let Trigger::Webhook { auth, params, .. } = &plan.triggers["push"] else { panic!("no webhook") };
+    let Trigger::Webhook { auth, params, .. } = &plan.triggers["push"] else {
+        panic!("no webhook")
+    };
     assert_eq!((*auth, params.len()), (WebhookAuth::Hmac, 3));
     let Trigger::Workflow { workflow, states, .. } = &plan.triggers["after"] else { panic!() };
     assert_eq!((workflow.as_str(), states.len()), ("other", 2));
@@ -233,7 +255,9 @@ fn a_called_workflow_is_pinned_and_typed() {
     let Action::Call { pinned: Some(pinned), .. } = &plan.body.tasks[0].action else { panic!() };
     assert_eq!((pinned.version, plan.body.tasks[1].upstreams.as_slice()), (VersionId(3), &[0][..]));
     assert_eq!(compiled.unchecked, ["the workflow `unknown`"]);
-    let (_, text) = shown("tasks:\n  l: { workflow: { name: load, params: { n: x, o: 1 } } }\n  m: { workflow: load }\n  o: { workflow: flow }\n");
+    let (_, text) = shown(
+        "tasks:\n  l: { workflow: { name: load, params: { n: x, o: 1 } } }\n  m: { workflow: load }\n  o: { workflow: flow }\n",
+    );
     insta::assert_snapshot!(text);
 }
 
@@ -257,24 +281,69 @@ fn mistakes() {
         "dynamic",
         &[
             ("keys without items", "tasks:\n  a: { run: [x], max_parallel: 2, item_key: index }\n"),
-            ("no list", "params: { n: int, l: '[str]?', m: { type: { a: int } } }\ntasks:\n  a: { run: [x], for_each: params.n }\n  b: { run: [x], for_each: params.l }\n  c: { run: [x], for_each: params.m }\n"),
+            (
+                "no list",
+                "params: { n: int, l: '[str]?', m: { type: { a: int } } }\ntasks:\n  a: { run: [x], for_each: params.n }\n  b: { run: [x], for_each: params.l }\n  c: { run: [x], for_each: params.m }\n",
+            ),
             ("item outside a map", "tasks:\n  a: { run: [echo, '${{ item }}'] }\n"),
-            ("a field that items lack", "tasks:\n  a: { run: [echo, '${{ item.nam }}'], for_each: { matrix: { name: [a] } } }\n"),
-            ("a matrix", "tasks:\n  a: { run: [x], for_each: { matrix: { os: [a] }, exclude: [{ so: a }] } }\n  b: { run: [x], for_each: { in: [a], include: [{ b: c }] } }\n  c: { run: [x], for_each: { as: item, in: [a] } }\n"),
-            ("tolerate", "tasks:\n  a: { run: [x], for_each: [a], tolerate: half }\n  b: { run: [x], for_each: [a], tolerate: 120% }\n"),
-            ("a name of a task outside", "tasks:\n  a: { run: [x] }\n  g: { tasks: { a: { run: [x] } } }\n"),
-            ("a member seen from outside", "tasks:\n  g: { tasks: { a: { run: [x] } } }\n  b: { run: [x], depends_on: a }\n  c: { run: [echo, '${{ tasks.a.output }}'] }\n"),
-            ("a cycle through a group", "tasks:\n  a: { run: [echo, '${{ tasks.g.state }}'] }\n  g: { tasks: { b: { run: [echo, '${{ tasks.a.output }}'] } } }\n"),
-            ("retries of a group", "tasks:\n  g: { tasks: { a: { run: [x] } }, retries: 3, env: { A: b } }\n"),
+            (
+                "a field that items lack",
+                "tasks:\n  a: { run: [echo, '${{ item.nam }}'], for_each: { matrix: { name: [a] } } }\n",
+            ),
+            (
+                "a matrix",
+                "tasks:\n  a: { run: [x], for_each: { matrix: { os: [a] }, exclude: [{ so: a }] } }\n  b: { run: [x], for_each: { in: [a], include: [{ b: c }] } }\n  c: { run: [x], for_each: { as: item, in: [a] } }\n",
+            ),
+            (
+                "tolerate",
+                "tasks:\n  a: { run: [x], for_each: [a], tolerate: half }\n  b: { run: [x], for_each: [a], tolerate: 120% }\n",
+            ),
+            (
+                "a name of a task outside",
+                "tasks:\n  a: { run: [x] }\n  g: { tasks: { a: { run: [x] } } }\n",
+            ),
+            (
+                "a member seen from outside",
+                "tasks:\n  g: { tasks: { a: { run: [x] } } }\n  b: { run: [x], depends_on: a }\n  c: { run: [echo, '${{ tasks.a.output }}'] }\n",
+            ),
+            (
+                "a cycle through a group",
+                "tasks:\n  a: { run: [echo, '${{ tasks.g.state }}'] }\n  g: { tasks: { b: { run: [echo, '${{ tasks.a.output }}'] } } }\n",
+            ),
+            (
+                "retries of a group",
+                "tasks:\n  g: { tasks: { a: { run: [x] } }, retries: 3, env: { A: b } }\n",
+            ),
             ("output of a task", "tasks:\n  a: { run: [x], output: { n: int } }\n"),
             ("an empty group", "tasks:\n  g: { tasks: {} }\n"),
-            ("a DAG made at run time", "tasks:\n  a: { run: [x] }\n  g: { tasks: tasks.a.output }\n  h: { tasks: '${{ tasks.a.output }}', allow: [pyton] }\n"),
-            ("two waits", "tasks:\n  a: { wait: { for: 1s, event: x } }\n  b: { wait: soon }\n  c: { wait: 1s, output_type: int }\n"),
-            ("approvals", "tasks:\n  a: { approval: { approvers: [] , prompt: x } }\n  b: { approval: { prompt: x, on_reject: no } }\n  c: { approval: { message: x } }\n"),
-            ("a sensor", "tasks:\n  a: { run: [x], output_type: { n: int }, poll: { until: output.m > 1 } }\n  b: { run: [x], output_type: { n: int }, poll: { every: 1s, until: output.m > 1 } }\n"),
-            ("limits", "concurrency: { max_runs: 0 }\ntasks:\n  a: { run: [x], priority: 200, pool: { name: db, slots: 4, of: 2 } }\n  b: { run: [x], worker_queue: 'a b', pool: 'a/b', cache: { ttl: 1d } }\n"),
-            ("triggers", "params: { n: int }\ntriggers:\n  a: { webhook: { body: { m: int }, auth: hmac }, params: { n: '${{ trigger.body.n }}' } }\n  b: { workflow: other, states: [succes] }\n  c: { webhook: { body: json } }\n  d: { params: {} }\ntasks: { a: { run: [x] } }\n"),
-            ("a tolerated output", "params: { l: [str] }\ntasks:\n  a: { for_each: params.l, tolerate: all, run: [x], output_type: { n: int } }\n  b: { run: [x], input_type: { parts: [{ n: int }] }, inputs: { parts: '${{ tasks.a.output }}' } }\n"),
+            (
+                "a DAG made at run time",
+                "tasks:\n  a: { run: [x] }\n  g: { tasks: tasks.a.output }\n  h: { tasks: '${{ tasks.a.output }}', allow: [pyton] }\n",
+            ),
+            (
+                "two waits",
+                "tasks:\n  a: { wait: { for: 1s, event: x } }\n  b: { wait: soon }\n  c: { wait: 1s, output_type: int }\n",
+            ),
+            (
+                "approvals",
+                "tasks:\n  a: { approval: { approvers: [] , prompt: x } }\n  b: { approval: { prompt: x, on_reject: no } }\n  c: { approval: { message: x } }\n",
+            ),
+            (
+                "a sensor",
+                "tasks:\n  a: { run: [x], output_type: { n: int }, poll: { until: output.m > 1 } }\n  b: { run: [x], output_type: { n: int }, poll: { every: 1s, until: output.m > 1 } }\n",
+            ),
+            (
+                "limits",
+                "concurrency: { max_runs: 0 }\ntasks:\n  a: { run: [x], priority: 200, pool: { name: db, slots: 4, of: 2 } }\n  b: { run: [x], worker_queue: 'a b', pool: 'a/b', cache: { ttl: 1d } }\n",
+            ),
+            (
+                "triggers",
+                "params: { n: int }\ntriggers:\n  a: { webhook: { body: { m: int }, auth: hmac }, params: { n: '${{ trigger.body.n }}' } }\n  b: { workflow: other, states: [succes] }\n  c: { webhook: { body: json } }\n  d: { params: {} }\ntasks: { a: { run: [x] } }\n",
+            ),
+            (
+                "a tolerated output",
+                "params: { l: [str] }\ntasks:\n  a: { for_each: params.l, tolerate: all, run: [x], output_type: { n: int } }\n  b: { run: [x], input_type: { parts: [{ n: int }] }, inputs: { parts: '${{ tasks.a.output }}' } }\n",
+            ),
         ],
     );
 }

@@ -1,8 +1,6 @@
 //! Plans without YAML.
 
-use ork_core::plan::{
-    Action, Binding, Expr, Plan, Retry, Scope, Task, TriggerRule,
-};
+use ork_core::plan::{Action, Binding, Expr, Plan, Retry, Scope, Task, TriggerRule};
 use ork_core::time::Span;
 use serde_json::json;
 

@@ -166,7 +166,7 @@ fn catching_up_is_bounded_and_survives_crashes() {
     let mut runs = 0;
     loop {
         world.restart();
-        let some = world.answer(7).len();
+        let some = world.answer(97).len();
         if some == 0 {
             break;
         }
