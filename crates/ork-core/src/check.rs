@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use crate::ids::{InstancePath, RunId, Token, WorkerId};
-use crate::plan::{Plan, Task, TriggerRule};
+use crate::plan::{Action, Plan, Scope, Task, TriggerRule};
 use crate::rows::{AttemptRow, EventRow, RunRow, TaskRow};
 use crate::run::{
     AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, StopReason,
@@ -145,6 +145,22 @@ pub enum Broken {
         given: RunState,
         /// What follows from its instances.
         expected: RunState,
+    },
+    /// An instance that others are inside of is terminal only if all of them are.
+    #[error("it is {state:?} while {open:?} inside are not over")]
+    InsideOpen {
+        /// How it ended.
+        state: TaskState,
+        /// Instances inside that are not terminal.
+        open: Vec<InstancePath>,
+    },
+    /// What is inside is what the plan says, and no more than was told.
+    #[error("{given} instances are inside, and {expected} should be")]
+    WrongInside {
+        /// How many.
+        given: u32,
+        /// How many there should be.
+        expected: u32,
     },
     /// A worker never has more attempts than slots.
     #[error("worker {worker} had {held} attempts on {slots} slots")]
@@ -292,14 +308,40 @@ struct Replay<'a> {
     forced: bool,
     quarantined: bool,
     instances: Vec<Instance<'a>>,
-    body: usize,
-    places: HashMap<&'a str, usize>,
+    levels: Vec<Level>,
+    places: HashMap<InstancePath, usize>,
     violations: Vec<Violation>,
+}
+
+/// The instances of a DAG.
+struct Level {
+    /// The instance whose inside it is.
+    owner: Option<usize>,
+    /// For a `finally`: the level of the body before it.
+    after: Option<usize>,
+    members: Vec<usize>,
+}
+
+/// What is inside an instance.
+enum Inside {
+    Levels(Vec<usize>),
+    Items {
+        total: u32,
+        /// Counts the times that the items were made anew.
+        series: u32,
+        made: Vec<usize>,
+    },
 }
 
 /// An instance as far as its events tell.
 struct Instance<'a> {
     path: InstancePath,
+    level: usize,
+    /// Its map, if it is an item.
+    map: Option<usize>,
+    /// The series of its map that it is of; 0: none.
+    series: u32,
+    inside: Option<Inside>,
     task: &'a Task,
     state: TaskState,
     generation: u32,
@@ -324,13 +366,7 @@ struct Tried {
 
 impl<'a> Replay<'a> {
     fn new(run: RunId, plan: &'a Plan) -> Self {
-        let body = plan.body.tasks.iter().map(|task| (task, InstancePath::from(&*task.name)));
-        let finally = plan
-            .finally
-            .tasks
-            .iter()
-            .map(|task| (task, InstancePath::from(&*format!("finally/{}", task.name))));
-        Self {
+        let mut new = Self {
             run,
             plan,
             state: None,
@@ -341,11 +377,39 @@ impl<'a> Replay<'a> {
             timed_out: false,
             forced: false,
             quarantined: false,
-            instances: body.chain(finally).map(|(task, path)| Instance::new(task, path)).collect(),
-            body: plan.body.tasks.len(),
+            instances: Vec::new(),
+            levels: Vec::new(),
             places: HashMap::new(),
             violations: Vec::new(),
-        }
+        };
+        new.add_levels(plan, None);
+        new
+    }
+
+    /// Adds a workflow's body and `finally`.
+    fn add_levels(&mut self, plan: &'a Plan, owner: Option<usize>) -> Vec<usize> {
+        let body = self.add_level(&plan.body, owner, None);
+        vec![body, self.add_level(&plan.finally, owner, Some(body))]
+    }
+
+    /// Adds a DAG. What is there under the path of a task is that task's.
+    fn add_level(&mut self, scope: &'a Scope, owner: Option<usize>, after: Option<usize>) -> usize {
+        let level = self.levels.len();
+        let outer = owner.map(|owner| format!("{}/", self.instances[owner].path));
+        let prefix = outer.unwrap_or_default() + if after.is_some() { "finally/" } else { "" };
+        let members = scope.tasks.iter().map(|task| {
+            let path = InstancePath(format!("{prefix}{}", task.name).into());
+            let new = self.instances.len();
+            let place = *self.places.entry(path.clone()).or_insert(new);
+            if place == new {
+                self.instances.push(Instance::new(task, path, level));
+            }
+            (self.instances[place].task, self.instances[place].level) = (task, level);
+            place
+        });
+        let members = members.collect();
+        self.levels.push(Level { owner, after, members });
+        level
     }
 
     fn event(&mut self, event: &'a EventRow) {
@@ -376,7 +440,7 @@ impl<'a> Replay<'a> {
             _ => return Err(Broken::UnknownInstance),
         };
         let verdict = match kind {
-            EventKind::RunCreated { tasks, .. } => self.created(tasks),
+            EventKind::RunCreated { tasks, .. } => self.created(*tasks),
             EventKind::RunStarted { run_attempt } => {
                 self.state = Some(Running);
                 self.same_attempt(*run_attempt)
@@ -404,14 +468,9 @@ impl<'a> Replay<'a> {
         if legal { verdict } else { Err(Broken::RunTransition { from, by }) }
     }
 
-    fn created(&mut self, tasks: &'a [InstancePath]) -> Result<(), Broken> {
+    fn created(&mut self, tasks: u32) -> Result<(), Broken> {
         self.state = Some(RunState::Pending);
-        let all = self.instances.iter().map(|instance| &instance.path);
-        if !all.eq(tasks) {
-            return Err(Broken::UnknownInstance);
-        }
-        self.places = tasks.iter().map(InstancePath::as_str).zip(0..).collect();
-        Ok(())
+        inside_count(tasks, self.instances.len())
     }
 
     fn same_attempt(&self, run_attempt: u32) -> Result<(), Broken> {
@@ -439,23 +498,156 @@ impl<'a> Replay<'a> {
 
     /// How the run has to end, first match.
     fn result(&self) -> RunState {
-        let spoiled = |instance: &Instance<'_>| {
-            matches!(instance.state, TaskState::Failed | TaskState::Cancelled)
-                && !instance.task.allow_failure
-        };
         if self.quarantined {
             RunState::Failed
         } else if self.cancelled {
             RunState::Cancelled
-        } else if self.timed_out || self.instances.iter().any(spoiled) {
+        } else if self.timed_out || self.is_spoilt(&[0, 1]) {
             RunState::Failed
         } else {
             RunState::Success
         }
     }
 
+    /// Whether something in these levels failed, or was cancelled, and may not.
+    fn is_spoilt(&self, levels: &[usize]) -> bool {
+        levels.iter().flat_map(|level| &self.levels[*level].members).any(|member| {
+            let instance = &self.instances[*member];
+            matches!(instance.state, TaskState::Failed | TaskState::Cancelled)
+                && !instance.task.allow_failure
+        })
+    }
+
+    /// The instance of a path: one that is known, or an item that its map makes now.
+    fn place(&mut self, path: &InstancePath) -> Result<usize, Broken> {
+        let known = self.places.get(path).copied();
+        let map = match known {
+            Some(place) => self.instances[place].map,
+            None => {
+                let end = path.as_str().rfind('[').ok_or(Broken::UnknownInstance)?;
+                let map = self.places.get(&path.as_str()[..end]);
+                Some(*map.ok_or(Broken::UnknownInstance)?)
+            }
+        };
+        let Some(map) = map else { return known.ok_or(Broken::UnknownInstance) };
+        let (task, level) = (self.instances[map].task, self.instances[map].level);
+        let place = known.unwrap_or(self.instances.len());
+        if known.is_none() {
+            let item = Instance { map: Some(map), ..Instance::new(task, path.clone(), level) };
+            self.instances.push(item);
+            self.places.insert(path.clone(), place);
+        }
+        let state = self.instances[map].state;
+        let known = self.instances[place].series;
+        let Some(Inside::Items { total, series, made }) = &mut self.instances[map].inside else {
+            return Err(Broken::UnknownInstance);
+        };
+        let series = *series;
+        // What an earlier generation of the map left is one of its items again once it is reset.
+        if state == TaskState::Running && known != series {
+            made.push(place);
+            let given = u32::try_from(made.len()).unwrap_or(u32::MAX);
+            if given > *total {
+                return Err(Broken::WrongInside { given, expected: *total });
+            }
+            self.instances[place].series = series;
+        }
+        Ok(place)
+    }
+
+    /// `pending → running` of an instance that has others inside.
+    fn opened(
+        &mut self,
+        place: usize,
+        count: u32,
+        kept: bool,
+        made: Option<&'a Scope>,
+    ) -> Result<(), Broken> {
+        self.begins(place, TaskState::Running, "task_opened")?;
+        let (task, is_item) = (self.instances[place].task, self.instances[place].map.is_some());
+        if task.for_each.is_some() && !is_item {
+            let inside = &mut self.instances[place].inside;
+            match inside {
+                Some(Inside::Items { .. }) if kept => {}
+                Some(Inside::Items { total, series, made }) => {
+                    (*total, *series) = (count, *series + 1);
+                    made.clear();
+                }
+                _ => *inside = Some(Inside::Items { total: count, series: 1, made: Vec::new() }),
+            }
+            return Ok(());
+        }
+        let levels = match (&task.action, made) {
+            (Action::Group { tasks, .. }, _) | (Action::Generate { .. }, Some(tasks)) => {
+                vec![self.add_level(tasks, Some(place), None)]
+            }
+            (Action::Call { pinned: Some(pinned), .. }, _) => {
+                self.add_levels(&pinned.plan, Some(place))
+            }
+            _ => return Err(Broken::UnknownInstance),
+        };
+        let members = levels.iter().map(|level| self.levels[*level].members.len()).sum();
+        self.instances[place].inside = Some(Inside::Levels(levels));
+        inside_count(count, members)
+    }
+
+    /// Whether an instance that others are inside of may end so.
+    fn inside_ends(
+        &self,
+        place: usize,
+        state: TaskState,
+        why: Option<&Failure>,
+    ) -> Result<(), Broken> {
+        let instance = &self.instances[place];
+        let began = instance.state != TaskState::Pending && !self.quarantined;
+        let Some(inside) = instance.inside.as_ref().filter(|_| began) else {
+            return Ok(());
+        };
+        let members: Vec<usize> = match inside {
+            Inside::Items { made, .. } => made.clone(),
+            Inside::Levels(levels) => {
+                levels.iter().flat_map(|level| self.levels[*level].members.clone()).collect()
+            }
+        };
+        let open = members.iter().map(|member| &self.instances[*member]);
+        let open = open.filter(|member| !member.state.is_terminal());
+        let open: Vec<_> = open.map(|member| member.path.clone()).collect();
+        if !open.is_empty() {
+            return Err(Broken::InsideOpen { state, open });
+        }
+        if instance.state == TaskState::Stopping {
+            return Ok(());
+        }
+        let expected = match inside {
+            Inside::Levels(levels) if self.is_spoilt(levels) => TaskState::Failed,
+            Inside::Levels(_) => TaskState::Success,
+            Inside::Items { total, made, .. } => self.items_end(instance.task, *total, made),
+        };
+        let no_output = why.is_some_and(|failure| failure.kind == FailureKind::Expression);
+        let fits = state == expected || state == TaskState::Failed && no_output;
+        let upstreams = members.iter().map(|member| self.instances[*member].state).collect();
+        let rule = instance.task.trigger_rule;
+        if fits { Ok(()) } else { Err(Broken::EndNotJustified { state, rule, upstreams }) }
+    }
+
+    /// How a map has to end.
+    fn items_end(&self, task: &Task, total: u32, made: &[usize]) -> TaskState {
+        let count = |is: fn(TaskState) -> bool| {
+            let states = made.iter().map(|item| self.instances[*item].state);
+            u32::try_from(states.filter(|state| is(*state)).count()).unwrap_or(u32::MAX)
+        };
+        let most = task.for_each.as_ref().map_or(0, |each| each.tolerate.of(total));
+        if count(spoilt) > most {
+            TaskState::Failed
+        } else if total > 0 && count(|state| state == TaskState::Skipped) == total {
+            TaskState::Skipped
+        } else {
+            TaskState::Success
+        }
+    }
+
     fn task_event(&mut self, event: &'a EventRow, path: &'a InstancePath) -> Result<(), Broken> {
-        let place = *self.places.get(path.as_str()).ok_or(Broken::UnknownInstance)?;
+        let place = self.place(path)?;
         if self.state.is_none_or(RunState::is_terminal)
             && !matches!(event.kind, EventKind::ReportIgnored { .. })
         {
@@ -463,12 +655,16 @@ impl<'a> Replay<'a> {
         }
         match &event.kind {
             EventKind::TaskReset => self.instances[place].reset()?,
-            EventKind::TaskQueued => self.queued(place)?,
+            EventKind::TaskQueued => self.begins(place, TaskState::Queued, "task_queued")?,
+            EventKind::TaskOpened { count, kept, made } => {
+                self.opened(place, *count, *kept, made.as_deref())?;
+            }
             EventKind::TaskDispatched { token, worker } => {
                 self.dispatched(place, event, *token, worker)?;
             }
-            EventKind::TaskFinished { state, .. } => {
+            EventKind::TaskFinished { state, failure, .. } => {
                 self.ended(place, *state)?;
+                self.inside_ends(place, *state, failure.as_ref())?;
                 self.instances[place].finish(&event.kind)?;
             }
             EventKind::ReportIgnored { .. } => return Ok(()),
@@ -479,13 +675,17 @@ impl<'a> Replay<'a> {
 
     /// The states of an instance's upstreams.
     fn upstreams(&self, place: usize) -> Vec<TaskState> {
-        let first = if place < self.body { 0 } else { self.body };
-        let upstreams = self.instances[place].task.upstreams.iter();
-        upstreams.map(|upstream| self.instances[first + upstream].state).collect()
+        let instance = &self.instances[place];
+        if instance.map.is_some() {
+            return Vec::new();
+        }
+        let members = &self.levels[instance.level].members;
+        let upstreams = instance.task.upstreams.iter();
+        upstreams.map(|upstream| self.instances[members[*upstream]].state).collect()
     }
 
-    fn queued(&mut self, place: usize) -> Result<(), Broken> {
-        self.instances[place].go(&[TaskState::Pending], TaskState::Queued, "task_queued")?;
+    fn begins(&mut self, place: usize, to: TaskState, by: &'static str) -> Result<(), Broken> {
+        self.instances[place].go(&[TaskState::Pending], to, by)?;
         self.may_start(place)?;
         let upstreams = self.upstreams(place);
         let rule = self.instances[place].task.trigger_rule;
@@ -496,13 +696,23 @@ impl<'a> Replay<'a> {
     }
 
     fn may_start(&self, place: usize) -> Result<(), Broken> {
-        let body_open = self.instances[..self.body].iter().any(|task| !task.state.is_terminal());
-        let finally = place >= self.body;
-        if finally && body_open {
+        let instance = &self.instances[place];
+        let level = &self.levels[instance.level];
+        let after = level.after.filter(|_| instance.map.is_none());
+        let open = |member: &usize| !self.instances[*member].state.is_terminal();
+        if after.is_some_and(|body| self.levels[body].members.iter().any(open)) {
             return Err(Broken::OutOfTurn("`finally` begins after all else"));
         }
+        if let Some(owner) = instance.map.or(level.owner) {
+            let owner = self.instances[owner].state;
+            let ending = owner == TaskState::Stopping && after.is_some();
+            if owner != TaskState::Running && !ending {
+                return Err(Broken::OutOfTurn("what it is inside of is not under way"));
+            }
+        }
         let ending = self.cancelled || self.timed_out;
-        if self.quarantined || ending && (!finally || self.forced) {
+        let own = level.owner.is_none() && instance.map.is_none();
+        if self.quarantined || ending && own && (after.is_none() || self.forced) {
             return Err(Broken::OutOfTurn("the run is being ended"));
         }
         Ok(())
@@ -535,13 +745,19 @@ impl<'a> Replay<'a> {
         let upstreams = self.upstreams(place);
         let rule = instance.task.trigger_rule;
         let verdict = holds(rule, &upstreams);
-        let guarded = verdict == Some(true) && instance.task.when.is_some();
+        let when = match (&instance.task.for_each, instance.map) {
+            (Some(each), Some(_)) => &each.when,
+            _ => &instance.task.when,
+        };
+        let guarded = verdict == Some(true) && when.is_some();
+        let opens = instance.task.for_each.is_some()
+            || !matches!(instance.task.action, Action::Execute { .. });
         let justified = match state {
             TaskState::Skipped => verdict == Some(false) || guarded,
             TaskState::UpstreamFailed => {
                 verdict == Some(false) && upstreams.iter().any(|state| spoilt(*state))
             }
-            TaskState::Failed => guarded,
+            TaskState::Failed => guarded || verdict == Some(true) && opens,
             _ => true,
         };
         if justified { Ok(()) } else { Err(Broken::EndNotJustified { state, rule, upstreams }) }
@@ -564,6 +780,8 @@ impl<'a> Replay<'a> {
         for row in &rows.tasks {
             let broken = match self.places.get(row.path.as_str()) {
                 Some(place) => self.instances[*place].row(row),
+                // Nothing has happened to it yet.
+                None if row.state == TaskState::Pending && row.path.as_str().ends_with(']') => None,
                 None => Some(Broken::UnknownInstance),
             };
             found.extend(broken.map(|broken| (Some(row.path.clone()), broken)));
@@ -576,9 +794,12 @@ impl<'a> Replay<'a> {
             };
             found.extend(broken.map(|broken| (Some(row.path.clone()), broken)));
         }
-        if rows.tasks.len() != self.plan.body.tasks.len() + self.plan.finally.tasks.len() {
-            found.push((None, Broken::UnknownInstance));
-        }
+        let known = rows.tasks.iter().filter(|row| self.places.contains_key(&row.path)).count();
+        found.extend(
+            inside_count(u32::try_from(known).unwrap_or(u32::MAX), self.instances.len())
+                .err()
+                .map(|broken| (None, broken)),
+        );
         for (path, broken) in found {
             self.note(None, path, broken);
         }
@@ -590,9 +811,13 @@ impl<'a> Replay<'a> {
 }
 
 impl<'a> Instance<'a> {
-    fn new(task: &'a Task, path: InstancePath) -> Self {
+    fn new(task: &'a Task, path: InstancePath, level: usize) -> Self {
         Self {
             path,
+            level,
+            map: None,
+            series: 0,
+            inside: None,
             task,
             state: TaskState::Pending,
             generation: 1,
@@ -684,6 +909,12 @@ impl<'a> Instance<'a> {
                 }
                 self.go(&[Dispatched], Running, "task_started")
             }
+            EventKind::TaskClosing { .. } => {
+                if self.inside.is_none() {
+                    return Err(Broken::Transition { from: self.state, by: "task_closing" });
+                }
+                self.go(&[Running], Stopping, "task_closing")
+            }
             EventKind::TaskStopping { token, .. } => {
                 self.current(*token)?;
                 self.tried(AttemptState::Stopping);
@@ -721,6 +952,7 @@ impl<'a> Instance<'a> {
         let from: &[TaskState] = match state {
             TaskState::Success => &[Dispatched, Running],
             TaskState::Failed => &[Pending, Queued, Dispatched, Running, Stopping],
+            TaskState::Skipped if self.inside.is_some() => &[Pending, Running],
             TaskState::Skipped | TaskState::UpstreamFailed => &[Pending],
             TaskState::Cancelled => &[Pending, Queued, Stopping],
             _ => &[],
@@ -780,6 +1012,11 @@ fn differs<T: PartialEq + fmt::Debug>(field: &'static str, row: &T, replay: &T) 
         row: format!("{row:?}"),
         replay: format!("{replay:?}"),
     })
+}
+
+fn inside_count(given: u32, expected: usize) -> Result<(), Broken> {
+    let expected = u32::try_from(expected).unwrap_or(u32::MAX);
+    if given == expected { Ok(()) } else { Err(Broken::WrongInside { given, expected }) }
 }
 
 fn spoilt(state: TaskState) -> bool {

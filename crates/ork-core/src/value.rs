@@ -9,6 +9,9 @@ pub use serde_json::Value;
 /// A value up to this many bytes of JSON is kept in its row; a larger one is a blob.
 pub const INLINE_LIMIT: usize = 64 * 1024;
 
+/// The most bytes of JSON of what the run machine keeps in a row for itself.
+pub const DETAIL_LIMIT: usize = 1 << 20;
+
 /// The SHA-256 of a content. In text it is 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);

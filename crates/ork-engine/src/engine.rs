@@ -1,16 +1,17 @@
 //! The driver: a task that runs [`Core`] over a store and a clock.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use ork_core::catalog::Known;
 use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, WorkerId};
-use ork_core::rows::{ScheduleRow, VersionId};
+use ork_core::plan::Scope;
+use ork_core::rows::VersionId;
 use ork_core::run::{
-    Assignment, AttemptState, Blob, Blocker, Command, Effect, Machine, StopReason,
+    Assignment, AttemptState, Blob, Blocker, Command, Compile, Effect, Machine, StopReason,
 };
-use ork_core::schedule::Declared;
 use ork_core::time::{Mono, Span};
 use ork_core::value::{Digest, Value};
 use ork_store::{Committed, MAX_PAGE, Page, Store, StoreError};
@@ -33,9 +34,15 @@ pub trait Effects: Send + Sync + 'static {
     /// Tells a worker to stop an attempt: politely, and after `grace` by force.
     fn stop(&self, worker: &WorkerId, attempt: AttemptRef, reason: StopReason, grace: Span);
 
+    /// Compiles a DAG that was made at run time: gives it, or all that is wrong with it.
+    fn compile(&self, ask: Compile) -> Compiling;
+
     /// Events that have become durable, in the order of commits.
     fn committed(&self, events: Vec<Committed>);
 }
+
+/// A DAG that is being compiled.
+pub type Compiling = Pin<Box<dyn Future<Output = Result<Arc<Scope>, String>> + Send>>;
 
 /// Where values too large for rows are kept.
 #[async_trait]
@@ -174,6 +181,7 @@ struct Driver {
 enum Fed {
     Read(Read, Found),
     Blob(Digest, Result<Arc<Value>, String>),
+    Answer(Command),
 }
 
 impl Driver {
@@ -241,6 +249,7 @@ impl Driver {
     fn feed(&mut self, fed: Fed) {
         match fed {
             Fed::Read(read, found) => self.core.found(read, found),
+            Fed::Answer(command) => self.core.push(Request::worker(command), None),
             Fed::Blob(digest, value) => {
                 self.core.push(Request::worker(Command::Fetched { digest, value }), None);
             }
@@ -284,6 +293,15 @@ impl Driver {
                     spawn(async move {
                         let value = fetch(&*blobs, &digest).await;
                         let _ = found.send(Fed::Blob(digest, value));
+                    });
+                }
+                Output::Effect(Effect::Compile(ask)) => {
+                    let (run, path, generation) = (ask.run, ask.path.clone(), ask.generation);
+                    let (compiling, found) = (self.effects.compile(*ask), self.found_in.clone());
+                    spawn(async move {
+                        let result = compiling.await;
+                        let answer = Command::Compiled { run, path, generation, result };
+                        let _ = found.send(Fed::Answer(answer));
                     });
                 }
                 Output::Events(events) => self.effects.committed(events),
@@ -355,34 +373,11 @@ async fn has_ended(
     }
 }
 
-/// The versions that declare these schedules, each once.
-async fn declared(
-    store: &dyn Store,
-    rows: &[ScheduleRow],
-) -> Result<Vec<Arc<Declared>>, StoreError> {
-    let mut found: Vec<Arc<Declared>> = Vec::new();
-    for row in rows {
-        let (project, workflow, version) = (row.project, &row.workflow, row.version);
-        let known = found.last().is_some_and(|known| {
-            (known.project, &known.workflow, known.version) == (project, workflow, version)
-        });
-        if !known && let Some(row) = store.version(project, workflow, version).await? {
-            found.push(Arc::new(row.into()));
-        }
-    }
-    Ok(found)
-}
-
 async fn look_up(store: &dyn Store, read: &Read) -> Result<Found, StoreError> {
     Ok(match read {
         Read::Answer { project, key } => Found::Answer(store.answer(*project, key).await?),
         Read::Ended { project, attempt } => {
             Found::Ended(has_ended(store, *project, attempt).await?)
-        }
-        Read::Schedules { .. } => {
-            let rows = store.load_schedules().await?;
-            let versions = declared(store, &rows).await?;
-            Found::Schedules(rows, versions)
         }
         Read::Run { project, run } => {
             Found::Run(store.load_run(*project, *run).await?.map(Box::new))

@@ -13,10 +13,9 @@ mod clock;
 mod engine;
 mod recent;
 mod request;
-mod ticks;
 mod turn;
 
 pub use crate::clock::{Clock, SystemClock};
-pub use crate::engine::{Blobs, Effects, Engine, Ticket};
+pub use crate::engine::{Blobs, Compiling, Effects, Engine, Ticket};
 pub use crate::request::{Answer, Ask, Error, Found, Key, Read, Request};
 pub use crate::turn::{Config, Core, Output, Step};

@@ -12,10 +12,10 @@ use ork_core::ids::{AttemptRef, ProjectId, Token, WorkerId};
 use ork_core::logs::LogBatch;
 use ork_core::plan::{Action, Binding, Plan};
 use ork_core::rows::LogSummary;
-use ork_core::run::{Assignment, Command, EventKind, RefusalCode, Report, StopReason};
+use ork_core::run::{Assignment, Command, Compile, EventKind, RefusalCode, Report, StopReason};
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
-use ork_engine::{Effects, Engine, Request};
+use ork_engine::{Compiling, Effects, Engine, Request};
 use ork_store::{Blobs as _, Committed, LogKey, StoreError};
 use tokio::sync::{mpsc, watch};
 
@@ -186,6 +186,11 @@ impl Effects for Outlet {
 
     fn stop(&self, worker: &WorkerId, attempt: AttemptRef, reason: StopReason, grace: Span) {
         self.0.tell(worker, ToWorker::Stop { attempt, reason, grace });
+    }
+
+    fn compile(&self, ask: Compile) -> Compiling {
+        let logs = self.0.logs.clone();
+        Box::pin(async move { crate::generated::compile(&logs, ask).await })
     }
 
     fn committed(&self, events: Vec<Committed>) {

@@ -10,6 +10,7 @@ mod code;
 mod door;
 mod extract;
 mod feed;
+mod generated;
 mod guard;
 mod handlers;
 mod hub;

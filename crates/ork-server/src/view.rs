@@ -6,7 +6,7 @@ use ork_api::types::{
     Attempt, Blocker, Code, Event, Param, Payload, Run, Task, TaskDeclaration, Version,
     VersionItem, Workflow,
 };
-use ork_core::plan::{Action, Binding, Plan, Scope};
+use ork_core::plan::{Binding, Plan, Scope};
 use ork_core::rows::{AttemptRow, CodeRef, RunRow, TaskRow, VersionRow, WorkflowRow};
 use ork_core::run;
 use ork_core::value::Data;
@@ -68,7 +68,6 @@ fn tasks(plan: &Plan) -> Vec<TaskDeclaration> {
     all
 }
 
-/// The tasks of a scope, those of its groups after each group.
 fn scope(scope: &Scope, prefix: &str) -> Vec<TaskDeclaration> {
     let path = |name: &str| format!("{prefix}{name}");
     let declare = |task: &ork_core::plan::Task| TaskDeclaration {
@@ -77,11 +76,7 @@ fn scope(scope: &Scope, prefix: &str) -> Vec<TaskDeclaration> {
         trigger_rule: task.trigger_rule,
         executor: task.action.word().to_owned(),
     };
-    let inside = |task: &ork_core::plan::Task| match &task.action {
-        Action::Group { tasks, .. } => self::scope(tasks, &format!("{}/", path(&task.name))),
-        _ => Vec::new(),
-    };
-    scope.tasks.iter().flat_map(|task| [vec![declare(task)], inside(task)].concat()).collect()
+    scope.tasks.iter().map(declare).collect()
 }
 
 pub(crate) fn run(row: RunRow, project: &str) -> Run {
@@ -163,6 +158,12 @@ pub(crate) fn blocker(blocker: &run::Blocker) -> Blocker {
     Blocker { kind: kind.to_owned(), message: reason(blocker) }
 }
 
+/// A state's word.
+fn name(state: run::TaskState) -> String {
+    let word = serde_json::to_value(state).ok();
+    word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 fn reason(blocker: &run::Blocker) -> String {
     match blocker {
         run::Blocker::SetAside { reason } => {
@@ -173,10 +174,12 @@ fn reason(blocker: &run::Blocker) -> String {
             format!("it belongs to `finally`, and {open} tasks are not over yet")
         }
         run::Blocker::Upstream { path, state } => {
-            let state = serde_json::to_value(state).ok();
-            let state = state.as_ref().and_then(|state| state.as_str()).unwrap_or_default();
-            format!("waits for `{path}`, which is {state}")
+            format!("waits for `{path}`, which is {}", name(*state))
         }
+        run::Blocker::Outer { path, state } => {
+            format!("is inside of `{path}`, which is {}", name(*state))
+        }
+        run::Blocker::Compiler => "what it is to hold is being compiled".to_owned(),
         run::Blocker::RetryAt { at } => {
             let at = Stamp(*at).to_string();
             format!("is tried again at {}Z", at.get(..19).unwrap_or(&at).replace('T', " "))

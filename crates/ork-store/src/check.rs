@@ -4,11 +4,10 @@
 use std::io;
 
 use ork_core::rows::{
-    AnswerRow, AttemptRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionRow,
-    WorkflowRow,
+    AnswerRow, AttemptRow, Change, EventRow, RunRow, TaskRow, VersionRow, WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind, Failure};
-use ork_core::value::{Data, INLINE_LIMIT, Value};
+use ork_core::value::{DETAIL_LIMIT, Data, INLINE_LIMIT, Value};
 use serde::Serialize;
 
 use crate::{MAX_CHANGES, MAX_VERSION, Result, StoreError};
@@ -31,26 +30,7 @@ fn change(change: &Change) -> Result<()> {
         Change::Workflow(row) => workflow(row),
         Change::Version(row) => version(row),
         Change::Answer(row) => answer(row),
-        Change::Schedule(row, _) => schedule(row),
-        Change::Tick(row) => tick(row),
     }
-}
-
-fn schedule(row: &ScheduleRow) -> Result<()> {
-    let name = || format!("schedule `{}` of `{}`", row.name, row.workflow);
-    fits(name, "row", json_len(row), MAX_VERSION)
-}
-
-fn tick(row: &TickRow) -> Result<()> {
-    let name = || format!("tick {} of `{}` of `{}`", row.logical_time, row.schedule, row.workflow);
-    holds(row.run.is_some() != row.reason.is_some(), name, "it has a run or a reason")?;
-    holds(row.until >= row.tick && row.count >= 1, name, "it is one tick at least")?;
-    fits(name, "reason", row.reason.as_ref().map_or(0, String::len), INLINE_LIMIT)
-}
-
-/// What is said of a tick that has its answer.
-pub(crate) fn answered(row: &TickRow) -> String {
-    format!("tick {} of `{}` of `{}` has its answer", row.logical_time, row.schedule, row.workflow)
 }
 
 fn run(row: &RunRow) -> Result<()> {
@@ -58,7 +38,7 @@ fn run(row: &RunRow) -> Result<()> {
     holds(row.run_attempt >= 1, name, "run attempts count from 1")?;
     holds(row.state.is_terminal() == row.finished_at.is_some(), name, ENDED)?;
     payload(name, "params", &row.params)?;
-    payload(name, "detail", &row.detail)?;
+    fits(name, "detail", json_len(&row.detail), DETAIL_LIMIT)?;
     data(name, "output", row.output.as_ref())?;
     failure(name, row.failure.as_ref())
 }
@@ -70,7 +50,7 @@ fn task(row: &TaskRow) -> Result<()> {
     for (input, value) in row.inputs.iter().flatten() {
         data(|| format!("input `{input}` of {}", name()), "value", Some(value))?;
     }
-    payload(name, "detail", &row.detail)?;
+    fits(name, "detail", json_len(&row.detail), DETAIL_LIMIT)?;
     data(name, "output", row.output.as_ref())?;
     failure(name, row.failure.as_ref())
 }

@@ -10,8 +10,8 @@ use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, Token, WorkerId}
 use ork_core::plan::Plan;
 use ork_core::rows::{Actor, Change, CodeRef, LogSummary, VersionId, VersionRow, WorkflowRow};
 use ork_core::run::{
-    Assignment, Command, Departure, Effect, EventKind, Failure, FailureKind, Finished, NewRun,
-    Outcome, RefusalCode, Report, RetrySelection,
+    Assignment, Command, Compile, Departure, Effect, EventKind, Failure, FailureKind, Finished,
+    NewRun, Outcome, RefusalCode, Report, RetrySelection,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::{Data, Digest, Value};
@@ -52,6 +52,7 @@ enum Event {
     Hello(usize),
     Read(u64, Read),
     Blob(u64, Digest),
+    Compiled(u64, Box<Compile>),
     Client(usize),
     Kill,
     Restart,
@@ -376,7 +377,11 @@ impl World {
                 core.led(result, now);
                 true
             }
-            Step::Commit { after, epoch, changes, .. } => {
+            Step::Commit { after, epoch, changes, blobs } => {
+                for blob in blobs {
+                    let value = serde_json::from_slice(&blob.content).unwrap_or_default();
+                    self.blobs.insert(blob.digest, Arc::new(value));
+                }
                 if !waited && after > Span::ZERO {
                     return self.rest(after);
                 }
@@ -474,6 +479,10 @@ impl World {
                 }
                 Output::Effect(Effect::Stop { worker, attempt, grace, .. }) => {
                     self.send_to(&worker, |place| Event::Stop(place, attempt, grace));
+                }
+                Output::Effect(Effect::Compile(ask)) => {
+                    let delay = self.chance.between(100, 50 * MS);
+                    self.at(delay, Event::Compiled(self.life, ask));
                 }
                 Output::Effect(Effect::Fetch { digest }) => {
                     let delay = self.chance.between(100, 5 * MS);
@@ -605,6 +614,7 @@ impl World {
             Event::Hello(place) => self.hello(place),
             Event::Read(life, read) => self.read(life, read),
             Event::Blob(life, digest) => self.blob(life, digest),
+            Event::Compiled(life, ask) => self.compiled(life, &ask),
             Event::Client(wish) => self.ask(wish),
             Event::Kill => self.kill(),
             Event::Restart => self.restart(),
@@ -681,6 +691,19 @@ impl World {
         if let Some(core) = &mut self.core {
             core.push(Request::worker(Command::Fetched { digest, value }), Slot::Nobody);
         }
+    }
+
+    /// What is to become a DAG is one already, or none.
+    fn compiled(&mut self, life: u64, ask: &Compile) {
+        let Some(core) = self.core.as_mut().filter(|_| life == self.life) else { return };
+        let scope = serde_json::from_value(Value::clone(&ask.tasks));
+        let command = Command::Compiled {
+            run: ask.run,
+            path: ask.path.clone(),
+            generation: ask.generation,
+            result: scope.map(Arc::new).map_err(|error| error.to_string()),
+        };
+        core.push(Request::worker(command), Slot::Nobody);
     }
 
     fn answer(&mut self, slot: Slot, result: &Result<Answer, Error>) {

@@ -479,27 +479,7 @@ impl Lower<'_> {
         &mut self,
         node: &Node,
         what: &str,
-        want: Option<&Type>,
-        bind: &mut Bind,
-    ) -> Option<(Expr, Typed)> {
-        let (expr, typed) = self.any_expression(node, what, want, bind)?;
-        if typed.constant {
-            self.report.error(
-                node.place,
-                "constant-expression",
-                format!("{what} is the same always: it refers to nothing"),
-            );
-            return None;
-        }
-        Some((expr, typed))
-    }
-
-    /// An expression field that may be the same always.
-    pub(crate) fn any_expression(
-        &mut self,
-        node: &Node,
-        what: &str,
-        want: Option<&Type>,
+        want: &Type,
         bind: &mut Bind,
     ) -> Option<(Expr, Typed)> {
         let Some(scalar) = node.scalar() else {
@@ -522,7 +502,15 @@ impl Lower<'_> {
                 return None;
             }
         };
-        self.expect(node.place, want, &typed.ty)?;
+        if typed.constant {
+            self.report.error(
+                node.place,
+                "constant-expression",
+                format!("{what} is the same always: it refers to nothing"),
+            );
+            return None;
+        }
+        self.expect(node.place, Some(want), &typed.ty)?;
         Some((expr, typed))
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::ids::{Epoch, InstancePath, ProjectId, RunId, Token};
-use crate::plan::{Plan, Scope, Task};
+use crate::plan::{Plan, Task};
 use crate::rows::{Actor, AttemptRow, Change, CodeRef, EventRow, VersionId};
-use crate::run::instance::{Hold, Instance, Ix, Key, Lease, Parked, Phase};
+use crate::run::instance::{Closing, Hold, Instance, Ix, Key, Lease, Parked, Phase};
+use crate::run::level::{Frame, Held, Level, Part, Shape};
 use crate::run::machine::{Config, Out};
 use crate::run::ready::{Place, Ready};
 use crate::run::remnant::Remnants;
@@ -144,85 +145,6 @@ pub(super) struct RunStop {
     pub(super) forced: bool,
 }
 
-/// Which DAG of a plan a scope is of. Groups and called workflows will be others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Body,
-    Finally,
-}
-
-impl Part {
-    /// Its DAG.
-    pub(super) fn of(self, plan: &Plan) -> &Scope {
-        match self {
-            Self::Body => &plan.body,
-            Self::Finally => &plan.finally,
-        }
-    }
-
-    /// What its paths begin with.
-    pub(super) fn prefix(self) -> &'static str {
-        match self {
-            Self::Body => "",
-            Self::Finally => "finally/",
-        }
-    }
-}
-
-/// A DAG of instances.
-#[derive(Clone, Debug)]
-pub(super) struct Level {
-    pub(super) part: Part,
-    /// Its first instance; the others follow in the plan's order.
-    pub(super) first: u32,
-    /// How many it has.
-    pub(super) len: u32,
-    /// How many of them are not over.
-    pub(super) open: u32,
-    /// Downstreams: those of task `i` are `targets[starts[i]..starts[i + 1]]`.
-    starts: Vec<u32>,
-    targets: Vec<u32>,
-}
-
-impl Level {
-    /// The level of a scope with no instance over yet.
-    pub(super) fn new(part: Part, scope: &Scope, first: u32) -> Self {
-        let len = u32::try_from(scope.tasks.len()).unwrap_or(u32::MAX);
-        let mut starts = vec![0; scope.tasks.len() + 1];
-        for upstream in scope.tasks.iter().flat_map(|task| &task.upstreams) {
-            starts[upstream + 1] += 1;
-        }
-        for i in 1..starts.len() {
-            starts[i] += starts[i - 1];
-        }
-        let mut next = starts.clone();
-        let mut targets = vec![0; starts.last().copied().unwrap_or(0) as usize];
-        for (i, task) in (0..).zip(&scope.tasks) {
-            for &upstream in &task.upstreams {
-                targets[next[upstream] as usize] = i;
-                next[upstream] += 1;
-            }
-        }
-        Self { part, first, len, open: len, starts, targets }
-    }
-
-    /// The instance of the task at `task`.
-    pub(super) fn ix(&self, task: u32) -> Ix {
-        Ix(self.first + task)
-    }
-
-    /// All its instances.
-    pub(super) fn all(&self) -> impl Iterator<Item = Ix> + use<> {
-        (self.first..self.first + self.len).map(Ix)
-    }
-
-    /// The instances that have the instance of `task` as an upstream.
-    pub(super) fn downs(&self, task: u32) -> &[u32] {
-        let (from, to) = (self.starts[task as usize], self.starts[task as usize + 1]);
-        &self.targets[from as usize..to as usize]
-    }
-}
-
 /// What a run is, from its creation on.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -230,23 +152,12 @@ pub(super) struct Facts {
     pub(super) project_name: Arc<str>,
     pub(super) workflow: Arc<str>,
     pub(super) version: VersionId,
-    pub(super) plan: Arc<Plan>,
-    pub(super) code: CodeRef,
-    pub(super) params: Value,
     pub(super) logical_time: Arc<str>,
     pub(super) labels: IndexMap<String, String>,
     pub(super) trigger: String,
     pub(super) url: String,
     pub(super) created_by: Actor,
     pub(super) created_at: Wall,
-}
-
-/// How the body ended, as `finally` sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct BodyEnd {
-    pub(super) state: RunState,
-    pub(super) failure: Option<Failure>,
-    pub(super) failed: Vec<String>,
 }
 
 /// A run.
@@ -264,12 +175,13 @@ pub(super) struct Run {
     pub(super) finished_at: Option<Wall>,
     pub(super) failure: Option<Failure>,
     pub(super) output: Option<Data>,
-    pub(super) body_end: Option<BodyEnd>,
     /// What the output waits for.
     pub(super) parked: Option<Box<Parked>>,
     pub(super) instances: Vec<Instance>,
     pub(super) by_path: Map<InstancePath, Ix>,
     pub(super) levels: Vec<Level>,
+    /// The workflows under way: its own first, then those that it calls.
+    pub(super) frames: Vec<Frame>,
     /// Instances whose rule may have an answer now, or that are to be ended.
     pub(super) todo: VecDeque<Ix>,
     /// How many of those were decided since rows were written.
@@ -289,8 +201,13 @@ pub(super) struct Run {
 
 impl Run {
     /// A run of which nothing has happened yet.
-    pub(super) fn new(id: RunId, facts: Facts) -> Self {
-        let plan = Arc::clone(&facts.plan);
+    pub(super) fn new(
+        id: RunId,
+        facts: Facts,
+        plan: Arc<Plan>,
+        params: Value,
+        code: CodeRef,
+    ) -> Self {
         let mut run = Self {
             id,
             facts,
@@ -302,11 +219,11 @@ impl Run {
             finished_at: None,
             failure: None,
             output: None,
-            body_end: None,
             parked: None,
             instances: Vec::with_capacity(plan.body.tasks.len() + plan.finally.tasks.len()),
             by_path: Map::default(),
             levels: Vec::new(),
+            frames: Vec::new(),
             todo: VecDeque::new(),
             decided: 0,
             unwritten: usize::MAX,
@@ -316,20 +233,83 @@ impl Run {
             ended: Vec::new(),
             touched: false,
         };
-        run.add_level(Part::Body, &plan.body);
-        run.add_level(Part::Finally, &plan.finally);
+        run.add_frame(None, plan, params, code);
         run
     }
 
-    fn add_level(&mut self, part: Part, scope: &Scope) {
-        let first = Ix::new(self.instances.len()).0;
+    /// Instantiates a DAG; its instances follow the last that there is. One that an earlier
+    /// generation left under the same path makes room.
+    pub(super) fn add_level(
+        &mut self,
+        shape: Arc<Shape>,
+        frame: u32,
+        owner: Option<Ix>,
+        part: Part,
+    ) -> u32 {
+        let first = Ix::new(self.instances.len());
+        self.put_level(shape, frame, owner, part, first)
+    }
+
+    /// [`Run::add_level`] with the instances at a certain place.
+    pub(super) fn put_level(
+        &mut self,
+        shape: Arc<Shape>,
+        frame: u32,
+        owner: Option<Ix>,
+        part: Part,
+        first: Ix,
+    ) -> u32 {
         let number = Ix::new(self.levels.len()).0;
-        for (task, plan) in (0..).zip(&scope.tasks) {
-            let path = InstancePath(format!("{}{}", part.prefix(), plan.name).into());
-            self.by_path.insert(path.clone(), Ix(first + task));
-            self.instances.push(Instance::new(path, number, task, plan.upstreams.len()));
+        let tasks = &shape.scope().tasks;
+        let len = Ix::new(tasks.len()).0;
+        let prefix = self.prefix(frame, owner, part);
+        for (task, plan) in (0..).zip(tasks) {
+            let (ix, path) =
+                (Ix(first.0 + task), InstancePath(format!("{prefix}{}", plan.name).into()));
+            let mut instance = Instance::new(path.clone(), number, task, plan.upstreams.len());
+            if let Some(old) = self.by_path.insert(path, ix) {
+                let old = self.instance_mut(old);
+                instance.generation = old.generation + 1;
+                *old = Instance::void();
+            }
+            self.put(ix, instance);
         }
-        self.levels.push(Level::new(part, scope, first));
+        if len > 0 && self.unwritten == usize::MAX {
+            self.unwritten = first.at();
+        }
+        self.levels.push(Level { shape, frame, owner, part, first: first.0, len, open: len });
+        number
+    }
+
+    /// Puts an instance in its place; what is between it and the last is none.
+    pub(super) fn put(&mut self, ix: Ix, instance: Instance) {
+        while self.instances.len() <= ix.at() {
+            self.instances.push(Instance::void());
+        }
+        *self.instance_mut(ix) = instance;
+    }
+
+    /// What the paths in a level begin with.
+    fn prefix(&self, frame: u32, owner: Option<Ix>, part: Part) -> String {
+        let outer = owner.map(|owner| format!("{}/", self.instance(owner).path));
+        let root = self.frames[frame as usize].owner == owner;
+        let part = if root && part == Part::Finally { "finally/" } else { "" };
+        outer.unwrap_or_default() + part
+    }
+
+    /// The instance of a name in a level.
+    pub(super) fn find(&self, level: &Level, name: &str) -> Option<Ix> {
+        let path = self.prefix(level.frame, level.owner, level.part) + name;
+        self.by_path.get(path.as_str()).copied()
+    }
+
+    /// Tells of the instances of a new level that have a generation before this one.
+    pub(super) fn announce_again(&mut self, level: u32, cx: &mut Cx<'_>) {
+        for ix in self.levels[level as usize].all() {
+            if self.instance(ix).generation > 1 {
+                self.log_at(ix, EventKind::TaskReset, cx);
+            }
+        }
     }
 
     /// The run that a command asks for.
@@ -339,9 +319,6 @@ impl Run {
             project_name: new.project_name,
             workflow: new.plan.name.as_str().into(),
             version: new.version,
-            plan: new.plan,
-            code: new.code,
-            params: new.params,
             logical_time: new.logical_time.into(),
             labels: new.labels,
             trigger: new.trigger,
@@ -349,7 +326,7 @@ impl Run {
             created_by: new.by,
             created_at: now.wall,
         };
-        Self::new(new.id, facts)
+        Self::new(new.id, facts, new.plan, new.params, new.code)
     }
 
     /// The run is held from now on: it counts among those that wait, if it does.
@@ -378,31 +355,54 @@ impl Run {
 
     /// The level that an instance is in.
     pub(super) fn level(&self, ix: Ix) -> &Level {
-        &self.levels[self.instance(ix).scope as usize]
-    }
-
-    /// Whether an instance belongs to `finally`.
-    pub(super) fn in_finally(&self, ix: Ix) -> bool {
-        self.level(ix).part == Part::Finally
-    }
-
-    /// An instance's task in `plan`, which is the run's.
-    pub(super) fn task_in<'p>(&self, plan: &'p Plan, ix: Ix) -> &'p Task {
-        &self.level(ix).part.of(plan).tasks[self.instance(ix).task as usize]
+        &self.levels[self.instance(ix).level as usize]
     }
 
     /// An instance's task.
     pub(super) fn task(&self, ix: Ix) -> &Task {
-        self.task_in(&self.facts.plan, ix)
+        self.level(ix).shape.task(self.instance(ix).task)
+    }
+
+    /// An instance's task, for use while the run changes.
+    pub(super) fn held_task(&self, ix: Ix) -> Held {
+        Held::new(&self.level(ix).shape, self.instance(ix).task)
+    }
+
+    /// The workflow that an instance belongs to.
+    pub(super) fn frame(&self, ix: Ix) -> &Frame {
+        &self.frames[self.level(ix).frame as usize]
+    }
+
+    /// The run's own plan.
+    pub(super) fn plan(&self) -> &Arc<Plan> {
+        &self.frames[0].plan
     }
 
     pub(super) fn key(&self, ix: Ix) -> Key {
         Key { run: self.id, ix }
     }
 
-    /// Whether no attempt may start in the instance's level any more.
+    /// What ends the instance before its time, if anything: the run is ended, or what it is
+    /// inside of.
+    pub(super) fn closing(&self, ix: Ix) -> Option<Closing> {
+        if !self.is_ended(ix) {
+            return None;
+        }
+        if let Some(owner) = self.owner(ix) {
+            return self.closed(owner);
+        }
+        let RunStop { reason, forced } = self.stop?;
+        Some(Closing { reason, failure: self.stopped(reason), forced })
+    }
+
+    /// Whether no attempt of the instance may start any more.
     pub(super) fn is_ended(&self, ix: Ix) -> bool {
-        self.stop.is_some_and(|stop| stop.forced || !self.in_finally(ix))
+        let forced = match self.owner(ix).map(|owner| &self.instance(owner).phase) {
+            None => self.stop.map(|stop| stop.forced),
+            Some(Phase::Open(closing)) => closing.as_ref().map(|closing| closing.forced),
+            Some(_) => None,
+        };
+        forced.is_some_and(|forced| forced || !self.is_cleanup(ix))
     }
 
     /// Sees to it that rows of the run are written.
@@ -488,25 +488,55 @@ impl Run {
             project: self.facts.project,
             workflow: Arc::clone(&self.facts.workflow),
             key: self.key(ix),
-            since: self.instance(ix).queued_at.unwrap_or_default(),
+            since: self.since(ix),
         }
     }
 
-    fn is_ready(&self, ix: Ix) -> bool {
+    pub(super) fn is_ready(&self, ix: Ix) -> bool {
         matches!(self.instance(ix).phase, Phase::Queued { hold: Hold::Ready, .. })
     }
 
-    pub(super) fn leave_queue(&self, ix: Ix, desk: &mut Desk) {
+    /// Since when it waits, for the order of the queue. What is inside an item of a map is as old
+    /// as the item, so that items that began are done before others begin.
+    fn since(&self, ix: Ix) -> Wall {
+        let owners = self.owners(ix).map(|owner| self.instance(owner));
+        let item = owners.filter(|owner| owner.item.is_some()).last();
+        let since = item.map_or(self.instance(ix).queued_at, |item| item.started_at);
+        since.unwrap_or_default()
+    }
+
+    pub(super) fn leave_queue(&mut self, ix: Ix, desk: &mut Desk) {
         if self.is_ready(ix) {
             let place = self.place(ix, desk);
             desk.ready.remove(&place);
+            self.count_ready(ix, false);
         }
     }
 
-    pub(super) fn enter_queue(&self, ix: Ix, desk: &mut Desk) {
+    pub(super) fn enter_queue(&mut self, ix: Ix, desk: &mut Desk) {
         if self.is_ready(ix) {
-            let place = self.place(ix, desk);
-            desk.ready.insert(&place);
+            self.stand_again(ix, desk);
+            self.count_ready(ix, true);
+        }
+    }
+
+    /// Puts an instance back that was taken out of the queue and has not left it.
+    pub(super) fn stand_again(&self, ix: Ix, desk: &mut Desk) {
+        let place = self.place(ix, desk);
+        desk.ready.insert(&place);
+    }
+
+    /// Each map that an instance is inside of knows how many wait for a slot.
+    fn count_ready(&mut self, ix: Ix, add: bool) {
+        let mut at = self.owner(ix);
+        while let Some(owner) = at {
+            if let Some(map) = self.map_mut(owner) {
+                map.ready = if add { map.ready + 1 } else { map.ready.saturating_sub(1) };
+                if !add && map.has_room() {
+                    self.wake(owner);
+                }
+            }
+            at = self.owner(owner);
         }
     }
 

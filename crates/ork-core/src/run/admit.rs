@@ -11,6 +11,8 @@ use crate::time::Now;
 pub(super) enum Gate {
     RunPending,
     Body,
+    Outer,
+    Compiler,
     Upstreams,
     Retry,
     Values,
@@ -30,12 +32,18 @@ impl Run {
             Phase::Queued { hold: Hold::Retry, .. } => Some(Gate::Retry),
             Phase::Queued { hold: Hold::Values, .. } => Some(Gate::Values),
             Phase::Pending if self.stage == Stage::Pending => Some(Gate::RunPending),
-            Phase::Pending if self.stage == Stage::Body && self.in_finally(ix) => Some(Gate::Body),
+            Phase::Pending if !self.is_open(ix) && self.is_cleanup(ix) => Some(Gate::Body),
+            Phase::Pending if !self.is_open(ix) => Some(Gate::Outer),
+            Phase::Pending if instance.parked.as_ref().is_some_and(|parked| parked.compiling) => {
+                Some(Gate::Compiler)
+            }
             Phase::Pending if instance.parked.is_some() => Some(Gate::Values),
             Phase::Pending => Some(Gate::Upstreams),
-            Phase::Offered { .. } | Phase::Running(_) | Phase::Stopping(_) | Phase::Over(_) => {
-                Some(Gate::Past)
-            }
+            Phase::Offered { .. }
+            | Phase::Running(_)
+            | Phase::Stopping(_)
+            | Phase::Open(_)
+            | Phase::Over(_) => Some(Gate::Past),
         }
     }
 
@@ -47,7 +55,11 @@ impl Run {
         match gate {
             Gate::Past => Vec::new(),
             Gate::RunPending => vec![Blocker::RunPending],
-            Gate::Body => vec![Blocker::Body { open: self.levels[0].open }],
+            Gate::Body => {
+                vec![Blocker::Body { open: self.levels[self.frame(ix).body as usize].open }]
+            }
+            Gate::Outer => self.owner(ix).map(|owner| self.outer(owner)).into_iter().collect(),
+            Gate::Compiler => vec![Blocker::Compiler],
             Gate::Upstreams => self.open_upstreams(ix),
             Gate::Retry => instance
                 .due
@@ -63,6 +75,11 @@ impl Run {
                 vec![Blocker::NoSlot { queue: queue(), slots: desk.workers.slots(&desk.queue) }]
             }
         }
+    }
+
+    fn outer(&self, owner: Ix) -> Blocker {
+        let owner = self.instance(owner);
+        Blocker::Outer { path: owner.path.clone(), state: owner.state() }
     }
 
     fn open_upstreams(&self, ix: Ix) -> Vec<Blocker> {

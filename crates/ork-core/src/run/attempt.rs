@@ -10,7 +10,7 @@ use crate::plan::Action;
 use crate::rows::{AttemptRow, LogSummary};
 use crate::run::active::{Cx, Desk, Run};
 use crate::run::flow::Ending;
-use crate::run::instance::{Hold, Instance, Ix, Lease, Phase, Stop};
+use crate::run::instance::{Closing, Hold, Instance, Ix, Lease, Phase, Stop};
 use crate::run::retry::Next;
 use crate::run::scope::{each, fit};
 use crate::run::transition::{Illegal, Step};
@@ -62,7 +62,7 @@ impl Run {
         cx: &mut Cx<'_>,
     ) -> Result<(), Illegal> {
         let Some(token) = cx.desk.token() else {
-            self.enter_queue(ix, cx.desk);
+            self.stand_again(ix, cx.desk);
             return Ok(());
         };
         let attempt = self.instance(ix).next_attempt();
@@ -115,8 +115,8 @@ impl Run {
 
     /// Evaluates what the next attempt needs. The inputs are kept for the whole generation.
     fn prepare(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<Work, EvalError> {
-        let plan = Arc::clone(&self.facts.plan);
-        let task = self.task_in(&plan, ix);
+        let plan = Arc::clone(&self.frame(ix).plan);
+        let task = self.held_task(ix);
         let view = self.view(Some(ix), cx.desk);
         let inputs = match self.instance(ix).inputs {
             Some(_) => Ok(None),
@@ -146,8 +146,8 @@ impl Run {
         Assignment {
             attempt: self.attempt_ref(instance, token),
             project: Arc::clone(&facts.project_name),
-            workflow: Arc::clone(&facts.workflow),
-            map_index: None,
+            workflow: self.workflow_of(ix),
+            map_index: instance.item.map(|item| item.index),
             generation: instance.generation,
             number: instance.attempt,
             executor: task.action.word().into(),
@@ -158,9 +158,17 @@ impl Run {
             env: work.env,
             timeout: task.timeout,
             grace: task.grace,
-            code: facts.code.clone(),
+            code: self.frame(ix).code.clone(),
             logical_time: Arc::clone(&facts.logical_time),
             request_id: facts.created_by.request_id.clone(),
+        }
+    }
+
+    /// The name of the workflow that an instance's task stands in.
+    fn workflow_of(&self, ix: Ix) -> Arc<str> {
+        match self.level(ix).frame {
+            0 => Arc::clone(&self.facts.workflow),
+            _ => self.frame(ix).plan.name.as_str().into(),
         }
     }
 
@@ -414,7 +422,7 @@ impl Run {
                 self.fail(ix, failure, LogSummary::default(), cx)?;
             }
             Phase::Stopping(_) => self.end_stop(ix, LogSummary::default(), cx)?,
-            Phase::Pending | Phase::Queued { .. } | Phase::Over(_) => {}
+            Phase::Pending | Phase::Queued { .. } | Phase::Open(_) | Phase::Over(_) => {}
         }
         self.drain(cx)
     }
@@ -434,6 +442,7 @@ impl Run {
                 self.end_stop(ix, LogSummary::default(), cx)?;
             }
             Phase::Stopping(_) => self.nudge(ix, cx),
+            Phase::Open(_) => self.inside_times_out(ix, cx)?,
             Phase::Pending | Phase::Over(_) => {}
         }
         self.drain(cx)
@@ -449,6 +458,13 @@ impl Run {
         let message = format!("took longer than its timeout of {timeout}{where_it_stood}");
         let failure = Failure::new(FailureKind::Timeout, message);
         self.stop_attempt(ix, StopReason::TimedOut, failure, false, cx)
+    }
+
+    fn inside_times_out(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let timeout = self.limit(ix).unwrap_or_default();
+        let message = format!("took longer than its timeout of {timeout}");
+        let failure = Failure::new(FailureKind::Timeout, message);
+        self.close(ix, &Closing { reason: StopReason::TimedOut, failure, forced: false }, cx)
     }
 
     fn unclaim(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {

@@ -1,11 +1,31 @@
 //! The invariants of the machine's memory, checked by counting again.
 
+use crate::run::TaskState;
 use crate::run::active::{Run, Stage};
 use crate::run::instance::{Hold, Ix, Key, Phase};
 use crate::run::machine::{Machine, Violation};
 use crate::run::rule::Verdict;
 use crate::run::timers::Owner;
 use crate::run::values::Waiter;
+
+impl Run {
+    /// Whether a map's counters are what counting again gives.
+    fn items_agree(&self, ix: Ix) -> bool {
+        let Some(map) = self.map(ix) else { return true };
+        let count = |is: fn(TaskState) -> bool| {
+            let states = map.made.iter().map(|item| self.instance(*item).state());
+            u32::try_from(states.filter(|state| is(*state)).count()).unwrap_or(u32::MAX)
+        };
+        let inside = |ready: &Ix| self.owners(*ready).any(|owner| owner == ix);
+        let ready = (0..self.instances.len()).map(Ix::new);
+        let ready = ready.filter(|ix| self.is_ready(*ix)).filter(inside).count();
+        let failed = |state| matches!(state, TaskState::Failed | TaskState::Cancelled);
+        map.open == count(|state| !state.is_terminal())
+            && map.skipped == count(|state| state == TaskState::Skipped)
+            && map.failed == count(failed)
+            && map.ready as usize == ready
+    }
+}
 
 impl Machine {
     /// Checks the invariants of the memory: counters equal recounts, every open instance is
@@ -55,7 +75,13 @@ impl Machine {
     /// What is wrong with an instance.
     fn fault(&self, run: &Run, ix: Ix) -> Option<&'static str> {
         let instance = run.instance(ix);
+        if instance.is_void() {
+            return None;
+        }
         let key = run.key(ix);
+        if run.map(ix).is_some() && !run.items_agree(ix) {
+            return Some("its items are miscounted");
+        }
         if instance.tally != run.tally_of(ix) {
             return Some("its upstreams are miscounted");
         }
@@ -77,7 +103,15 @@ impl Machine {
             }
         }
         let reachable = match &instance.phase {
-            Phase::Pending => is_waiting(run, ix) || !missing.is_empty(),
+            Phase::Pending => {
+                let parked = instance.parked.as_ref();
+                let compiling = parked.is_some_and(|parked| parked.compiling);
+                is_waiting(run, ix) || !missing.is_empty() || compiling
+            }
+            Phase::Open(_) => {
+                let open = |ix: &Ix| !run.instance(*ix).state().is_terminal();
+                !missing.is_empty() || run.children(ix).iter().any(open)
+            }
             Phase::Queued { hold: Hold::Values, .. } => !missing.is_empty(),
             Phase::Queued { hold: Hold::Retry, .. } | Phase::Stopping(_) => instance.due.is_some(),
             Phase::Offered { lease, confirmed: false, .. } => {

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AttemptRef, InstancePath, ProjectId, RunId, WorkerId};
-use crate::plan::Plan;
+use crate::plan::{Plan, Scope};
 use crate::rows::{Actor, CodeRef, LogSummary, VersionId};
 use crate::run::{Failure, StopReason};
 use crate::time::Span;
@@ -89,6 +89,17 @@ pub enum Command {
         digest: Digest,
         /// Its value, or why it cannot be had.
         value: Result<Arc<Value>, String>,
+    },
+    /// What came of [`Effect::Compile`].
+    Compiled {
+        /// The run.
+        run: RunId,
+        /// The instance.
+        path: InstancePath,
+        /// Its generation.
+        generation: u32,
+        /// The DAG, or all that is wrong with it.
+        result: Result<Arc<Scope>, String>,
     },
     /// Sets a run aside: its changes cannot be kept, or it made the machine panic.
     Quarantine {
@@ -212,6 +223,27 @@ pub enum Effect {
         /// The blob.
         digest: Digest,
     },
+    /// Compile a DAG that was made at run time and bring it with [`Command::Compiled`].
+    Compile(Box<Compile>),
+}
+
+/// A DAG to be compiled that was made at run time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compile {
+    /// The run.
+    pub run: RunId,
+    /// The instance.
+    pub path: InstancePath,
+    /// Its generation.
+    pub generation: u32,
+    /// What YAML would hold under `tasks`.
+    pub tasks: Arc<Value>,
+    /// The executors that it may use.
+    pub allow: Vec<String>,
+    /// The workflow that it is made in.
+    pub plan: Arc<Plan>,
+    /// That workflow's code.
+    pub code: CodeRef,
 }
 
 /// All that a worker needs for an attempt.

@@ -3,7 +3,7 @@
 use crate::ids::InstancePath;
 use crate::run::active::{Cx, Desk, Run, RunStop, Stage};
 use crate::run::flow::Ending;
-use crate::run::instance::{Hold, Ix, Phase};
+use crate::run::instance::{Closing, Hold, Ix, Phase};
 use crate::run::transition::Illegal;
 use crate::run::{
     Answer, EventKind, Failure, FailureKind, Refusal, RefusalCode, RunState, StopReason, TaskState,
@@ -18,7 +18,7 @@ impl Run {
         let event = EventKind::RunCreated {
             workflow: self.facts.workflow.to_string(),
             version: self.facts.version,
-            tasks: self.instances.iter().map(|instance| instance.path.clone()).collect(),
+            tasks: Ix::new(self.instances.len()).0,
         };
         self.log(event, cx);
         self.dirty = true;
@@ -74,7 +74,11 @@ impl Run {
             _ => {
                 let message = format!("cancelled by {}", cx.by.name);
                 let failure = Failure::new(FailureKind::Cancelled, message);
-                self.halt(ix, StopReason::Cancelled, &failure, cx)?;
+                // A second time, the `finally` inside is ended too.
+                let forced =
+                    self.closed(ix).is_some_and(|closing| closing.state() == TaskState::Cancelled);
+                let closing = Closing { reason: StopReason::Cancelled, failure, forced };
+                self.halt(ix, &closing, cx)?;
                 self.drain(cx)?;
                 Ok(Ok(Answer::Done))
             }
@@ -103,6 +107,11 @@ impl Run {
             }
             Phase::Queued { .. } => self.set_hold(ix, Hold::Ready, cx.desk),
             Phase::Offered { .. } => self.offer_again(ix, cx),
+            Phase::Open(_) => {
+                self.wake(ix);
+                self.drain(cx)?;
+                self.forget_values(ix, cx.desk);
+            }
             Phase::Running(_) | Phase::Stopping(_) | Phase::Over(_) => {}
         }
         Ok(())
@@ -122,6 +131,10 @@ impl Run {
         if matches!(self.instance(ix).phase, Phase::Pending | Phase::Queued { .. }) {
             let ending = Ending::failed(FailureKind::Expression, message);
             self.end(ix, TaskState::Failed, ending, cx)?;
+            return self.drain(cx);
+        }
+        if matches!(self.instance(ix).phase, Phase::Open(_)) {
+            self.give_up_inside(ix, message, cx)?;
             return self.drain(cx);
         }
         self.unpark(ix, cx.desk);

@@ -1,12 +1,12 @@
 //! How a run goes on: rules and conditions, the ends of instances, of levels and of the run.
 
-use std::sync::Arc;
-
 use crate::lang::expr::EvalError;
-use crate::plan::TriggerRule;
+use crate::plan::{Task, TriggerRule};
 use crate::rows::LogSummary;
-use crate::run::active::{BodyEnd, Cx, Part, Run, RunStop, Stage};
-use crate::run::instance::{Instance, Ix, Phase};
+use crate::run::active::{Cx, Run, RunStop, Stage};
+use crate::run::inside::Kind;
+use crate::run::instance::{Closing, ItemOf, Ix, Phase};
+use crate::run::level::{BodyEnd, Frame, Part};
 use crate::run::rule::{Verdict, decides};
 use crate::run::scope::fit;
 use crate::run::timers::Owner;
@@ -44,12 +44,12 @@ impl Run {
         self.enter(Stage::Body, cx.desk);
         self.started_at.get_or_insert(cx.now.wall);
         self.dirty = true;
-        self.due = self.facts.plan.timeout.map(|timeout| cx.now.mono + timeout);
+        self.due = self.plan().timeout.map(|timeout| cx.now.mono + timeout);
         if let Some(at) = self.due {
             cx.desk.timers.set(at, Owner::Run(self.id));
         }
         self.log(EventKind::RunStarted { run_attempt: self.round }, cx);
-        self.todo.extend(self.levels[0].all());
+        self.todo.extend(self.levels[self.frames[0].body as usize].all());
         self.drain(cx)
     }
 
@@ -75,8 +75,8 @@ impl Run {
     /// Goes to the next stage if this one is over.
     fn advance(&mut self, cx: &mut Cx<'_>) -> bool {
         match self.stage {
-            Stage::Body if self.levels[0].open == 0 => self.end_body(),
-            Stage::Finally if self.levels[1].open == 0 => self.stage = Stage::Output,
+            Stage::Body if self.open_of(Part::Body) == 0 => self.end_body(),
+            Stage::Finally if self.open_of(Part::Finally) == 0 => self.stage = Stage::Output,
             Stage::Output if self.parked.is_none() => {
                 self.conclude(cx);
                 return false;
@@ -88,34 +88,51 @@ impl Run {
 
     /// The body is over. From here on the run's timeout has nothing to end.
     fn end_body(&mut self) {
-        let (state, failure, failed) = self.judge(Part::Body);
-        self.body_end = Some(BodyEnd { state, failure, failed });
+        self.frames[0].end = Some(self.judge(0, Part::Body));
         self.stage = Stage::Finally;
         self.due = None;
         self.dirty = true;
-        self.todo.extend(self.levels[1].all());
+        self.todo.extend(self.levels[self.frames[0].finally as usize].all());
+    }
+
+    /// How many instances of the run's own body or `finally` are not over.
+    fn open_of(&self, part: Part) -> u32 {
+        let Frame { body, finally, .. } = self.frames[0];
+        let level = if part == Part::Body { body } else { finally };
+        self.levels[level as usize].open
     }
 
     /// Whether the instance's level has been reached.
     pub(super) fn is_open(&self, ix: Ix) -> bool {
-        match self.stage {
-            Stage::Body => !self.in_finally(ix),
-            Stage::Finally => self.in_finally(ix),
-            Stage::Pending | Stage::Output | Stage::Over(_) => false,
+        let owner = self.owner(ix);
+        if owner.is_some_and(|owner| !matches!(self.instance(owner).phase, Phase::Open(_))) {
+            return false;
         }
+        if self.instance(ix).item.is_some() || !self.is_root(self.instance(ix).level) {
+            return true;
+        }
+        if owner.is_none() && !matches!(self.stage, Stage::Body | Stage::Finally) {
+            return false;
+        }
+        self.frame(ix).end.is_some() == (self.level(ix).part == Part::Finally)
     }
 
-    /// Ends an instance that is to be ended, or decides whether a pending one may start.
+    /// Ends an instance that is to be ended, or decides whether a pending one may start, or whether
+    /// one that others are inside of goes on.
     pub(super) fn decide(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
-        let stop = self.stop.filter(|_| self.is_ended(ix));
-        match stop {
-            Some(stop) => self.halt(ix, stop.reason, &self.stopped(stop.reason), cx),
-            None => self.resolve(ix, cx),
+        let closing = self.closing(ix);
+        if let Some(closing) = &closing {
+            self.halt(ix, closing, cx)?;
+        }
+        match self.instance(ix).phase {
+            Phase::Open(_) => self.go_inside(ix, cx),
+            _ if closing.is_none() => self.resolve(ix, cx),
+            _ => Ok(()),
         }
     }
 
     /// What an instance that is ended with its run fails of.
-    fn stopped(&self, reason: StopReason) -> Failure {
+    pub(super) fn stopped(&self, reason: StopReason) -> Failure {
         match reason {
             StopReason::TimedOut => self.timed_out(),
             _ => Failure::new(FailureKind::Cancelled, "the run was cancelled"),
@@ -124,7 +141,8 @@ impl Run {
 
     fn resolve(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         let instance = self.instance(ix);
-        let waits = instance.parked.as_ref().is_some_and(|parked| !parked.missing.is_empty());
+        let parked = instance.parked.as_ref();
+        let waits = parked.is_some_and(|parked| parked.compiling || !parked.missing.is_empty());
         if !matches!(instance.phase, Phase::Pending) || waits || !self.is_open(ix) {
             return Ok(());
         }
@@ -140,11 +158,15 @@ impl Run {
     }
 
     fn decide_when(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
-        let plan = Arc::clone(&self.facts.plan);
-        let Some(when) = &self.task_in(&plan, ix).when else { return self.queue(ix, cx) };
+        let task = self.held_task(ix);
+        let when = match (&task.for_each, self.instance(ix).item) {
+            (Some(each), Some(_)) => each.when.as_ref(),
+            _ => task.when.as_ref(),
+        };
+        let Some(when) = when else { return self.begin_inside(ix, cx) };
         let holds = self.view(Some(ix), cx.desk).holds(when);
         match holds {
-            Ok(true) => self.queue(ix, cx),
+            Ok(true) => self.begin_inside(ix, cx),
             Ok(false) => self.end(ix, TaskState::Skipped, Ending::default(), cx),
             Err(EvalError::Need(needs)) => {
                 self.park(Some(ix), needs, cx);
@@ -157,7 +179,7 @@ impl Run {
         }
     }
 
-    fn queue(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+    pub(super) fn queue(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         self.instance_mut(ix).queued_at = Some(cx.now.wall);
         self.shift(ix, Step::Queue, Phase::READY, cx)?;
         self.log_at(ix, EventKind::TaskQueued, cx);
@@ -170,7 +192,7 @@ impl Run {
         let level = self.level(ix);
         let upstreams = self.task(ix).upstreams.iter();
         let found = upstreams
-            .map(|up| Ix(level.first + Ix::new(*up).0))
+            .map(|up| level.ix(Ix::new(*up).0))
             .find(|up| decides(rule, self.instance(*up).state(), refusal))?;
         Some(self.instance(found).cause.unwrap_or(found))
     }
@@ -199,12 +221,15 @@ impl Run {
     }
 
     fn tell_downstreams(&mut self, ix: Ix, state: TaskState) {
-        let Self { instances, levels, todo, facts, .. } = self;
+        if let Some(item) = self.instance(ix).item {
+            return self.tell_map(item, state);
+        }
+        let Self { instances, levels, todo, .. } = self;
         let instance = &instances[ix.at()];
-        let (task, level) = (instance.task, &mut levels[instance.scope as usize]);
+        let (task, level) = (instance.task, &mut levels[instance.level as usize]);
         level.open -= 1;
-        let tasks = &level.part.of(&facts.plan).tasks;
-        for &down in level.downs(task) {
+        let tasks = &level.shape.scope().tasks;
+        for &down in level.shape.downs(task) {
             let ix = level.ix(down);
             let instance = &mut instances[ix.at()];
             instance.tally.count(state);
@@ -213,45 +238,72 @@ impl Run {
                 todo.push_back(ix);
             }
         }
+        if let (0, Some(owner)) = (level.open, level.owner) {
+            todo.push_back(owner);
+        }
     }
 
-    /// The result so far: of the body, or of all. What failed is named.
-    fn judge(&self, upto: Part) -> (RunState, Option<Failure>, Vec<String>) {
-        let failed: Vec<String> = (0..)
-            .map(Ix)
-            .zip(&self.instances)
-            .filter(|(ix, instance)| {
-                matches!(instance.phase, Phase::Over(TaskState::Failed | TaskState::Cancelled))
-                    && !self.task(*ix).allow_failure
-                    && (upto == Part::Finally || !self.in_finally(*ix))
-            })
-            .map(|(_, instance)| instance.path.to_string())
-            .collect();
-        let (state, failure) = match self.stop.map(|stop| stop.reason) {
-            Some(StopReason::TimedOut) => (RunState::Failed, Some(self.timed_out())),
-            Some(_) => {
-                let failure = Failure::new(FailureKind::Cancelled, "the run was cancelled");
+    fn tell_map(&mut self, item: ItemOf, state: TaskState) {
+        let Some(inside) = self.instance_mut(item.map).inside.as_deref_mut() else { return };
+        if let Kind::Map(map) = &mut inside.kind
+            && inside.series == item.series
+        {
+            map.open -= 1;
+            map.count(state, true);
+            self.wake(item.map);
+        }
+    }
+
+    /// What of a level failed, or was cancelled, and may not.
+    pub(super) fn spoilers(&self, level: u32) -> Vec<Ix> {
+        let level = &self.levels[level as usize];
+        let tasks = &level.shape.scope().tasks;
+        let spoils = |(ix, task): &(Ix, &Task)| {
+            let phase = &self.instance(*ix).phase;
+            let failed = matches!(phase, Phase::Over(TaskState::Failed | TaskState::Cancelled));
+            failed && !task.allow_failure
+        };
+        level.all().zip(tasks).filter(spoils).map(|(ix, _)| ix).collect()
+    }
+
+    /// The result of a workflow so far: of its body, or of all. What failed is named.
+    pub(super) fn judge(&self, frame: u32, upto: Part) -> BodyEnd {
+        let Frame { body, finally, owner, .. } = self.frames[frame as usize];
+        let mut spoilers = self.spoilers(body);
+        if upto == Part::Finally {
+            spoilers.extend(self.spoilers(finally));
+        }
+        let stopped = match owner {
+            Some(owner) => self.closed(owner).map(|closing| closing.failure),
+            None => self.stop.map(|stop| self.stopped(stop.reason)),
+        };
+        let (state, failure) = match stopped {
+            Some(failure) if failure.kind == FailureKind::Cancelled => {
                 (RunState::Cancelled, Some(failure))
             }
-            None if failed.is_empty() => (RunState::Success, None),
-            None => (RunState::Failed, Some(self.task_failed(&failed))),
+            Some(failure) => (RunState::Failed, Some(failure)),
+            None if spoilers.is_empty() => (RunState::Success, None),
+            None => (RunState::Failed, Some(self.task_failed(&spoilers))),
         };
-        (state, failure, failed)
+        let failed = spoilers.iter().map(|ix| self.instance(*ix).path.to_string()).collect();
+        BodyEnd { state, failure, failed }
     }
 
     pub(super) fn timed_out(&self) -> Failure {
-        let timeout = self.facts.plan.timeout.unwrap_or_default();
+        let timeout = self.plan().timeout.unwrap_or_default();
         let message = format!("the run took longer than its timeout of {timeout}");
         Failure::new(FailureKind::Timeout, message)
     }
 
-    fn task_failed(&self, failed: &[String]) -> Failure {
-        if let [path] = failed {
-            let instance = self.by_path.get(path.as_str()).map(|ix| self.instance(*ix));
-            let why = instance.and_then(|i| i.failure.as_ref()).map(|failure| &*failure.message);
-            let message = match (instance.map(Instance::state), why) {
-                (Some(TaskState::Cancelled), Some(why)) => format!("{path} was {why}"),
-                (Some(TaskState::Cancelled), None) => format!("{path} was cancelled"),
+    /// What a workflow or group fails of whose instances failed.
+    pub(super) fn task_failed(&self, failed: &[Ix]) -> Failure {
+        if let [ix] = failed {
+            let instance = self.instance(*ix);
+            let path = &instance.path;
+            let why = instance.failure.as_ref().map(|failure| &*failure.message);
+            let message = match (instance.state(), why) {
+                (TaskState::Cancelled, Some(why)) => format!("{path} was {why}"),
+                (TaskState::Cancelled, None) => format!("{path} was cancelled"),
                 (_, Some(why)) => format!("{path} failed: {why}"),
                 (_, None) => format!("{path} failed"),
             };
@@ -261,15 +313,16 @@ impl Run {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let names = failed.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let names = failed.iter().take(NAMES).map(|ix| &*self.instance(*ix).path.0);
+        let names = names.collect::<Vec<_>>().join(", ");
         let message = format!("{} tasks failed: {names}{more}", failed.len());
         Failure::new(FailureKind::TaskFailed, message)
     }
 
     /// All instances are over: the result, and the output if it is a good one.
     pub(super) fn conclude(&mut self, cx: &mut Cx<'_>) {
-        let (state, failure, _) = self.judge(Part::Finally);
-        let plan = Arc::clone(&self.facts.plan);
+        let BodyEnd { state, failure, .. } = self.judge(0, Part::Finally);
+        let plan = std::sync::Arc::clone(self.plan());
         let Some(binding) = plan.output.as_ref().filter(|_| state == RunState::Success) else {
             return self.over(state, failure, None, cx);
         };
@@ -309,14 +362,14 @@ impl Run {
         self.dirty = true;
         let RunStop { reason, forced } = stop;
         self.log(EventKind::RunStopping { reason, forced }, cx);
-        let failure = self.stopped(reason);
+        let closing = Closing { reason, failure: self.stopped(reason), forced };
         for ix in (0..self.instances.len())
             .map(Ix::new)
-            .filter(|ix| self.is_ended(*ix))
+            .filter(|ix| !self.instance(*ix).state().is_terminal() && self.is_ended(*ix))
             .collect::<Vec<_>>()
         {
             if self.instance(ix).phase.lease().is_some() {
-                self.halt(ix, reason, &failure, cx)?;
+                self.halt(ix, &closing, cx)?;
             } else {
                 self.todo.push_back(ix);
             }
@@ -334,10 +387,10 @@ impl Run {
     pub(super) fn halt(
         &mut self,
         ix: Ix,
-        reason: StopReason,
-        failure: &Failure,
+        closing: &Closing,
         cx: &mut Cx<'_>,
     ) -> Result<(), Illegal> {
+        let failure = &closing.failure;
         match &mut self.instance_mut(ix).phase {
             Phase::Over(_) => Ok(()),
             Phase::Pending | Phase::Queued { .. } => {
@@ -345,13 +398,14 @@ impl Run {
                 self.end(ix, TaskState::Cancelled, ending, cx)
             }
             Phase::Offered { .. } | Phase::Running(_) => {
-                self.stop_attempt(ix, reason, failure.clone(), true, cx)
+                self.stop_attempt(ix, closing.reason, failure.clone(), true, cx)
             }
             Phase::Stopping(stop) => {
                 stop.last = true;
                 self.mark(ix, cx.desk);
                 Ok(())
             }
+            Phase::Open(_) => self.close(ix, closing, cx),
         }
     }
 

@@ -3,8 +3,9 @@
 use indexmap::IndexMap;
 
 use crate::ids::{InstancePath, RunId, Token, WorkerId};
+use crate::run::inside::Inside;
 use crate::run::rule::Tally;
-use crate::run::{Failure, StopReason, TaskState};
+use crate::run::{Failure, FailureKind, StopReason, TaskState};
 use crate::time::{Mono, Wall};
 use crate::value::{Data, Digest};
 
@@ -56,6 +57,27 @@ pub(super) enum Hold {
     Values,
 }
 
+/// Why something is ended before its time.
+#[derive(Clone, Debug)]
+pub(super) struct Closing {
+    /// What attempts under way are told.
+    pub(super) reason: StopReason,
+    /// Why; of what is ended, and of all that is inside.
+    pub(super) failure: Failure,
+    /// Whether the `finally` inside is ended too.
+    pub(super) forced: bool,
+}
+
+impl Closing {
+    /// What an instance becomes whose inside is ended.
+    pub(super) fn state(&self) -> TaskState {
+        match self.failure.kind {
+            FailureKind::Cancelled => TaskState::Cancelled,
+            _ => TaskState::Failed,
+        }
+    }
+}
+
 /// A stop under way.
 #[derive(Clone, Debug)]
 pub(super) struct Stop {
@@ -87,6 +109,8 @@ pub(super) enum Phase {
     },
     Running(Lease),
     Stopping(Box<Stop>),
+    /// What is inside is under way, or is being ended.
+    Open(Option<Box<Closing>>),
     Over(TaskState),
 }
 
@@ -100,8 +124,8 @@ impl Phase {
             Self::Pending => TaskState::Pending,
             Self::Queued { .. } => TaskState::Queued,
             Self::Offered { .. } => TaskState::Dispatched,
-            Self::Running(_) => TaskState::Running,
-            Self::Stopping(_) => TaskState::Stopping,
+            Self::Running(_) | Self::Open(None) => TaskState::Running,
+            Self::Stopping(_) | Self::Open(Some(_)) => TaskState::Stopping,
             Self::Over(state) => *state,
         }
     }
@@ -111,7 +135,7 @@ impl Phase {
         match self {
             Self::Offered { lease, .. } | Self::Running(lease) => Some(lease),
             Self::Stopping(stop) => Some(&mut stop.lease),
-            Self::Pending | Self::Queued { .. } | Self::Over(_) => None,
+            Self::Pending | Self::Queued { .. } | Self::Open(_) | Self::Over(_) => None,
         }
     }
 
@@ -120,7 +144,7 @@ impl Phase {
         match self {
             Self::Offered { lease, .. } | Self::Running(lease) => Some(lease),
             Self::Stopping(stop) => Some(&stop.lease),
-            Self::Pending | Self::Queued { .. } | Self::Over(_) => None,
+            Self::Pending | Self::Queued { .. } | Self::Open(_) | Self::Over(_) => None,
         }
     }
 }
@@ -132,15 +156,30 @@ pub(super) struct Parked {
     pub(super) missing: Vec<Digest>,
     /// Here, and kept until the expression has been evaluated.
     pub(super) held: Vec<Digest>,
+    /// Whether a DAG is being compiled for it.
+    pub(super) compiling: bool,
+}
+
+/// Which item of which map an instance is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ItemOf {
+    pub(super) map: Ix,
+    pub(super) index: u32,
+    /// The map's [`Inside::series`] that the item is of.
+    pub(super) series: u32,
 }
 
 /// An instance.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
     pub(super) path: InstancePath,
-    /// Its scope in the run.
-    pub(super) scope: u32,
-    /// Its task's position in the scope's plan.
+    /// Its level in the run.
+    pub(super) level: u32,
+    /// The item that it is, if its map made it.
+    pub(super) item: Option<ItemOf>,
+    /// What is inside, once it has begun.
+    pub(super) inside: Option<Box<Inside>>,
+    /// Its task's position in the level's DAG.
     pub(super) task: u32,
     pub(super) generation: u32,
     /// Attempts begun in this generation.
@@ -172,10 +211,12 @@ pub(super) struct Instance {
 
 impl Instance {
     /// One of which nothing has happened yet.
-    pub(super) fn new(path: InstancePath, scope: u32, task: u32, upstreams: usize) -> Self {
+    pub(super) fn new(path: InstancePath, level: u32, task: u32, upstreams: usize) -> Self {
         Self {
             path,
-            scope,
+            level,
+            item: None,
+            inside: None,
             task,
             generation: 1,
             attempt: 0,
@@ -196,6 +237,17 @@ impl Instance {
             dirty: false,
             attempt_dirty: false,
         }
+    }
+
+    /// The place of one that there is no more.
+    pub(super) fn void() -> Self {
+        let over = Phase::Over(TaskState::Cancelled);
+        Self { phase: over, ..Self::new("".into(), 0, 0, 0) }
+    }
+
+    /// Whether there is none at this place.
+    pub(super) fn is_void(&self) -> bool {
+        self.path.as_str().is_empty()
     }
 
     /// Its state's name.

@@ -98,6 +98,15 @@ pub enum Blocker {
         /// How many.
         open: u32,
     },
+    /// What it is inside of has not begun.
+    Outer {
+        /// Which.
+        path: InstancePath,
+        /// Where that stands.
+        state: crate::run::TaskState,
+    },
+    /// The DAG that it is to hold is being compiled.
+    Compiler,
     /// An upstream is not over.
     Upstream {
         /// Which.
@@ -247,6 +256,13 @@ impl Machine {
             }
             Command::Fetched { digest, value } => {
                 self.fetched(digest, value, now, out);
+                Ok(Answer::Done)
+            }
+            Command::Compiled { run, path, generation, result } => {
+                self.step(run, now, out, |run, cx| match run.by_path.get(&path) {
+                    Some(&ix) => run.compiled(ix, generation, result, cx),
+                    None => Ok(()),
+                });
                 Ok(Answer::Done)
             }
             Command::Quarantine { run, reason } => self.quarantine(run, reason, now, out),

@@ -8,11 +8,17 @@ mod active;
 mod admit;
 mod attempt;
 mod audit;
+mod call;
 mod command;
 mod control;
 mod flow;
+mod gather;
+mod generate;
+mod inside;
 mod instance;
+mod level;
 mod machine;
+mod map;
 mod persist;
 mod ready;
 mod remnant;
@@ -27,7 +33,7 @@ mod values;
 mod workers;
 
 pub use command::{
-    Answer, Assignment, Command, Departure, Effect, Finished, NewRun, Outcome, Refusal,
+    Answer, Assignment, Command, Compile, Departure, Effect, Finished, NewRun, Outcome, Refusal,
     RefusalCode, Report, RetrySelection,
 };
 #[cfg(feature = "sabotage")]

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstancePath, Token};
+use crate::plan::{Action, Scope};
 use crate::rows::{ActiveRun, AttemptRow, Change, LogSummary, RunRow, TaskRow};
 use crate::run::active::{Cx, Desk, Facts, Run, RunStop, Stage};
-use crate::run::instance::{Hold, Instance, Ix, Lease, Phase, Stop};
+use crate::run::inside::{Inside, Kind};
+use crate::run::instance::{Closing, Hold, Instance, ItemOf, Ix, Lease, Phase, Stop};
+use crate::run::level::{Root, Shape};
+use crate::run::map::Map as Items;
 use crate::run::timers::Owner;
 use crate::run::values::Map;
 use crate::run::{AttemptState, Failure, RunState, StopReason, TaskState};
 use crate::time::{Mono, Now, Span, Wall};
-use crate::value::Value;
+use crate::value::{Data, Value};
 
 /// A deadline in a row: what was left of it, and when.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -61,6 +65,38 @@ struct TaskDetail {
     stop: Option<StopDetail>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     beats: Option<u64>,
+    /// Of an item: its place, and the series of its map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    item: Option<(u32, u32)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inside: Option<InsideDetail>,
+}
+
+/// An inside. Instances are where the first of each level is.
+#[derive(Debug, Serialize, Deserialize)]
+struct InsideDetail {
+    of: u32,
+    series: u32,
+    kind: KindDetail,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KindDetail {
+    Dag {
+        first: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<Arc<Scope>>,
+    },
+    Call {
+        body: u32,
+        finally: u32,
+        params: Value,
+    },
+    Map {
+        items: Data,
+        total: u32,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,6 +104,8 @@ struct StopDetail {
     reason: StopReason,
     failure: Failure,
     last: bool,
+    #[serde(default)]
+    forced: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -92,7 +130,7 @@ impl Run {
         let upto = self.unwritten.saturating_add(ROWS).min(self.instances.len());
         for ix in (self.unwritten..upto).map(Ix::new) {
             let instance = self.instance_mut(ix);
-            if !instance.dirty && matches!(instance.phase, Phase::Pending) {
+            if !instance.dirty && !instance.is_void() && matches!(instance.phase, Phase::Pending) {
                 instance.dirty = true;
                 self.written.push(ix);
             }
@@ -126,7 +164,7 @@ impl Run {
             version: facts.version,
             state: self.stage.state(),
             run_attempt: self.round,
-            params: facts.params.clone(),
+            params: self.frames[0].params.clone(),
             logical_time: facts.logical_time.to_string(),
             labels: facts.labels.clone(),
             trigger: facts.trigger.clone(),
@@ -158,7 +196,10 @@ impl Run {
             queued_at: instance.queued_at,
             started_at: instance.started_at,
             finished_at: instance.finished_at,
-            detail: json(&task_detail(instance, now)),
+            detail: json(&TaskDetail {
+                inside: self.inside_detail(ix),
+                ..task_detail(instance, now)
+            }),
         }
     }
 
@@ -168,7 +209,7 @@ impl Run {
             Phase::Offered { .. } => AttemptState::Dispatched,
             Phase::Running(_) => AttemptState::Running,
             Phase::Stopping(_) => AttemptState::Stopping,
-            Phase::Pending | Phase::Queued { .. } | Phase::Over(_) => return None,
+            Phase::Pending | Phase::Queued { .. } | Phase::Open(_) | Phase::Over(_) => return None,
         };
         phase.lease().map(|lease| self.attempt_row(ix, lease, state))
     }
@@ -209,9 +250,6 @@ impl Run {
             project_name: detail.project_name,
             workflow: row.workflow.into(),
             version: row.version,
-            plan: version.plan,
-            code: version.code,
-            params: row.params,
             logical_time: row.logical_time.into(),
             labels: row.labels,
             trigger: row.trigger,
@@ -219,7 +257,7 @@ impl Run {
             created_by: row.created_by,
             created_at: row.created_at,
         };
-        let mut run = Self::new(row.id, facts);
+        let mut run = Self::new(row.id, facts, version.plan, row.params, version.code);
         run.seq = last_seq;
         run.round = row.run_attempt;
         run.started_at = row.started_at;
@@ -257,35 +295,153 @@ impl Run {
                 open.insert(row.path.clone(), row);
             }
         }
-        let mut seen = vec![false; self.instances.len()];
+        let mut seen = Vec::new();
         let mut causes = Vec::new();
-        for row in tasks {
-            let Some(&ix) = self.by_path.get(&row.path) else {
-                return Err(format!("its plan has no task {}", row.path));
-            };
-            seen[ix.at()] = true;
+        let mut tasks = tasks;
+        tasks.sort_unstable_by_key(|row| row.ordinal);
+        for mut row in tasks {
+            let detail: TaskDetail = serde_json::from_value(std::mem::take(&mut row.detail))
+                .map_err(|e| format!("{}: {e}", row.path))?;
+            let Some(ix) = self.place_of(&row, &detail)? else { continue };
+            seen.push(ix);
             causes.extend(row.cause.clone().map(|cause| (ix, cause)));
             let attempt = open.remove(&row.path).filter(|a| a.generation == row.generation);
-            self.restore_task(ix, row, attempt, cx)?;
+            self.restore_task(ix, row, detail, attempt, cx)?;
         }
         for (ix, cause) in causes {
             self.instance_mut(ix).cause = self.by_path.get(&cause).copied();
         }
-        if let Some(first) = seen.iter().position(|seen| !seen) {
-            self.unwritten = first;
-            self.touch(cx.desk);
-        }
-        self.recount_all();
-        Ok(())
+        self.first_unseen(&seen, cx.desk);
+        self.recount_all()
     }
 
-    fn recount_all(&mut self) {
+    /// The instance that a row is of; none for what an earlier DAG made at run time left.
+    fn place_of(&mut self, row: &TaskRow, detail: &TaskDetail) -> Result<Option<Ix>, String> {
+        let ix = Ix(row.ordinal);
+        if let Some(&known) = self.by_path.get(&row.path) {
+            let fits = known == ix;
+            return if fits { Ok(Some(ix)) } else { Err(format!("{} is out of place", row.path)) };
+        }
+        let outer = |end: char| row.path.as_str().rfind(end).map(|at| &row.path.as_str()[..at]);
+        if let Some((index, series)) = detail.item {
+            let map = outer('[').and_then(|path| self.by_path.get(path).copied());
+            let Some(map) = map else { return self.lost(row) };
+            let of = self.instance(map);
+            let mut instance = Instance::new(row.path.clone(), of.level, of.task, 0);
+            instance.item = Some(ItemOf { map, index, series });
+            self.put(ix, instance);
+            self.by_path.insert(row.path.clone(), ix);
+            return Ok(Some(ix));
+        }
+        self.lost(row)
+    }
+
+    fn lost(&self, row: &TaskRow) -> Result<Option<Ix>, String> {
+        let path = row.path.as_str();
+        let outer = path.match_indices(['/', '[']).map(|(at, _)| &path[..at]);
+        let made = |path: &str| {
+            let ix = self.by_path.get(path);
+            ix.is_some_and(|ix| matches!(self.task(*ix).action, Action::Generate { .. }))
+        };
+        let left = outer.into_iter().any(made);
+        if left { Ok(None) } else { Err(format!("its plan has no task {path}")) }
+    }
+
+    fn first_unseen(&mut self, seen: &[Ix], desk: &mut Desk) {
+        let mut rows = vec![false; self.instances.len()];
+        seen.iter().for_each(|ix| rows[ix.at()] = true);
+        let unseen = |at: &usize| !rows[*at] && !self.instances[*at].is_void();
+        let first = (0..rows.len()).find(unseen);
+        self.unwritten = first.unwrap_or(usize::MAX);
+        if first.is_some() {
+            self.touch(desk);
+        }
+    }
+
+    fn recount_all(&mut self) -> Result<(), String> {
+        let mut items = Vec::new();
         for ix in (0..self.instances.len()).map(Ix::new) {
+            if self.instance(ix).is_void() {
+                continue;
+            }
             self.recount(ix);
+            items
+                .extend(self.instance(ix).item.map(|item| (item.map, item.index, item.series, ix)));
         }
         for level in 0..self.levels.len() {
             self.levels[level].open = self.open_in(level);
         }
+        items.sort_unstable_by_key(|(map, index, ..)| (*map, *index));
+        for (map, index, series, ix) in items {
+            let now = self.instance(map).inside.as_deref().map(|inside| inside.series);
+            if now == Some(series) {
+                self.restore_item(map, index, ix)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_item(&mut self, map: Ix, index: u32, ix: Ix) -> Result<(), String> {
+        let state = self.instance(ix).state();
+        let path = self.instance(map).path.clone();
+        let Some(map) = self.map_mut(map) else { return Err(format!("{path} has no items")) };
+        if map.made.len() != index as usize {
+            return Err(format!("item {} of {path} is missing", map.made.len()));
+        }
+        map.made.push(ix);
+        if state.is_terminal() {
+            map.count(state, true);
+        } else {
+            map.open += 1;
+        }
+        Ok(())
+    }
+
+    fn inside_detail(&self, ix: Ix) -> Option<InsideDetail> {
+        let inside = self.instance(ix).inside.as_deref()?;
+        let first = |level: u32| self.levels[level as usize].first;
+        let kind = match &inside.kind {
+            Kind::Dag { level, made } => {
+                KindDetail::Dag { first: first(*level), made: made.clone() }
+            }
+            Kind::Call(frame) => {
+                let frame = &self.frames[*frame as usize];
+                let (body, finally) = (first(frame.body), first(frame.finally));
+                KindDetail::Call { body, finally, params: frame.params.clone() }
+            }
+            Kind::Map(map) => KindDetail::Map { items: map.data.clone(), total: map.total },
+        };
+        Some(InsideDetail { of: inside.of, series: inside.series, kind })
+    }
+
+    fn restore_inside(&mut self, ix: Ix, detail: InsideDetail) -> Result<(), String> {
+        let InsideDetail { of, series, kind } = detail;
+        let (task, path) = (self.held_task(ix), self.instance(ix).path.clone());
+        let (frame, part) = (self.level(ix).frame, self.level(ix).part);
+        let kind = match (kind, &task.action) {
+            (KindDetail::Map { items, total }, _) => Kind::Map(Items::new(items, None, total)),
+            (KindDetail::Dag { first, made: Some(made) }, _) => {
+                let shape = Shape::of(Root::Made(Arc::clone(&made)));
+                let level = self.put_level(shape, frame, Some(ix), part, Ix(first));
+                Kind::Dag { level, made: Some(made) }
+            }
+            (KindDetail::Dag { first, made: None }, Action::Group { .. }) => {
+                let shape = self.shape_inside(ix);
+                let level = self.put_level(shape, frame, Some(ix), part, Ix(first));
+                Kind::Dag { level, made: None }
+            }
+            (
+                KindDetail::Call { body, finally, params },
+                Action::Call { pinned: Some(pinned), .. },
+            ) => {
+                let (plan, code) = (Arc::clone(&pinned.plan), pinned.code.clone());
+                Kind::Call(self.put_frame(Some(ix), plan, params, code, [Ix(body), Ix(finally)]))
+            }
+            _ => return Err(format!("{path} is not what it was when it began")),
+        };
+        self.instance_mut(ix).inside = Some(Box::new(Inside { of, series, kind }));
+        self.set_output_type(ix);
+        Ok(())
     }
 
     /// How many instances of a level are not over.
@@ -298,11 +454,10 @@ impl Run {
         &mut self,
         ix: Ix,
         row: TaskRow,
+        detail: TaskDetail,
         attempt: Option<AttemptRow>,
         cx: &mut Cx<'_>,
     ) -> Result<(), String> {
-        let detail: TaskDetail =
-            serde_json::from_value(row.detail).map_err(|e| format!("{}: {e}", row.path))?;
         let instance = self.instance_mut(ix);
         instance.generation = row.generation;
         instance.attempt = row.attempt;
@@ -323,8 +478,16 @@ impl Run {
             started_at: row.started_at,
             beats: detail.beats,
         });
-        instance.phase = phase(row.state, due, lease, detail.stop)
-            .ok_or_else(|| format!("{} is {:?}, without what that needs", row.path, row.state))?;
+        let open = detail.inside.is_some();
+        instance.phase = match row.state {
+            TaskState::Running if open => Some(Phase::Open(None)),
+            TaskState::Stopping if open => detail.stop.map(closing),
+            state => phase(state, due, lease, detail.stop),
+        }
+        .ok_or_else(|| format!("{} is {:?}, without what that needs", row.path, row.state))?;
+        if let Some(inside) = detail.inside {
+            self.restore_inside(ix, inside)?;
+        }
         self.settle_in(ix, due, cx);
         Ok(())
     }
@@ -342,7 +505,9 @@ impl Run {
                 let at = stop.until.min(soon);
                 self.arm(ix, at, cx.desk);
             }
-            (Phase::Queued { .. } | Phase::Running(_), Some(at)) => self.arm(ix, at, cx.desk),
+            (Phase::Queued { .. } | Phase::Running(_) | Phase::Open(_), Some(at)) => {
+                self.arm(ix, at, cx.desk)
+            }
             _ => {}
         }
         self.enter_queue(ix, cx.desk);
@@ -364,7 +529,7 @@ fn phase(
         TaskState::Dispatched => Phase::Offered { lease: lease?, confirmed: false, kept: true },
         TaskState::Running => Phase::Running(lease?),
         TaskState::Stopping => {
-            let StopDetail { reason, failure, last } = stop?;
+            let StopDetail { reason, failure, last, .. } = stop?;
             Phase::Stopping(Box::new(Stop { lease: lease?, reason, failure, until: due?, last }))
         }
         TaskState::Deferred => return None,
@@ -376,16 +541,26 @@ fn task_detail(instance: &Instance, now: Now) -> TaskDetail {
     let (due, stop) = match &instance.phase {
         Phase::Stopping(stop) => {
             let Stop { reason, failure, last, until, .. } = &**stop;
-            let detail = StopDetail { reason: *reason, failure: failure.clone(), last: *last };
-            (Some(*until), Some(detail))
+            let (reason, failure) = (*reason, failure.clone());
+            (Some(*until), Some(StopDetail { reason, failure, last: *last, forced: false }))
+        }
+        Phase::Open(Some(closing)) => {
+            let Closing { reason, failure, forced } = Closing::clone(closing);
+            (None, Some(StopDetail { reason, failure, last: true, forced }))
         }
         Phase::Offered { .. } => (None, None),
         _ => (instance.due, None),
     };
     let due = due.map(|due| Left::of(due, now));
+    let item = instance.item.map(|item| (item.index, item.series));
     let Instance { lost, interrupted, reported, .. } = *instance;
     let beats = instance.phase.lease().and_then(|lease| lease.beats);
-    TaskDetail { due, lost, interrupted, reported, stop, beats }
+    TaskDetail { due, lost, interrupted, reported, stop, beats, item, inside: None }
+}
+
+fn closing(detail: StopDetail) -> Phase {
+    let StopDetail { reason, failure, forced, .. } = detail;
+    Phase::Open(Some(Box::new(Closing { reason, failure, forced })))
 }
 
 /// These structures always have a JSON form.

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::lang::expr::{self, Env, EvalError, Named, TaskView};
+use crate::lang::expr::{self, Env, EvalError, TaskView};
 use crate::plan::{Binding, Expr, Param};
 use crate::run::active::{Cx, Desk, Run};
+use crate::run::inside::Kind;
 use crate::run::instance::{Ix, Parked};
+use crate::run::level::{Frame, Level, Part};
 use crate::run::machine::{Blob, Out};
+use crate::run::map::Map;
 use crate::run::values::{Values, Waiter};
 use crate::run::{Effect, Failure};
 use crate::value::{Data, Digest, INLINE_LIMIT, Value};
@@ -18,15 +21,20 @@ use crate::value::{Data, Digest, INLINE_LIMIT, Value};
 pub(super) struct View<'a> {
     run: &'a Run,
     values: &'a Values,
-    /// The instance that the expression belongs to; none: the run.
-    at: Option<Ix>,
+    /// The level whose names are the nearest.
+    level: u32,
+    /// The instance that the expression belongs to; none: a workflow.
+    who: Option<Ix>,
+    /// An item that has no instance yet: the map, and its place.
+    item: Option<(Ix, u32)>,
     attempt: u32,
     error: Option<&'a Failure>,
 }
 
 impl Env for View<'_> {
     fn params(&self) -> (&Value, &IndexMap<String, Param>) {
-        (&self.run.facts.params, &self.run.facts.plan.params)
+        let frame = self.frame();
+        (&frame.params, &frame.plan.params)
     }
 
     fn run(&self) -> Value {
@@ -39,8 +47,8 @@ impl Env for View<'_> {
             "logical_date": facts.logical_time.get(..10).unwrap_or(&facts.logical_time),
             "url": facts.url,
         });
-        if self.sees_finally()
-            && let (Some(end), Some(fields)) = (&self.run.body_end, value.as_object_mut())
+        if self.level().part == Part::Finally
+            && let (Some(end), Some(fields)) = (&self.frame().end, value.as_object_mut())
         {
             fields.insert("state".into(), json!(end.state));
             fields.insert("error".into(), json!(end.failure.as_ref().map(|f| &f.message)));
@@ -50,42 +58,117 @@ impl Env for View<'_> {
     }
 
     fn task(&self, name: &str) -> Option<TaskView<'_>> {
-        let sibling = self
-            .sees_finally()
-            .then(|| self.run.by_path.get(format!("finally/{name}").as_str()))
-            .flatten();
-        let ix = *sibling.or_else(|| self.run.by_path.get(name))?;
-        let instance = self.run.instance(ix);
-        Some(TaskView {
-            state: instance.state(),
-            output: instance.output.as_deref(),
-            output_type: self.run.task(ix).output_type.as_ref(),
-        })
+        let run = self.run;
+        let mut level = self.level();
+        loop {
+            if let Some(ix) = run.find(level, name) {
+                let instance = run.instance(ix);
+                let output_type = match run.map(ix) {
+                    Some(map) => map.ty.as_deref(),
+                    None => run.task(ix).output_type.as_ref(),
+                };
+                let output = instance.output.as_deref();
+                return Some(TaskView { state: instance.state(), output, output_type });
+            }
+            let frame = &run.frames[level.frame as usize];
+            level = match level.owner {
+                _ if level.shape.is_fenced() => return None,
+                owner if owner != frame.owner => run.level(owner?),
+                _ if level.part == Part::Finally => &run.levels[frame.body as usize],
+                _ => return None,
+            };
+        }
     }
 
     fn blob(&self, digest: &Digest) -> Option<Arc<Value>> {
         self.values.get(digest)
     }
 
-    fn other(&self, name: &str) -> Option<Named<'_>> {
+    fn needs(&self, name: &str) -> Option<Digest> {
+        match self.found(name)? {
+            Found::Index(_) => None,
+            Found::Item(map, _) => match (&map.items, &map.data) {
+                (None, Data::Blob { digest, .. }) => Some(*digest),
+                _ => None,
+            },
+        }
+    }
+
+    fn other(&self, name: &str) -> Option<Value> {
         match name {
-            "attempt" => Some(Value::from(self.attempt).into()),
+            "attempt" => Some(self.attempt.into()),
             "error" => self.error.map(|error| {
                 json!({
                     "kind": error.kind,
                     "exit_code": error.exit_code,
                     "message": error.message,
                 })
-                .into()
             }),
-            _ => None,
+            _ => match self.found(name)? {
+                Found::Index(index) => Some(index.into()),
+                Found::Item(map, index) => match (&map.items, &map.data) {
+                    (Some(items), _) => items.get(index as usize).cloned(),
+                    (None, Data::Inline(items)) => items.get(index as usize).cloned(),
+                    (None, Data::Blob { digest, .. }) => {
+                        self.values.get(digest)?.get(index as usize).cloned()
+                    }
+                },
+            },
         }
     }
 }
 
-impl View<'_> {
-    fn sees_finally(&self) -> bool {
-        self.at.is_some_and(|ix| self.run.in_finally(ix))
+/// What a name of a map's stands for.
+enum Found<'a> {
+    Index(u32),
+    Item(&'a Map, u32),
+}
+
+impl<'a> View<'a> {
+    fn level(&self) -> &'a Level {
+        &self.run.levels[self.level as usize]
+    }
+
+    fn frame(&self) -> &'a Frame {
+        &self.run.frames[self.level().frame as usize]
+    }
+
+    /// The items that the expression is inside of, the nearest first: the map, and the place.
+    fn items(&self) -> impl Iterator<Item = (Ix, u32)> {
+        let run = self.run;
+        let outer = move |ix: Ix| {
+            let instance = run.instance(ix);
+            if run.is_root(instance.level) { None } else { run.level(ix).owner }
+        };
+        let all = std::iter::successors(self.who, move |ix| outer(*ix));
+        let items = all.filter_map(|ix| run.instance(ix).item).map(|item| (item.map, item.index));
+        self.item.into_iter().chain(items)
+    }
+
+    /// The item or index that a name stands for: the nearest map's that is called so; `item` is
+    /// the nearest of all where none is.
+    fn found(&self, name: &str) -> Option<Found<'a>> {
+        let called = |(map, _): &(Ix, u32)| {
+            let each = self.run.task(*map).for_each.as_deref();
+            each.is_some_and(|each| each.name == name)
+        };
+        let found = match name {
+            "index" => return self.items().next().map(|(_, index)| Found::Index(index)),
+            "item" => self.items().find(called).or_else(|| self.items().next()),
+            _ => self.items().find(called),
+        };
+        let (map, index) = found?;
+        Some(Found::Item(self.run.map(map)?, index))
+    }
+
+    /// The value of an expression.
+    pub(super) fn value(&self, expr: &Expr) -> Result<Value, EvalError> {
+        expr::eval(expr, self)
+    }
+
+    /// A value that is kept as a blob.
+    pub(super) fn loaded(&self, digest: &Digest) -> Result<Arc<Value>, EvalError> {
+        self.values.get(digest).ok_or_else(|| EvalError::Need(vec![*digest]))
     }
 
     /// A truth.
@@ -150,12 +233,17 @@ pub(super) fn each<'b, T>(
 
 /// What was evaluated, in a form that fits a row: a large value becomes a blob.
 pub(super) fn fit(data: Data, out: &mut Out) -> Result<Data, EvalError> {
-    let Data::Inline(value) = &data else { return Ok(data) };
-    if is_small(value) {
-        return Ok(data);
+    match &data {
+        Data::Inline(value) if !is_small(value) => fit_within(data, INLINE_LIMIT, out),
+        _ => Ok(data),
     }
+}
+
+/// What was evaluated, as a blob where its JSON is longer than `limit`.
+pub(super) fn fit_within(data: Data, limit: usize, out: &mut Out) -> Result<Data, EvalError> {
+    let Data::Inline(value) = &data else { return Ok(data) };
     let content = serde_json::to_vec(value).map_err(|e| EvalError::Failed(e.to_string()))?;
-    if content.len() <= INLINE_LIMIT {
+    if content.len() <= limit {
         return Ok(data);
     }
     let (digest, size) = (Digest::of(&content), content.len() as u64);
@@ -178,13 +266,34 @@ impl Run {
     /// What the expressions of an instance, or of the run, see.
     pub(super) fn view<'a>(&'a self, at: Option<Ix>, desk: &'a Desk) -> View<'a> {
         let attempt = at.map_or(1, |ix| self.instance(ix).next_attempt());
-        View { run: self, values: &desk.values, at, attempt, error: None }
+        let level = at.map_or(self.frames[0].body, |ix| self.instance(ix).level);
+        let values = &desk.values;
+        View { run: self, values, level, who: at, item: None, attempt, error: None }
     }
 
     /// What a retry condition sees after the attempt that failed.
     pub(super) fn view_of<'a>(&'a self, ix: Ix, error: &'a Failure, desk: &'a Desk) -> View<'a> {
         let attempt = self.instance(ix).attempt;
-        View { run: self, values: &desk.values, at: Some(ix), attempt, error: Some(error) }
+        View { attempt, error: Some(error), ..self.view(Some(ix), desk) }
+    }
+
+    /// What the output of a group sees.
+    pub(super) fn view_inside<'a>(&'a self, ix: Ix, desk: &'a Desk) -> View<'a> {
+        let view = self.view(Some(ix), desk);
+        match self.kept(ix) {
+            Some(Kind::Dag { level, .. }) => View { level: *level, ..view },
+            _ => view,
+        }
+    }
+
+    /// What the output of a called workflow sees.
+    pub(super) fn view_frame<'a>(&'a self, frame: u32, desk: &'a Desk) -> View<'a> {
+        View { level: self.frames[frame as usize].body, ..self.view(None, desk) }
+    }
+
+    /// What an expression over an item sees that has no instance yet.
+    pub(super) fn view_item<'a>(&'a self, map: Ix, index: u32, desk: &'a Desk) -> View<'a> {
+        View { item: Some((map, index)), ..self.view(Some(map), desk) }
     }
 
     fn parked_mut(&mut self, at: Option<Ix>) -> &mut Option<Box<Parked>> {
@@ -221,6 +330,13 @@ impl Run {
     /// Whether the value is still waited for.
     pub(super) fn awaits(&mut self, at: Option<Ix>, digest: Digest) -> bool {
         self.parked_mut(at).as_ref().is_some_and(|parked| parked.missing.contains(&digest))
+    }
+
+    /// Lets go of values that were looked at, unless others are waited for.
+    pub(super) fn forget_values(&mut self, ix: Ix, desk: &mut Desk) {
+        if self.instance(ix).parked.as_ref().is_some_and(|parked| parked.missing.is_empty()) {
+            self.unpark(ix, desk);
+        }
     }
 
     /// Waits for nothing any more.

@@ -1,8 +1,11 @@
 //! The names of states, failures and events, as rows and clients know them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstancePath, Token, WorkerId};
+use crate::plan::Scope;
 use crate::rows::{LogSummary, VersionId};
 use crate::time::Wall;
 
@@ -205,8 +208,8 @@ pub enum EventKind {
         workflow: String,
         /// Its version.
         version: VersionId,
-        /// The instances it has from the start, in order.
-        tasks: Vec<InstancePath>,
+        /// How many instances it has from the start.
+        tasks: u32,
     },
     /// `pending → running`.
     RunStarted {
@@ -236,6 +239,22 @@ pub enum EventKind {
     TaskReset,
     /// `pending → queued`.
     TaskQueued,
+    /// `pending → running` of an instance that has others inside.
+    TaskOpened {
+        /// How many are inside: members of a DAG, or items.
+        count: u32,
+        /// Whether what an earlier generation did inside stays.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        kept: bool,
+        /// The DAG, where it was made at run time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<Arc<Scope>>,
+    },
+    /// `running → stopping` of such an instance: what is inside is being ended.
+    TaskClosing {
+        /// Why.
+        reason: StopReason,
+    },
     /// `queued → dispatched`.
     TaskDispatched {
         /// The token of this offer.

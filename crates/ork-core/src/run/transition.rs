@@ -7,6 +7,8 @@ use crate::run::TaskState;
 pub enum Step {
     /// Its rule holds and its condition is true.
     Queue,
+    /// What is inside begins.
+    Open,
     /// It is offered to a worker.
     Offer,
     /// Nobody confirmed the offer.
@@ -44,10 +46,10 @@ pub fn next(from: TaskState, step: Step) -> Result<TaskState, Illegal> {
         | (Step::Unclaim, S::Dispatched)
         | (Step::Retry, S::Dispatched | S::Running | S::Stopping) => Ok(S::Queued),
         (Step::Offer, S::Queued) => Ok(S::Dispatched),
-        (Step::Start, S::Dispatched) => Ok(S::Running),
+        (Step::Start, S::Dispatched) | (Step::Open, S::Pending) => Ok(S::Running),
         (Step::Stop, S::Dispatched | S::Running) => Ok(S::Stopping),
         (Step::End(S::Success), S::Running) => Ok(S::Success),
-        (Step::End(S::Skipped), S::Pending) => Ok(S::Skipped),
+        (Step::End(S::Skipped), S::Pending | S::Running) => Ok(S::Skipped),
         (Step::End(S::UpstreamFailed), S::Pending) => Ok(S::UpstreamFailed),
         (Step::End(S::Cancelled), S::Pending | S::Queued | S::Stopping) => Ok(S::Cancelled),
         (

@@ -4,5 +4,4 @@
 
 mod driver;
 mod faulty;
-mod schedules;
 mod setup;

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 use ork_core::catalog::Deploy;
 use ork_core::ids::{AttemptRef, ProjectId, RunId, WorkerId};
-use ork_core::plan::{Action, Binding, Code, Metadata, Plan, Retry, Scope, Task, TriggerRule};
+use ork_core::plan::{Action, Binding, Plan, Scope, Task};
 use ork_core::rows::{Actor, CodeRef, LogSummary, VersionId};
 use ork_core::run::{
-    Assignment, Blob, Command, Finished, NewRun, Outcome, Report, RunState, StopReason,
+    Assignment, Blob, Command, Compile, Finished, NewRun, Outcome, Report, RunState, StopReason,
 };
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
-use ork_engine::{Blobs, Clock, Config, Effects, Engine, Key, Request, SystemClock};
+use ork_engine::{Blobs, Compiling, Config, Effects, Engine, Key, Request, SystemClock};
 use ork_store::Memory;
 use ork_store::{Committed, Store as _};
 use tokio::sync::mpsc;
@@ -41,6 +41,12 @@ impl Effects for Outlet {
     }
 
     fn stop(&self, _: &WorkerId, _: AttemptRef, _: StopReason, _: Span) {}
+
+    fn compile(&self, ask: Compile) -> Compiling {
+        // What is to become a DAG here is one already.
+        let scope = serde_json::from_value((*ask.tasks).clone());
+        Box::pin(async { scope.map(Arc::new).map_err(|error| error.to_string()) })
+    }
 
     fn committed(&self, events: Vec<Committed>) {
         let _ = self.0.send(Seen::Events(events));
@@ -93,18 +99,13 @@ impl Setup {
 
     /// Another engine over a store that is there.
     pub(crate) async fn over(memory: Memory) -> Self {
-        Self::at(memory, Arc::new(SystemClock::new())).await
-    }
-
-    /// Another engine over a store that is there, by a clock.
-    pub(crate) async fn at(memory: Memory, clock: Arc<dyn Clock>) -> Self {
         let (store, begun) = Faulty::new(memory);
         let (outlet, seen) = mpsc::unbounded_channel();
         let (engine, task) = Engine::start(
             store.clone(),
             Arc::new(Kept::default()),
             Arc::new(Outlet(outlet)),
-            clock,
+            Arc::new(SystemClock::new()),
             Config::default(),
         )
         .await
@@ -185,11 +186,11 @@ pub(crate) fn success(attempt: AttemptRef) -> Request {
     })
 }
 
-pub(crate) fn code() -> CodeRef {
+fn code() -> CodeRef {
     CodeRef::InPlace { root: "/".into() }
 }
 
-pub(crate) fn plan() -> Arc<Plan> {
+fn plan() -> Arc<Plan> {
     let action = Action::Execute { executor: "test".into(), spec: Binding::Const(Value::Null) };
     Arc::new(Plan::new("w", Scope { tasks: vec![Task::new("a", action)] }))
 }

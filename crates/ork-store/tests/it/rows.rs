@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId, Token, WorkerId};
-use ork_core::plan::{Code, Metadata, Plan, Scope};
+use ork_core::plan::{Metadata, Plan, Scope};
 use ork_core::rows::{
     Actor, AnswerRow, AttemptRow, Change, CodeRef, EventRow, LogSummary, RunRow, TaskRow,
     VersionId, VersionRow, WorkflowRow,

@@ -17,7 +17,10 @@ pub(crate) struct Progress {
     pub(crate) failure: Option<Failure>,
     pub(crate) started: Option<Wall>,
     pub(crate) finished: Option<Wall>,
+    /// The instances to which something has happened.
     pub(crate) tasks: IndexMap<InstancePath, TaskLine>,
+    /// How many instances the run had from the start.
+    created: usize,
     /// The run attempt that is watched; events of earlier ones only build the picture.
     wanted: u32,
     seen: u32,
@@ -33,6 +36,8 @@ pub(crate) struct TaskLine {
     pub(crate) finished: Option<Wall>,
     pub(crate) failure: Option<Failure>,
     pub(crate) cause: Option<InstancePath>,
+    /// How many others are inside.
+    inside: usize,
     /// Its newest lines.
     pub(crate) recent: Vec<String>,
 }
@@ -47,6 +52,7 @@ impl Default for TaskLine {
             finished: None,
             failure: None,
             cause: None,
+            inside: 0,
             recent: Vec::new(),
         }
     }
@@ -61,6 +67,7 @@ impl Progress {
             started: None,
             finished: None,
             tasks: IndexMap::new(),
+            created: 0,
             wanted: run.run_attempt,
             seen: 1,
         }
@@ -80,7 +87,7 @@ impl Progress {
     pub(crate) fn apply(&mut self, event: &Event) {
         match &event.data {
             EventKind::RunCreated { tasks, .. } => {
-                self.tasks.extend(tasks.iter().map(|path| (path.clone(), TaskLine::default())));
+                self.created = *tasks as usize;
             }
             EventKind::RunStarted { run_attempt } => {
                 self.seen = *run_attempt;
@@ -115,11 +122,18 @@ impl Progress {
                 task.state = TaskState::Queued;
             }
             EventKind::TaskDispatched { .. } => task.state = TaskState::Dispatched,
+            EventKind::TaskOpened { count, .. } => {
+                task.state = TaskState::Running;
+                task.started = Some(event.at.0);
+                task.inside = *count as usize;
+            }
             EventKind::TaskStarted { .. } => {
                 task.state = TaskState::Running;
                 task.started = Some(event.at.0);
             }
-            EventKind::TaskStopping { .. } => task.state = TaskState::Stopping,
+            EventKind::TaskStopping { .. } | EventKind::TaskClosing { .. } => {
+                task.state = TaskState::Stopping;
+            }
             EventKind::TaskRetrying { failure, .. } => {
                 task.state = TaskState::Queued;
                 task.failure = Some(failure.clone());
@@ -171,8 +185,15 @@ impl Progress {
     pub(crate) fn summary(&self) -> String {
         let counts = self.counts();
         let counts: Vec<_> = counts.iter().map(|(state, n)| format!("{n} {state}")).collect();
-        let tasks = if self.tasks.len() == 1 { "task" } else { "tasks" };
-        format!("{} {tasks}: {}", self.tasks.len(), counts.join(", "))
+        let size = self.size();
+        let tasks = if size == 1 { "task" } else { "tasks" };
+        format!("{size} {tasks}: {}", counts.join(", "))
+    }
+
+    /// How many instances there are, with those to which nothing has happened yet.
+    fn size(&self) -> usize {
+        let inside: usize = self.tasks.values().map(|task| task.inside).sum();
+        self.tasks.len().max(self.created + inside)
     }
 
     /// How many instances are in each state, in the order of the states' first instances.
@@ -180,6 +201,10 @@ impl Progress {
         let mut counts = IndexMap::new();
         for task in self.tasks.values() {
             *counts.entry(super::task_word(task.state)).or_insert(0) += 1;
+        }
+        let untouched = self.size() - self.tasks.len();
+        if untouched > 0 {
+            *counts.entry(super::task_word(TaskState::Pending)).or_insert(0) += untouched;
         }
         counts
     }

@@ -1,6 +1,5 @@
 //! The workflow language.
 
-mod dynamic;
 mod fmt;
 mod fuzz;
 mod hostile;

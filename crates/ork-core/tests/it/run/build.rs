@@ -1,6 +1,11 @@
 //! Plans without YAML.
 
-use ork_core::plan::{Action, Binding, Expr, Plan, Retry, Scope, Task, TriggerRule};
+use std::sync::Arc;
+
+use ork_core::plan::{
+    Action, Binding, Expr, ForEach, Items, Pinned, Plan, Retry, Scope, Task, Tolerate, TriggerRule,
+};
+use ork_core::rows::{CodeRef, VersionId};
 use ork_core::time::Span;
 use serde_json::json;
 
@@ -54,12 +59,87 @@ impl Build {
     }
 }
 
+impl Build {
+    /// The same as a group of these tasks. What only an attempt can have is gone.
+    pub(crate) fn holding(self, tasks: Vec<Self>) -> Self {
+        self.with(|task| {
+            task.action = Action::Group { tasks: scope(tasks), output: None };
+            task.retry = Retry::default();
+        })
+    }
+
+    /// One instance an item of this list.
+    pub(crate) fn each(self, items: serde_json::Value) -> Self {
+        self.map(Items::List(Binding::Const(items)))
+    }
+
+    /// One instance an item of the list that this expression is.
+    pub(crate) fn each_of(self, expr: &str) -> Self {
+        self.map(Items::List(Binding::Expr(Expr::new(expr))))
+    }
+
+    pub(crate) fn map(self, items: Items) -> Self {
+        let each = ForEach {
+            items,
+            name: "item".into(),
+            key: None,
+            when: None,
+            max_parallel: None,
+            tolerate: Tolerate::Count(0),
+            fail_fast: false,
+        };
+        self.with(|task| task.for_each = Some(Box::new(each)))
+    }
+
+    /// Changes how it maps.
+    pub(crate) fn mapped(self, change: impl FnOnce(&mut ForEach)) -> Self {
+        self.with(|task| change(task.for_each.as_mut().expect("a map")))
+    }
+
+    pub(crate) fn parallel(self, most: u32) -> Self {
+        self.mapped(|each| each.max_parallel = Some(most))
+    }
+
+    pub(crate) fn output(self, expr: &str) -> Self {
+        self.with(|task| match &mut task.action {
+            Action::Group { output, .. } | Action::Generate { output, .. } => {
+                *output = Some(Binding::Expr(Expr::new(expr)));
+            }
+            _ => panic!("no group"),
+        })
+    }
+}
+
+/// A group of these tasks.
+pub(crate) fn group(name: &str, tasks: Vec<Build>) -> Build {
+    let action = Action::Group { tasks: scope(tasks), output: None };
+    Build { after: Vec::new(), task: Task::new(name, action) }
+}
+
+/// A call of a workflow, with these params.
+pub(crate) fn call(name: &str, plan: Plan, params: &[(&str, &str)]) -> Build {
+    let expr = |(name, expr): &(&str, &str)| ((*name).to_owned(), Binding::Expr(Expr::new(*expr)));
+    let code = CodeRef::InPlace { root: "/other".into() };
+    let action = Action::Call {
+        workflow: plan.name.clone(),
+        params: params.iter().map(expr).collect(),
+        pinned: Some(Box::new(Pinned { version: VersionId(3), plan: Arc::new(plan), code })),
+    };
+    Build { after: Vec::new(), task: Task::new(name, action) }
+}
+
+/// A DAG that an expression makes.
+pub(crate) fn generated(name: &str, expr: &str) -> Build {
+    let action = Action::Generate { tasks: Expr::new(expr), allow: vec![], output: None };
+    Build { after: Vec::new(), task: Task::new(name, action) }
+}
+
 fn bare(name: &str) -> Task {
     let spec = Binding::Const(json!({ "does": name }));
     Task::new(name, Action::Execute { executor: "test".into(), spec })
 }
 
-fn scope(builds: Vec<Build>) -> Scope {
+pub(crate) fn scope(builds: Vec<Build>) -> Scope {
     let names: Vec<_> = builds.iter().map(|b| b.task.name.clone()).collect();
     let place = |name: &String| names.iter().position(|n| n == name).expect("an upstream's name");
     let tasks = builds.into_iter().map(|Build { after, mut task }| {

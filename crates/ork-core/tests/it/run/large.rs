@@ -1,8 +1,10 @@
 //! Wide runs cost what they hold, and nothing twice.
 
-use ork_core::plan::Expr;
+use ork_core::plan::{Expr, Plan};
 use ork_core::run::{Command, Counts, Effect, Out, Outcome, RunState};
 use ork_core::time::Span;
+use ork_core::value::Data;
+use serde_json::json;
 
 use super::build::{plan, task};
 use super::world::{World, by, finished};
@@ -64,4 +66,56 @@ fn a_wide_run_is_cancelled_in_small_steps_that_survive_a_restart() {
     world.crash("w1");
     assert_eq!(world.runs[&run].state, RunState::Cancelled);
     assert!(world.largest <= 1_000, "{} changes at once", world.largest);
+}
+
+/// Reports success of every offer that has not been answered, until there is none.
+fn answer_all(world: &mut World) {
+    let mut next = 0;
+    while let Some(effect) = world.effects.get(next) {
+        if let Effect::Dispatch { assignment, .. } = effect {
+            let attempt = assignment.attempt.clone();
+            let output = Some(Data::Inline(next.into()));
+            assert_eq!(world.tell(attempt, finished(Outcome::Success { output })), Ok(()));
+        }
+        next += 1;
+    }
+}
+
+fn wide_map(items: usize) -> Plan {
+    let list: Vec<_> = (0..items).collect();
+    plan(vec![task("m").each(json!(list)).input("x", "item"), task("last").after(&["m"])])
+}
+
+#[test]
+fn a_wide_map_makes_items_as_they_may_begin() {
+    let mut world = World::with_worker(10).bare();
+    let run = world.create(1, &wide_map(WIDTH));
+    assert!(world.tasks.len() <= 2 + 10 + 200, "{} rows at once", world.tasks.len());
+    assert_eq!(world.machine.counts().attempts, 10);
+    answer_all(&mut world);
+    assert_eq!(world.runs[&run].state, RunState::Success);
+    // Queued, dispatched, started, finished; the map's two, the last task's four, the run's three.
+    assert_eq!(world.events.len(), 4 * WIDTH + 2 + 4 + 3);
+    assert!(world.largest <= 1_000, "{} changes at once", world.largest);
+}
+
+#[test]
+fn a_wide_map_is_cancelled_and_what_has_not_begun_never_is() {
+    let mut world = World::with_worker(10).bare();
+    let run = world.create(1, &wide_map(WIDTH));
+    world.cancel(run, None, false);
+    world.reload(Span::ZERO);
+    world.crash("w1");
+    assert_eq!(world.runs[&run].state, RunState::Cancelled);
+    assert!(world.tasks.len() <= 2 + 10 + 200, "{} rows", world.tasks.len());
+}
+
+/// The cost of the largest map, to be read and not judged: the machine is not alone.
+#[test]
+#[ignore = "a measurement"]
+fn the_largest_map() {
+    let mut world = World::with_worker(100).bare();
+    let run = world.create(1, &wide_map(100_000));
+    answer_all(&mut world);
+    assert_eq!(world.runs[&run].state, RunState::Success);
 }

@@ -3,6 +3,7 @@
 mod aside;
 mod build;
 mod check;
+mod dags;
 mod exhaustive;
 mod large;
 mod random;

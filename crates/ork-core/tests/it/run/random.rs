@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ork_core::check::{Rows, check_run};
 use ork_core::ids::{AttemptRef, RunId, Token, WorkerId};
-use ork_core::plan::{Plan, TriggerRule};
+use ork_core::plan::{Plan, Tolerate, TriggerRule};
 use ork_core::rows::EventRow;
 use ork_core::run::{
     Command, Effect, EventKind, Outcome, Report, RetrySelection, RunState, TaskState,
 };
 use ork_core::time::Span;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::build::{Build, plan_with_finally, task};
 use super::world::{World, exit, finished};
@@ -51,7 +53,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         5 => (1..40_i64).prop_map(Act::Pass),
         4 => Just(Act::Beat),
         1 => any::<bool>().prop_map(Act::Cancel),
-        1 => (0..6_usize).prop_map(Act::CancelOne),
+        1 => (0..40_usize).prop_map(Act::CancelOne),
         2 => Just(Act::Retry),
         1 => (1..60_i64).prop_map(Act::Reload),
         2 => Just(Act::Reload(0)),
@@ -89,8 +91,46 @@ fn tasks(prefix: &'static str, most: usize) -> impl Strategy<Value = Vec<Build>>
     })
 }
 
+/// Makes groups and maps of some tasks, with tasks of their own inside.
+fn dynamic() -> impl Strategy<Value = Vec<Build>> {
+    let inner = || tasks("i", 3);
+    let how = || (0..6_u8, 0..4_usize, prop::option::of(1..3_u32), 0..3_u32, any::<bool>());
+    let one = (tasks("b", 4), prop::collection::vec((how(), inner(), how()), 4));
+    one.prop_map(|(tasks, parts)| {
+        let make = |(build, (how, inner, deeper)): (Build, (How, Vec<Build>, How))| match how.0 {
+            0 => build,
+            1 => build.holding(inner),
+            2 => each(build, how),
+            3 => each(build.holding(inner), how),
+            4 => {
+                let inner = inner.into_iter().map(|inner| each(inner, deeper)).collect();
+                each(build.holding(inner), how)
+            }
+            _ => {
+                let inner = inner
+                    .into_iter()
+                    .map(|build| build.holding(vec![task("x"), task("y").after(&["x"])]));
+                build.holding(inner.collect())
+            }
+        };
+        tasks.into_iter().zip(parts).map(make).collect()
+    })
+}
+
+/// Of what a map is made: the kind, the items, `max_parallel`, `tolerate`, `fail_fast`.
+type How = (u8, usize, Option<u32>, u32, bool);
+
+fn each(build: Build, (_, size, parallel, tolerate, fast): How) -> Build {
+    build.each(json!(["p", "q", "r", "s"][..size])).mapped(|each| {
+        each.max_parallel = parallel;
+        each.tolerate = Tolerate::Count(tolerate);
+        each.fail_fast = fast;
+    })
+}
+
 fn plans() -> impl Strategy<Value = Plan> {
-    (tasks("b", 5), tasks("f", 2), any::<bool>(), prop::option::of(30..200_i64)).prop_map(
+    let body = prop_oneof![tasks("b", 5), dynamic()];
+    (body, tasks("f", 2), any::<bool>(), prop::option::of(30..200_i64)).prop_map(
         |(body, finally, with, timeout)| Plan {
             timeout: timeout.map(Span::from_secs),
             ..plan_with_finally(body, if with { finally } else { Vec::new() })
@@ -120,13 +160,15 @@ struct Play {
     world: World,
     run: RunId,
     worker: usize,
+    /// Whether its workers lose no offer, so that none is ever taken back.
+    near: bool,
 }
 
 impl Play {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, near: bool) -> Self {
         let mut world = World::new();
         let run = world.create(1, plan);
-        let mut new = Self { world, run, worker: 0 };
+        let mut new = Self { world, run, worker: 0, near };
         new.join();
         new
     }
@@ -136,7 +178,8 @@ impl Play {
     }
 
     fn join(&mut self) {
-        self.world.join(&self.name(), 2);
+        let name = self.name();
+        if self.near { self.world.join_near(&name, 2) } else { self.world.join(&name, 2) }
     }
 
     fn act(&mut self, act: &Act) {
@@ -155,7 +198,9 @@ impl Play {
             }
             Act::Cancel(force) => self.world.cancel(self.run, None, *force),
             Act::CancelOne(at) => {
-                self.world.cancel(self.run, Some(&format!("b{at}")), false);
+                let paths: Vec<_> = self.world.tasks.values().map(|row| row.path.clone()).collect();
+                let path = &paths[at % paths.len()];
+                self.world.cancel(self.run, Some(path.as_str()), false);
             }
             Act::Retry => {
                 if self.world.runs[&self.run].state.is_terminal() {
@@ -192,7 +237,7 @@ impl Play {
     fn finish(&mut self) {
         self.worker += 1;
         self.join();
-        for _ in 0..500 {
+        for _ in 0..1_000 {
             if self.world.runs[&self.run].state.is_terminal() {
                 return;
             }
@@ -221,6 +266,8 @@ fn step(told: &mut Told, event: &EventRow, last_token: &mut Option<Token>) -> Re
             (&[S::Success, S::Failed, S::Skipped, S::UpstreamFailed, S::Cancelled], S::Pending)
         }
         EventKind::TaskQueued => (&[S::Pending], S::Queued),
+        EventKind::TaskOpened { .. } => (&[S::Pending], S::Running),
+        EventKind::TaskClosing { .. } => (&[S::Running], S::Stopping),
         EventKind::TaskDispatched { token, .. } => {
             if Some(*token) <= *last_token {
                 return Err("a token that does not grow".into());
@@ -256,6 +303,7 @@ fn from_of(end: TaskState) -> &'static [TaskState] {
         S::Success => &[S::Running],
         S::Failed => &[S::Pending, S::Queued, S::Dispatched, S::Running, S::Stopping],
         S::Cancelled => &[S::Pending, S::Queued, S::Stopping],
+        S::Skipped => &[S::Pending, S::Running],
         _ => &[S::Pending],
     }
 }
@@ -334,6 +382,11 @@ fn check_end(play: &Play) {
     for row in world.attempts.values() {
         assert!(row.finished_at.is_some(), "an attempt that never ended: {row:?}");
     }
+    let (plan, run) = (&world.versions[&play.run].plan, &world.runs[&play.run]);
+    let (tasks, attempts) = (world.tasks.values().collect(), world.attempts.values().collect());
+    let violations = check_run(plan, &world.events, &Rows { run, tasks, attempts });
+    let told: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    assert!(told.is_empty(), "{}", told.join("\n"));
     let asked = world.runs[&play.run].state;
     assert!(matches!(asked, RunState::Success | RunState::Failed | RunState::Cancelled));
 }
@@ -343,7 +396,7 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_rules_hold_and_the_run_ends(plan in plans(), acts in acts()) {
-        let mut play = Play::new(&plan);
+        let mut play = Play::new(&plan, false);
         for act in &acts {
             play.act(act);
             prop_assert_eq!(replay(&play.world), Ok(()));
@@ -360,7 +413,7 @@ proptest! {
         words in prop::collection::vec((0..2_usize, any::<bool>(), any::<bool>()), 1..30),
     ) {
         let outcome = |restarts: bool| {
-            let mut play = Play::new(&plan);
+            let mut play = Play::new(&plan, true);
             for (which, good, restart) in &words {
                 if restarts && *restart {
                     play.act(&Act::Reload(0));
@@ -376,8 +429,9 @@ proptest! {
             }
             let rows = play.world.tasks.values();
             let states: Vec<_> = rows.map(|row| (row.state, row.attempt, row.cause.clone())).collect();
-            (states, play.world.runs[&play.run].state)
+            ((states, play.world.runs[&play.run].state), play.world.take_trace())
         };
-        prop_assert_eq!(outcome(true), outcome(false));
+        let (with, without) = (outcome(true), outcome(false));
+        prop_assert!(with.0 == without.0, "{}\nwithout restarts:\n{}", with.1, without.1);
     }
 }

@@ -457,6 +457,7 @@ fn show_effect(effect: &Effect) -> String {
         }
         Effect::Stop { worker, attempt, .. } => to(worker, "stop", attempt),
         Effect::Fetch { .. } => "→ fetch a value".into(),
+        Effect::Compile(ask) => format!("→ compile {} for {}", ask.tasks, ask.path),
     }
 }
 
@@ -476,6 +477,10 @@ fn show_event(row: &EventRow) -> String {
         EventKind::RunQuarantined { reason } => format!("quarantined: {reason}"),
         EventKind::TaskReset => format!("reset, generation {}", row.generation.unwrap_or(0)),
         EventKind::TaskQueued => "queued".into(),
+        EventKind::TaskOpened { count, kept, .. } => {
+            format!("opened with {count} inside{}", if *kept { ", kept" } else { "" })
+        }
+        EventKind::TaskClosing { reason } => format!("closing, {}", name(reason)),
         EventKind::TaskDispatched { token, worker } => {
             format!("dispatched {} to {worker}", show_token(*token))
         }

@@ -4,7 +4,6 @@ mod answers;
 mod clocks;
 mod cron;
 mod laws;
-mod state;
 
 use ork_core::plan::When;
 use ork_core::schedule::Timetable;
