@@ -31,6 +31,9 @@ pub struct Plan {
     pub finally: Scope,
     /// The run's result.
     pub output: Option<Binding>,
+    /// The type of the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_type: Option<Type>,
     /// What is packed as code: the root folder and the patterns, as declared.
     pub code: Code,
     /// How many runs there may be at a time.
@@ -56,6 +59,7 @@ impl Plan {
             body,
             finally: Scope::default(),
             output: None,
+            output_type: None,
             code: Code::default(),
             concurrency: None,
             triggers: IndexMap::new(),
@@ -94,24 +98,14 @@ impl Plan {
     pub fn only(&self, path: &str, inputs: &IndexMap<String, Value>) -> Result<Self, String> {
         let task = self.task(path).ok_or_else(|| format!("there is no task `{path}`"))?;
         let mut task = task.clone();
+        if let Some(unknown) = inputs.keys().find(|name| !task.inputs.contains_key(*name)) {
+            return Err(format!("`{path}` has no input `{unknown}`"));
+        }
         for (name, value) in inputs {
-            let upstream = task.action.upstream_outputs_mut();
-            let place = match task.inputs.get_mut(name) {
-                Some(input) => Some(input),
-                None => upstream.and_then(|outputs| outputs.get_mut(name)),
-            };
-            let place = place.ok_or_else(|| format!("`{path}` has no input `{name}`"))?;
-            *place = Binding::Const(value.clone());
+            task.inputs.insert(name.clone(), Binding::Const(value.clone()));
         }
         if let Some((name, _)) = task.inputs.iter().find(|(_, binding)| binding.names_tasks()) {
             return Err(format!("the input `{name}` of `{path}` comes from another task; give it"));
-        }
-        let mut outputs = task.action.upstream_outputs().into_iter().flatten();
-        if let Some((name, _)) = outputs.find(|(_, output)| output.names_tasks()) {
-            return Err(format!(
-                "`{path}` reads the output of `{name}` in ORK_UPSTREAM_JSON; give it as the input \
-                 `{name}`"
-            ));
         }
         let Action::Execute { spec, .. } = &task.action else {
             return Err(format!("`{path}` runs nothing itself; name one of its tasks"));
@@ -390,8 +384,11 @@ impl Task {
 pub struct ForEach {
     /// The items.
     pub items: Items,
-    /// What an item is called in expressions; `item` unless it is named otherwise.
-    pub name: String,
+    /// What an item is called in expressions of the task and of what is inside it, beside `item`,
+    /// which is the nearest map's.
+    pub name: Option<String>,
+    /// What an item is; none: any JSON.
+    pub item_type: Option<Type>,
     /// Names instances, over the item and `index`; without one an instance's key is its index.
     pub key: Option<Expr>,
     /// A condition for each item, which names the item or `index`; [`Task::when`] is asked once
@@ -522,21 +519,6 @@ pub enum Action {
 }
 
 impl Action {
-    /// The outputs that a task of the older form finds in `ORK_UPSTREAM_JSON`, by upstream.
-    pub fn upstream_outputs(&self) -> Option<&IndexMap<String, Binding>> {
-        let Self::Execute { spec: Binding::Map(spec), .. } = self else { return None };
-        let Binding::Map(older) = spec.get("legacy")? else { return None };
-        let Binding::Map(outputs) = older.get("upstream")? else { return None };
-        Some(outputs)
-    }
-
-    fn upstream_outputs_mut(&mut self) -> Option<&mut IndexMap<String, Binding>> {
-        let Self::Execute { spec: Binding::Map(spec), .. } = self else { return None };
-        let Binding::Map(older) = spec.get_mut("legacy")? else { return None };
-        let Binding::Map(outputs) = older.get_mut("upstream")? else { return None };
-        Some(outputs)
-    }
-
     /// The key of the file that says what the task does: the executor's name, or `tasks`,
     /// `workflow`, `approval`, `wait`.
     pub fn word(&self) -> &str {
@@ -564,7 +546,7 @@ pub struct Pinned {
 /// A person's decision. Its output is `{approved, by, comment, form}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Approval {
-    /// What is asked.
+    /// What is asked: text.
     pub prompt: Binding,
     /// Who may decide: a user's name, `group:G` or `role:R`; empty: whoever may run the workflow.
     pub approvers: Vec<String>,
@@ -574,6 +556,18 @@ pub struct Approval {
     pub on_reject: OnReject,
     /// What the task's timeout comes to.
     pub on_timeout: OnTimeout,
+}
+
+impl Default for Approval {
+    fn default() -> Self {
+        Self {
+            prompt: Binding::Const(Value::Null),
+            approvers: Vec::new(),
+            form: IndexMap::new(),
+            on_reject: OnReject::default(),
+            on_timeout: OnTimeout::default(),
+        }
+    }
 }
 
 /// What a rejection comes to.

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstancePath, ProjectId, RunId, Token, WorkerId};
-use crate::plan::{Metadata, Plan};
+use crate::plan::{Metadata, Plan, Schedule};
 use crate::run::{AttemptState, EventKind, Failure, RunState, TaskState};
 use crate::time::Wall;
 use crate::value::{Data, Digest, Value};
@@ -32,6 +32,10 @@ pub enum Change {
     Version(Box<VersionRow>),
     /// Keeps the answer of a request with an idempotency key.
     Answer(Box<AnswerRow>),
+    /// Inserts or replaces a schedule; beside it the run that a tick of it made, if this is of one.
+    Schedule(Box<ScheduleRow>, Option<RunId>),
+    /// Inserts a tick; one that is there is refused.
+    Tick(Box<TickRow>),
 }
 
 impl Change {
@@ -43,6 +47,8 @@ impl Change {
             Self::Attempt(row) => Some((row.project, row.run)),
             Self::Event(row) => Some((row.project, row.run)),
             Self::Answer(row) => row.run.map(|run| (row.project, run)),
+            Self::Schedule(row, run) => run.map(|run| (row.project, run)),
+            Self::Tick(row) => row.run.map(|run| (row.project, run)),
             Self::Workflow(_) | Self::Version(_) => None,
         }
     }
@@ -290,6 +296,72 @@ pub struct AnswerRow {
     pub answer: Value,
     /// When the answer may be forgotten; none: with its run.
     pub expires_at: Option<Wall>,
+}
+
+/// A schedule. Key: `(project, workflow, name)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// Its name in the workflow.
+    pub name: String,
+    /// The version that declares it; where it is removed, the first that does not.
+    pub version: VersionId,
+    /// What the version says of it.
+    pub spec: Schedule,
+    /// Whether it is paused now.
+    pub paused: bool,
+    /// Who paused or resumed it last.
+    pub changed_by: Option<Actor>,
+    /// Whether the current version has it no more.
+    pub removed: bool,
+    /// All its ticks up to here have their answer. It only grows.
+    pub decided: Wall,
+    /// Ticks up to here were missed while it was paused.
+    pub missed_before: Option<Wall>,
+    /// Its next tick.
+    pub next: Option<Wall>,
+    /// Its last tick that has an answer.
+    pub last: Option<LastTick>,
+    /// When the row last changed.
+    pub updated_at: Wall,
+}
+
+/// The last tick of a schedule that has an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastTick {
+    /// The tick.
+    pub tick: Wall,
+    /// Its run; none where it was skipped.
+    pub run: Option<RunId>,
+}
+
+/// The answer to a tick of a schedule, or to several that were skipped together. Key: `(project,
+/// workflow, schedule, tick)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TickRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The schedule's name.
+    pub schedule: String,
+    /// The tick, or the first of several.
+    pub tick: Wall,
+    /// The last of several; else the tick.
+    pub until: Wall,
+    /// How many; a large number is counted in part.
+    pub count: u64,
+    /// The tick's local time: ISO 8601 with an offset.
+    pub logical_time: String,
+    /// Its run.
+    pub run: Option<RunId>,
+    /// Why there is no run.
+    pub reason: Option<String>,
+    /// When it was decided.
+    pub decided_at: Wall,
 }
 
 /// All that the run machine needs to go on with a run after a restart.

@@ -18,6 +18,10 @@ impl Owner {
         match change {
             Change::Workflow(row) => Some(Self::Workflow(row.project, row.name.clone())),
             Change::Version(row) => Some(Self::Workflow(row.project, row.workflow.clone())),
+            Change::Schedule(row, None) => Some(Self::Workflow(row.project, row.workflow.clone())),
+            Change::Tick(row) if row.run.is_none() => {
+                Some(Self::Workflow(row.project, row.workflow.clone()))
+            }
             other => other.run().map(|(_, run)| Self::Run(run)),
         }
     }

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use ork_core::catalog::Known;
 use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, WorkerId};
 use ork_core::plan::Scope;
-use ork_core::rows::VersionId;
+use ork_core::rows::{ScheduleRow, VersionId};
 use ork_core::run::{
     Assignment, AttemptState, Blob, Blocker, Command, Compile, Effect, Machine, StopReason,
 };
+use ork_core::schedule::Declared;
 use ork_core::time::{Mono, Span};
 use ork_core::value::{Digest, Value};
 use ork_store::{Committed, MAX_PAGE, Page, Store, StoreError};
@@ -373,11 +374,34 @@ async fn has_ended(
     }
 }
 
+/// The versions that declare these schedules, each once.
+async fn declared(
+    store: &dyn Store,
+    rows: &[ScheduleRow],
+) -> Result<Vec<Arc<Declared>>, StoreError> {
+    let mut found: Vec<Arc<Declared>> = Vec::new();
+    for row in rows {
+        let (project, workflow, version) = (row.project, &row.workflow, row.version);
+        let known = found.last().is_some_and(|known| {
+            (known.project, &known.workflow, known.version) == (project, workflow, version)
+        });
+        if !known && let Some(row) = store.version(project, workflow, version).await? {
+            found.push(Arc::new(row.into()));
+        }
+    }
+    Ok(found)
+}
+
 async fn look_up(store: &dyn Store, read: &Read) -> Result<Found, StoreError> {
     Ok(match read {
         Read::Answer { project, key } => Found::Answer(store.answer(*project, key).await?),
         Read::Ended { project, attempt } => {
             Found::Ended(has_ended(store, *project, attempt).await?)
+        }
+        Read::Schedules { .. } => {
+            let rows = store.load_schedules().await?;
+            let versions = declared(store, &rows).await?;
+            Found::Schedules(rows, versions)
         }
         Read::Run { project, run } => {
             Found::Run(store.load_run(*project, *run).await?.map(Box::new))

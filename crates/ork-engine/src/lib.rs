@@ -13,6 +13,7 @@ mod clock;
 mod engine;
 mod recent;
 mod request;
+mod ticks;
 mod turn;
 
 pub use crate::clock::{Clock, SystemClock};

@@ -1,10 +1,13 @@
 //! What is asked of the engine, and what it reads of the store to answer.
 
+use std::sync::Arc;
+
 use ork_core::catalog::{Deploy, Known};
-use ork_core::ids::{AttemptRef, ProjectId, RunId};
+use ork_core::ids::{AttemptRef, Epoch, ProjectId, RunId};
 use ork_core::plan::Metadata;
-use ork_core::rows::{ActiveRun, AnswerRow, VersionId};
+use ork_core::rows::{ActiveRun, Actor, AnswerRow, ScheduleRow, VersionId};
 use ork_core::run::{Command, Refusal, Report};
+use ork_core::schedule::{Declared, ScheduleKey};
 use ork_core::value::Digest;
 use ork_store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -42,6 +45,15 @@ pub enum Ask {
         workflow: String,
         /// What they will read.
         metadata: Metadata,
+    },
+    /// To pause a schedule, or to resume it.
+    PauseSchedule {
+        /// The schedule.
+        key: ScheduleKey,
+        /// Whether it is to be paused.
+        paused: bool,
+        /// Who asked.
+        by: Actor,
     },
 }
 
@@ -164,6 +176,11 @@ pub enum Read {
         /// The attempt.
         attempt: AttemptRef,
     },
+    /// All schedules.
+    Schedules {
+        /// The epoch that asks; the answer means nothing to another.
+        epoch: Epoch,
+    },
     /// A run that is not in memory.
     Run {
         /// The project.
@@ -182,6 +199,8 @@ pub enum Found {
     Workflow(Box<Known>),
     /// For [`Read::Ended`].
     Ended(bool),
+    /// For [`Read::Schedules`]: the schedules, and the versions that declare them.
+    Schedules(Vec<ScheduleRow>, Vec<Arc<Declared>>),
     /// For [`Read::Run`].
     Run(Option<Box<ActiveRun>>),
     /// The store could not read.

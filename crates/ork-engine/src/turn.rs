@@ -8,12 +8,14 @@ use ork_core::catalog::{self, Known};
 use ork_core::ids::{AttemptRef, Epoch, ProjectId, RunId, Token, WorkerId};
 use ork_core::rows::{ActiveRun, AnswerRow, Change};
 use ork_core::run::{self, Blob, Command, Effect, Machine, Out, Refusal, RefusalCode, Report};
+use ork_core::schedule::{Declared, Site};
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_store::{CommitSeq, Committed, StoreError};
 
 use crate::batch::{self, Chunk, Owner};
 use crate::recent::{Kept, Recent};
 use crate::request::{Answer, Ask, Error, Found, Read, Request};
+use crate::ticks::{self, Ticks};
 
 /// How often a store may refuse the changes of one run before the run is set aside.
 const REJECTIONS: u32 = 3;
@@ -29,6 +31,8 @@ pub struct Config {
     pub max_changes: usize,
     /// The most requests that are applied between two commits.
     pub max_requests: usize,
+    /// What the runs of schedules are told of where they are.
+    pub site: Site,
     /// How long a commit that nobody waits for may wait for another to ride with.
     pub linger: Span,
     /// The wait before the first repetition of a commit or a load; it doubles.
@@ -46,6 +50,7 @@ impl Default for Config {
             machine: run::Config::default(),
             max_changes: 1_000,
             max_requests: 4_096,
+            site: Site { project_name: "default".into(), url: String::new() },
             linger: Span::from_millis(20),
             retry_min: Span::from_millis(10),
             retry_max: Span::from_secs(1),
@@ -198,6 +203,11 @@ pub struct Core<S> {
     outputs: Vec<Output<S>>,
     recent: Recent,
     workers: BTreeMap<WorkerId, Joined>,
+    ticks: Ticks,
+    /// When the schedules have to be looked at.
+    look: Option<Mono>,
+    /// Requests that wait until the schedules are known.
+    parked: Vec<Waiting<S>>,
     /// Runs to be set aside once they are loaded.
     condemned: Vec<(RunId, String)>,
     /// Runs that are being set aside.
@@ -208,6 +218,7 @@ pub struct Core<S> {
     suspicious: bool,
     lead_tries: u32,
     last: Mono,
+    wall: Wall,
     expected: Option<Mono>,
     closing: bool,
 }
@@ -231,12 +242,16 @@ impl<S> Core<S> {
             outputs: Vec::new(),
             recent: Recent::default(),
             workers: BTreeMap::new(),
+            ticks: Ticks::default(),
+            look: None,
+            parked: Vec::new(),
             condemned: Vec::new(),
             aside: BTreeSet::new(),
             excluded: BTreeSet::new(),
             suspicious: false,
             lead_tries: 0,
             last: Mono::default(),
+            wall: Wall::default(),
             expected: None,
             closing: false,
         }
@@ -286,6 +301,8 @@ impl<S> Core<S> {
             self.release_offers(now);
         }
         self.last = now.mono;
+        self.wall = now.wall;
+        self.look = self.ticks.wakeup(now);
         if self.machine.is_none() {
             let after = self.config.backoff(self.lead_tries);
             self.expected = Some(now.mono + after);
@@ -326,6 +343,8 @@ impl<S> Core<S> {
             self.guarded(Some(run), |machine, out| machine.apply(command, now, out));
             self.aside.insert(run);
         }
+        self.ticks.forget();
+        self.outputs.push(Output::Read(Read::Schedules { epoch }));
         self.urgent = true;
     }
 
@@ -352,7 +371,7 @@ impl<S> Core<S> {
         }
         let held = self.held_since.map(|since| since + self.config.linger);
         let timer = self.machine.as_ref().and_then(Machine::next_wakeup);
-        [held, timer].into_iter().flatten().min()
+        [held, timer, self.look].into_iter().flatten().min()
     }
 
     /// Lets the time run in which offers are to be confirmed, once they have left.
@@ -366,6 +385,7 @@ impl<S> Core<S> {
     /// One turn of the loop: all that waits is applied, what is due is fired, and the changes are
     /// made ready to commit.
     fn turn(&mut self, now: Now) {
+        self.look = self.ticks.wakeup(now);
         let due = self.next_deadline().is_some_and(|at| at <= now.mono);
         let busy = !self.found.is_empty() || !self.incoming.is_empty();
         if !due && !busy && !self.urgent && !self.closing {
@@ -381,6 +401,7 @@ impl<S> Core<S> {
             }
             self.admit(waiting, now);
         }
+        self.tick(now);
         let before = self.out.changes.len();
         self.guarded(None, |machine, out| machine.settle(now, out));
         self.urgent |= !busy && self.out.changes.len() > before;
@@ -420,7 +441,44 @@ impl<S> Core<S> {
         self.finish_flight();
     }
 
+    /// Answers the ticks that are due, each by a run or a record why there is none.
+    fn tick(&mut self, now: Now) {
+        for _ in 0..ticks::MOST {
+            if self.machine.is_none() {
+                return;
+            }
+            let Some(mut due) = self.ticks.schedules.due(now.wall, &self.config.site) else {
+                break;
+            };
+            if self.ticks.is_cursed(&due) {
+                due.run = Err("the run machine failed on its run".into());
+            }
+            let made = match due.run.clone() {
+                Ok(run) => {
+                    let (id, create) = (run.id, Command::Create(run));
+                    let applied =
+                        self.guarded(Some(id), |machine, out| machine.apply(create, now, out));
+                    match applied {
+                        Some(applied) => applied.map(|_| id).map_err(|refusal| refusal.message),
+                        None => return self.ticks.curse(&due),
+                    }
+                }
+                Err(reason) => Err(reason),
+            };
+            let run = made.as_ref().ok().copied();
+            self.out.changes.extend(self.ticks.schedules.settle(&due, made, now.wall));
+            self.urgent = true;
+            if let Some(run) = run {
+                self.ticks.send(run, due);
+            }
+        }
+        self.look = self.ticks.wakeup(now);
+    }
+
     fn admit(&mut self, waiting: Waiting<S>, now: Now) {
+        if self.ticks.holds_up(&waiting.request) {
+            return self.parked.push(waiting);
+        }
         let request = &waiting.request;
         let project = request.project;
         if let (Some(key), false) = (&request.key, waiting.keyed) {
@@ -436,6 +494,7 @@ impl<S> Core<S> {
             Ask::Run(_) => return self.command(waiting, now),
             Ask::Deploy(deploy) => (&deploy.plan.name, Some(deploy.digest), deploy.draft),
             Ask::Describe { workflow, .. } => (workflow, None, false),
+            Ask::PauseSchedule { .. } => return self.pause_schedule(waiting, now),
         };
         let gate = Gate::Workflow(project, name.clone());
         let read = Read::Workflow { project, name: name.clone(), digest, draft };
@@ -455,6 +514,9 @@ impl<S> Core<S> {
 
     /// Goes on with the request that waited for a read.
     fn resume(&mut self, read: &Read, found: Found, now: Now) {
+        if let Read::Schedules { epoch } = read {
+            return self.learn_schedules(*epoch, found);
+        }
         let Some(mut waiting) = self.reading.remove(read) else { return };
         match found {
             // What the engine asks of itself is asked until it is done.
@@ -466,6 +528,7 @@ impl<S> Core<S> {
                 let error = Error::Unavailable(error.to_string());
                 self.give(waiting, Err(error), None, None);
             }
+            Found::Schedules(..) => {}
             Found::Answer(row) => match row.and_then(|row| kept(row, now.wall)) {
                 Some(kept) => self.repeat(waiting, kept),
                 None => {
@@ -587,15 +650,56 @@ impl<S> Core<S> {
         (!loaded && !held).then(|| attempt.clone())
     }
 
+    /// Takes over what the store has of schedules, and lets those in who waited for it.
+    fn learn_schedules(&mut self, epoch: Epoch, found: Found) {
+        if epoch != self.epoch {
+            return;
+        }
+        if !self.ticks.found(found) {
+            return self.outputs.push(Output::Read(Read::Schedules { epoch }));
+        }
+        // Whatever is due is so at once.
+        self.look = self.ticks.schedules.next_wakeup().map(|_| self.last);
+        for waiting in self.parked.drain(..).rev() {
+            self.incoming.push_front(waiting);
+        }
+    }
+
+    fn pause_schedule(&mut self, waiting: Waiting<S>, now: Now) {
+        let Ask::PauseSchedule { key, paused, by } = &waiting.request.ask else { return };
+        let owner = Some(Owner::Workflow(key.project, key.workflow.clone()));
+        let result = match self.ticks.schedules.pause(key, *paused, by, now.wall) {
+            Some(change) => {
+                self.out.changes.extend(change);
+                Ok(Answer::Done)
+            }
+            None => Err(Error::Refused(ticks::unknown(key))),
+        };
+        self.urgent = true;
+        self.keep_answer(&waiting, &result, owner.clone(), now);
+        self.give(waiting, result, owner, None);
+    }
+
     /// Decides a deploy, or a change of metadata.
-    fn catalog(&mut self, waiting: Waiting<S>, known: Known, now: Now) {
+    fn catalog(&mut self, mut waiting: Waiting<S>, known: Known, now: Now) {
+        if self.ticks.holds_up(&waiting.request) {
+            self.open(std::mem::take(&mut waiting.gates));
+            return self.parked.push(waiting);
+        }
         let project = waiting.request.project;
         let (name, result) = match waiting.request.ask.clone() {
-            Ask::Run(_) => return,
+            Ask::Run(_) | Ask::PauseSchedule { .. } => return,
             Ask::Deploy(deploy) => {
                 let name = deploy.plan.name.clone();
+                let (plan, code, draft) = (deploy.plan.clone(), deploy.code.clone(), deploy.draft);
                 let deployed = catalog::deploy(project, *deploy, &known, now.wall);
                 self.out.changes.extend(deployed.changes);
+                if !draft {
+                    let (workflow, version) = (name.clone(), deployed.version);
+                    let declared = Declared { project, workflow, version, plan, code };
+                    let schedules = &mut self.ticks.schedules;
+                    self.out.changes.extend(schedules.deploy(&Arc::new(declared), now.wall));
+                }
                 let (version, created) = (deployed.version, deployed.created);
                 (name, Ok(Answer::Deployed { version, created }))
             }
@@ -812,8 +916,14 @@ impl<S> Core<S> {
         let kept = effects.filter(|effect| reason(&run_of_effect(effect)).is_none());
         self.outputs.extend(kept.map(Output::Effect));
         for lost in flight.lost {
+            if let Owner::Run(run) = lost.owner {
+                let skipped = self.ticks.lost(run, &lost.reason, self.wall);
+                self.urgent |= !skipped.is_empty();
+                self.out.changes.extend(skipped);
+            }
             self.set_aside(lost);
         }
+        self.ticks.arrived();
         if self.machine.as_ref().is_some_and(Machine::spent) {
             self.fall("the tokens of this epoch are used up");
         }
@@ -843,6 +953,7 @@ impl<S> Core<S> {
     /// Drops the memory: the store alone says now what is true.
     fn fall(&mut self, why: &str) {
         self.machine = None;
+        self.ticks.forget();
         self.out = Out::default();
         self.recent.clear();
         self.held_since = None;

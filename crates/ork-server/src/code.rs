@@ -4,9 +4,15 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use axum::body::Bytes;
+use ork_core::ids::ProjectId;
 use ork_core::lang::Sources;
+use ork_core::plan::Pinned;
+use ork_core::rows::VersionRow;
+use ork_store::Store;
+use tokio::runtime::Handle;
 
 /// The largest code file that is read to check it, in bytes.
 const MAX_FILE: u64 = 10 << 20;
@@ -34,6 +40,30 @@ impl Sources for Folder {
             return Err(Some(format!("`{path}` is larger than {MAX_FILE} bytes")));
         }
         Ok(content)
+    }
+}
+
+/// Code among the workflows of a project, which a file may call. To be read off the threads that
+/// answer requests, since it waits for the store.
+pub(crate) struct InCatalog<S> {
+    pub(crate) files: S,
+    pub(crate) project: ProjectId,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) runtime: Handle,
+}
+
+impl<S: Sources> Sources for InCatalog<S> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, Option<String>> {
+        self.files.read(path)
+    }
+
+    fn workflow(&self, name: &str) -> Option<Pinned> {
+        let current = async {
+            let version = self.store.workflow(self.project, name).await.ok()??.current?;
+            self.store.version(self.project, name, version).await.ok()?
+        };
+        let VersionRow { version, plan, code, .. } = self.runtime.block_on(current)?;
+        Some(Pinned { version, plan, code })
     }
 }
 

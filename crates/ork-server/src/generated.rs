@@ -23,7 +23,7 @@ pub(crate) async fn compile(logs: &AttemptLogs, ask: Compile) -> Result<Arc<Scop
         }
     };
     let compiling = tokio::task::spawn_blocking(move || {
-        lang::generated(&ask.tasks, &ask.allow, &ask.plan, &*sources)
+        lang::generated(&ask.tasks, &ask.allow, &ask.plan, &ask.values, &*sources)
     });
     let compiled = compiling.await.map_err(|error| error.to_string())?;
     compiled.map(Arc::new).map_err(|found| {

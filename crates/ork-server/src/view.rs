@@ -6,7 +6,7 @@ use ork_api::types::{
     Attempt, Blocker, Code, Event, Param, Payload, Run, Task, TaskDeclaration, Version,
     VersionItem, Workflow,
 };
-use ork_core::plan::{Binding, Plan, Scope};
+use ork_core::plan::{Action, Binding, Plan, Scope};
 use ork_core::rows::{AttemptRow, CodeRef, RunRow, TaskRow, VersionRow, WorkflowRow};
 use ork_core::run;
 use ork_core::value::Data;
@@ -68,6 +68,7 @@ fn tasks(plan: &Plan) -> Vec<TaskDeclaration> {
     all
 }
 
+/// The tasks of a scope, those of its groups after each group.
 fn scope(scope: &Scope, prefix: &str) -> Vec<TaskDeclaration> {
     let path = |name: &str| format!("{prefix}{name}");
     let declare = |task: &ork_core::plan::Task| TaskDeclaration {
@@ -76,7 +77,11 @@ fn scope(scope: &Scope, prefix: &str) -> Vec<TaskDeclaration> {
         trigger_rule: task.trigger_rule,
         executor: task.action.word().to_owned(),
     };
-    scope.tasks.iter().map(declare).collect()
+    let inside = |task: &ork_core::plan::Task| match &task.action {
+        Action::Group { tasks, .. } => self::scope(tasks, &format!("{}/", path(&task.name))),
+        _ => Vec::new(),
+    };
+    scope.tasks.iter().flat_map(|task| [vec![declare(task)], inside(task)].concat()).collect()
 }
 
 pub(crate) fn run(row: RunRow, project: &str) -> Run {

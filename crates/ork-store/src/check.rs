@@ -4,7 +4,8 @@
 use std::io;
 
 use ork_core::rows::{
-    AnswerRow, AttemptRow, Change, EventRow, RunRow, TaskRow, VersionRow, WorkflowRow,
+    AnswerRow, AttemptRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionRow,
+    WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind, Failure};
 use ork_core::value::{DETAIL_LIMIT, Data, INLINE_LIMIT, Value};
@@ -30,7 +31,26 @@ fn change(change: &Change) -> Result<()> {
         Change::Workflow(row) => workflow(row),
         Change::Version(row) => version(row),
         Change::Answer(row) => answer(row),
+        Change::Schedule(row, _) => schedule(row),
+        Change::Tick(row) => tick(row),
     }
+}
+
+fn schedule(row: &ScheduleRow) -> Result<()> {
+    let name = || format!("schedule `{}` of `{}`", row.name, row.workflow);
+    fits(name, "row", json_len(row), MAX_VERSION)
+}
+
+fn tick(row: &TickRow) -> Result<()> {
+    let name = || format!("tick {} of `{}` of `{}`", row.logical_time, row.schedule, row.workflow);
+    holds(row.run.is_some() != row.reason.is_some(), name, "it has a run or a reason")?;
+    holds(row.until >= row.tick && row.count >= 1, name, "it is one tick at least")?;
+    fits(name, "reason", row.reason.as_ref().map_or(0, String::len), INLINE_LIMIT)
+}
+
+/// What is said of a tick that has its answer.
+pub(crate) fn answered(row: &TickRow) -> String {
+    format!("tick {} of `{}` of `{}` has its answer", row.logical_time, row.schedule, row.workflow)
 }
 
 fn run(row: &RunRow) -> Result<()> {

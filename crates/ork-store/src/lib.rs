@@ -17,8 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, TaskRow, VersionId, VersionRow,
-    WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow,
+    VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::{RunState, TaskState};
 use ork_core::time::{Span, Wall};
@@ -165,7 +165,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Rejected`] for more than [`MAX_CHANGES`], and where a row has a payload over
     /// 64 KiB or contradicts itself or what is stored: a final state without the time of the end
     /// (or the reverse), a number below the first, an event's `seq` that is there, a run that is
-    /// there as another, a version's content that is there under another number.
+    /// there as another, a version's content that is there under another number, a tick that has its
+    /// answer.
     async fn commit(&self, epoch: Epoch, changes: Arc<[Change]>) -> Result<CommitSeq>;
 
     /// The last commit.
@@ -262,11 +263,39 @@ pub trait Store: Send + Sync + 'static {
     /// The answer that is kept for an idempotency key.
     async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>>;
 
+    /// All schedules of all projects, removed ones too, for the engine.
+    async fn load_schedules(&self) -> Result<Vec<ScheduleRow>>;
+
+    /// A schedule.
+    async fn schedule(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        name: &str,
+    ) -> Result<Option<ScheduleRow>>;
+
+    /// Schedules by workflow and name, of one workflow or of all; without those that are removed.
+    async fn schedules(
+        &self,
+        project: ProjectId,
+        workflow: Option<&str>,
+        page: &Page,
+    ) -> Result<Items<ScheduleRow>>;
+
+    /// The answers to a schedule's ticks, the latest tick first.
+    async fn ticks(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        schedule: &str,
+        page: &Page,
+    ) -> Result<Items<TickRow>>;
+
     /// Those of these blobs that no row refers to.
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>>;
 
     /// Removes old terminal runs, the earliest ended first, with all that belongs to them, expired
-    /// answers, and drafts without runs (after [`DRAFT_GRACE`]), in small transactions, and returns
+    /// answers, old answers to ticks, and drafts without runs (after [`DRAFT_GRACE`]), in small transactions, and returns
     /// the runs removed; fewer than `batch`: all is done. After a crash a run that was being
     /// removed is gone, and the rest of what belonged to it goes with the next call.
     async fn prune(&self, epoch: Epoch, retention: &Retention) -> Result<Vec<(ProjectId, RunId)>>;

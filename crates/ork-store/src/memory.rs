@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, TaskRow, VersionId, VersionRow,
-    WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow,
+    VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -49,6 +49,14 @@ struct State {
     workflows: BTreeMap<(ProjectId, String), WorkflowRow>,
     versions: BTreeMap<(ProjectId, String, VersionId), VersionRow>,
     answers: BTreeMap<(ProjectId, String), AnswerRow>,
+    schedules: BTreeMap<(ProjectId, String, String), ScheduleRow>,
+    ticks: BTreeMap<TickKey, TickRow>,
+}
+
+type TickKey = (ProjectId, String, String, Wall);
+
+fn tick_key(row: &TickRow) -> TickKey {
+    (row.project, row.workflow.clone(), row.schedule.clone(), row.tick)
 }
 
 impl State {
@@ -61,6 +69,7 @@ impl State {
         let mut events = HashSet::new();
         let mut runs: HashMap<RunKey, &RunRow> = HashMap::new();
         let mut digests = HashMap::new();
+        let mut ticks = HashSet::new();
         for change in changes {
             match change {
                 Change::Event(row) => {
@@ -77,6 +86,12 @@ impl State {
                     }
                 }
                 Change::Version(row) => self.check_version(row, &mut digests)?,
+                Change::Tick(row) => {
+                    let key = tick_key(row);
+                    if self.ticks.contains_key(&key) || !ticks.insert(key) {
+                        return refuse(check::answered(row));
+                    }
+                }
                 _ => {}
             }
         }
@@ -152,6 +167,11 @@ impl State {
             Change::Answer(row) => {
                 self.answers.insert((row.project, row.key.clone()), (**row).clone());
             }
+            Change::Schedule(row, _) => {
+                let key = (row.project, row.workflow.clone(), row.name.clone());
+                self.schedules.insert(key, (**row).clone());
+            }
+            Change::Tick(row) => drop(self.ticks.insert(tick_key(row), (**row).clone())),
         }
     }
 
@@ -436,6 +456,50 @@ impl Store for Memory {
         Ok(self.state().answers.get(&(project, key.to_owned())).cloned())
     }
 
+    async fn load_schedules(&self) -> Result<Vec<ScheduleRow>> {
+        Ok(self.state().schedules.values().cloned().collect())
+    }
+
+    async fn schedule(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        name: &str,
+    ) -> Result<Option<ScheduleRow>> {
+        let key = (project, workflow.to_owned(), name.to_owned());
+        Ok(self.state().schedules.get(&key).cloned())
+    }
+
+    async fn schedules(
+        &self,
+        project: ProjectId,
+        workflow: Option<&str>,
+        page: &Page,
+    ) -> Result<Items<ScheduleRow>> {
+        let after: Option<(String, String)> = page::after(page)?;
+        let key = |row: &ScheduleRow| (row.workflow.clone(), row.name.clone());
+        let state = self.state();
+        let rows = state.schedules.values().filter(|row| row.project == project && !row.removed);
+        let rows = rows.filter(|row| workflow.is_none_or(|workflow| row.workflow == workflow));
+        let rows = rows.filter(|row| after.as_ref().is_none_or(|after| key(row) > *after));
+        Ok(page::items(rows.take(page.limit + 1).cloned().collect(), page.limit, key))
+    }
+
+    async fn ticks(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        schedule: &str,
+        page: &Page,
+    ) -> Result<Items<TickRow>> {
+        let before = page::after(page)?.unwrap_or(Wall(i64::MAX));
+        let key = |at| (project, workflow.to_owned(), schedule.to_owned(), at);
+        let state = self.state();
+        let rows = state.ticks.range(key(Wall(i64::MIN))..key(before)).rev();
+        let rows = rows.take(page.limit + 1).map(|(_, row)| row.clone()).collect();
+        Ok(page::items(rows, page.limit, |row: &TickRow| row.tick))
+    }
+
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
         let state = self.state();
         let mut used = BTreeSet::new();
@@ -457,6 +521,8 @@ impl Store for Memory {
         }
         state.remove_drafts(retention.now);
         state.answers.retain(|_, row| row.expires_at.is_none_or(|at| at > retention.now));
+        let before = retention.finished_before;
+        state.ticks.retain(|_, row| before.is_none_or(|before| row.decided_at >= before));
         Ok(runs)
     }
 }

@@ -45,6 +45,27 @@ impl Key for (u32, u32) {
     }
 }
 
+impl Key for (String, String) {
+    fn encode(&self) -> String {
+        format!("{}.{}", self.0, self.1)
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let (workflow, name) = text.split_once('.')?;
+        Some((workflow.to_owned(), name.to_owned()))
+    }
+}
+
+impl Key for Wall {
+    fn encode(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+}
+
 impl Key for String {
     fn encode(&self) -> String {
         self.clone()

@@ -1,7 +1,7 @@
 //! What is harmed, and what must hold whatever comes in.
 
 use indexmap::IndexMap;
-use ork_core::lang::expr::{CheckScope, Name, TaskType, check};
+use ork_core::lang::expr::{CheckScope, Name, Presence, TaskType, check};
 use ork_core::lang::python::{Target as Place, signature};
 use ork_core::lang::{Diagnostic, Severity, Sources, compile, data, format, render};
 use ork_core::plan::{Param, Plan};
@@ -300,11 +300,17 @@ fn checks(file: &[u8], _code: &[u8]) -> Result<(), String> {
         ("p".to_owned(), param(Type::list(Type::Int))),
         ("day".to_owned(), param(Type::Date)),
     ]);
-    let task = TaskType { output: Some(Type::Json), allow_failure: true };
+    let task = TaskType { output: Some(Type::Json), presence: Presence::Maybe };
     let tasks = IndexMap::from([("t".to_owned(), task)]);
     let names = [Name::Params, Name::Tasks, Name::Run];
-    let scope =
-        CheckScope { params: &params, tasks: &tasks, names: &names, certain: true, proven: &[] };
+    let scope = CheckScope {
+        params: &params,
+        tasks: &tasks,
+        names: &names,
+        certain: true,
+        proven: &[],
+        values: &[],
+    };
     let issues = check(source, &scope).err().unwrap_or_default();
     let length = source.chars().count();
     issues.iter().try_for_each(|issue| {

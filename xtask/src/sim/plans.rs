@@ -106,7 +106,8 @@ impl Maker<'_> {
         let most = u32::try_from(self.chance.below(3)).unwrap_or(0);
         ForEach {
             items: Items::List(Binding::Const(items)),
-            name: "item".into(),
+            name: None,
+            item_type: None,
             key: self.chance.one_in(3).then(|| Expr::new("'k' + string(item)")),
             when: self.chance.one_in(4).then(|| Expr::new("item != 1")),
             max_parallel: self.chance.one_in(2).then_some(most + 1),

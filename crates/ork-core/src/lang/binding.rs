@@ -479,7 +479,27 @@ impl Lower<'_> {
         &mut self,
         node: &Node,
         what: &str,
-        want: &Type,
+        want: Option<&Type>,
+        bind: &mut Bind,
+    ) -> Option<(Expr, Typed)> {
+        let (expr, typed) = self.any_expression(node, what, want, bind)?;
+        if typed.constant {
+            self.report.error(
+                node.place,
+                "constant-expression",
+                format!("{what} is the same always: it refers to nothing"),
+            );
+            return None;
+        }
+        Some((expr, typed))
+    }
+
+    /// An expression field that may be the same always.
+    pub(crate) fn any_expression(
+        &mut self,
+        node: &Node,
+        what: &str,
+        want: Option<&Type>,
         bind: &mut Bind,
     ) -> Option<(Expr, Typed)> {
         let Some(scalar) = node.scalar() else {
@@ -502,15 +522,7 @@ impl Lower<'_> {
                 return None;
             }
         };
-        if typed.constant {
-            self.report.error(
-                node.place,
-                "constant-expression",
-                format!("{what} is the same always: it refers to nothing"),
-            );
-            return None;
-        }
-        self.expect(node.place, Some(want), &typed.ty)?;
+        self.expect(node.place, want, &typed.ty)?;
         Some((expr, typed))
     }
 

@@ -189,6 +189,16 @@ impl<'a> Report<'a> {
         self.starts.partition_point(|start| *start <= at)
     }
 
+    /// How much has been found so far.
+    pub(crate) fn mark(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Forgets what was found after a mark.
+    pub(crate) fn forget(&mut self, mark: usize) {
+        self.found.truncate(mark);
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         self.found.iter().any(|d| d.severity == Severity::Error)
     }

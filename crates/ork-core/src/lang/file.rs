@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::Lower;
 use super::binding::Bind;
 use super::executors;
-use super::expr::{CheckScope, Name, TaskType};
+use super::expr::{CheckScope, Name, Presence, TaskType};
 use super::keys::{CODE, DEFAULTS, FILE, FILE_WORDS, PARAM_KEYS, translate};
 use super::read::{Fields, Known, is_workflow_name};
 use super::task::{Facts, Head, World};
@@ -24,6 +24,10 @@ impl Lower<'_> {
             self.older = has_older(&fields);
             self.aliases(types);
         }
+        let name = self.workflow_own_name(&fields, file);
+        if let Some(name) = &name {
+            self.name.clone_from(name);
+        }
         let params = fields.get("params").map(|node| self.params(node)).unwrap_or_default();
         let schedules = fields.get("schedules").map(|node| self.schedules(node, &params));
         let defaults = fields.get("defaults").and_then(|node| self.defaults(node));
@@ -31,31 +35,39 @@ impl Lower<'_> {
         let finally = self.heads(&fields, "finally");
         self.check_tasks(&fields, &body, &finally);
         let body_facts: Vec<_> =
-            body.iter().map(|head| self.facts(head, defaults.as_ref())).collect();
+            body.iter().map(|head| self.facts(head, defaults.as_ref(), &params)).collect();
         let finally_facts: Vec<_> =
-            finally.iter().map(|head| self.facts(head, defaults.as_ref())).collect();
+            finally.iter().map(|head| self.facts(head, defaults.as_ref(), &params)).collect();
         let inside = types(&body, &body_facts, false);
         let mut after = types(&body, &body_facts, true);
         after.extend(types(&finally, &finally_facts, false));
-        let mut world =
-            World { params: &params, tasks: &inside, defaults: defaults.as_ref(), finally: false };
+        let mut world = World {
+            params: &params,
+            tasks: &inside,
+            defaults: defaults.as_ref(),
+            finally: false,
+            values: &[],
+        };
+        let concurrency = fields.get("concurrency").and_then(|node| self.concurrency(node, &world));
+        let triggers = fields.get("triggers").map(|node| self.triggers(node, &params));
         let body_scope = self.scope(&body, &body_facts, &world);
         let (output, env) = (self.output(&fields, &world), self.env(fields.get("env"), &world));
         world = World { tasks: &after, finally: true, ..world };
         let finally_scope = self.scope(&finally, &finally_facts, &world);
         let code = self.code(&fields, body_facts.iter().chain(&finally_facts));
         Some(Plan {
-            name: self.name(&fields, file)?,
+            name: name?,
             metadata: self.metadata(&fields),
             timeout: fields.get("timeout").and_then(|node| self.timeout(node)),
             body: body_scope?,
             finally: finally_scope?,
             params,
             env,
-            output,
+            output_type: output.as_ref().map(|(_, ty)| ty.clone()),
+            output: output.map(|(binding, _)| binding),
             code,
-            concurrency: None,
-            triggers: IndexMap::new(),
+            concurrency,
+            triggers: triggers.unwrap_or_default(),
             schedules: schedules.unwrap_or_default(),
         })
     }
@@ -71,7 +83,7 @@ impl Lower<'_> {
                 .hint("`tasks:` holds at least one");
         }
         let most = self.limits.tasks;
-        if body.len() + finally.len() > most {
+        if body.iter().chain(finally).map(Head::count).sum::<usize>() > most {
             let place = fields.key_place("tasks");
             let message = format!("the file has more than {most} tasks (limits.tasks)");
             self.report.error(place, "task-limit", message);
@@ -86,7 +98,7 @@ impl Lower<'_> {
         }
     }
 
-    fn name(&mut self, fields: &Fields, file: &str) -> Option<String> {
+    fn workflow_own_name(&mut self, fields: &Fields, file: &str) -> Option<String> {
         if let Some(node) = fields.get("name") {
             let name = self.fixed_text(node, "`name`")?;
             if !is_workflow_name(name) {
@@ -139,7 +151,7 @@ impl Lower<'_> {
         Some(span)
     }
 
-    fn params(&mut self, node: &Node) -> IndexMap<String, Param> {
+    pub(crate) fn params(&mut self, node: &Node) -> IndexMap<String, Param> {
         let mut params = IndexMap::new();
         for entry in self.map(node, "`params`").unwrap_or_default() {
             self.check_name(&entry.key, entry.place, "a param");
@@ -208,6 +220,7 @@ impl Lower<'_> {
             names: &[Name::Run],
             certain: false,
             proven: &[],
+            values: &[],
         };
         self.binding(node, Some(ty), &mut Bind::new(scope)).map(|(binding, _)| binding)
     }
@@ -256,10 +269,10 @@ impl Lower<'_> {
         Some(Scope { tasks })
     }
 
-    fn output(&mut self, fields: &Fields, world: &World) -> Option<Binding> {
+    fn output(&mut self, fields: &Fields, world: &World) -> Option<(Binding, Type)> {
         let scope = world.scope(&[Name::Params, Name::Tasks, Name::Run], false, &[]);
         let node = fields.get("output")?;
-        self.binding(node, None, &mut Bind::new(scope)).map(|(binding, _)| binding)
+        self.binding(node, None, &mut Bind::new(scope))
     }
 
     fn env(&mut self, node: Option<&Node>, world: &World) -> IndexMap<String, Binding> {
@@ -276,8 +289,8 @@ impl Lower<'_> {
             let include = inner.get("include").and_then(|node| self.texts(node, "`include`"));
             code.include = include.unwrap_or_default();
         }
-        let named = facts.flat_map(|facts| facts.prepared.iter().flat_map(|p| &p.files));
-        let mut files: Vec<_> = named.cloned().collect();
+        let mut files: Vec<String> = Vec::new();
+        facts.for_each(|facts| facts.files(&mut files));
         files.sort();
         files.dedup();
         files.retain(|path| self.sources.read(path).is_ok());
@@ -295,8 +308,8 @@ fn has_older(fields: &Fields) -> bool {
 /// The types of tasks, as seen from among them or from `finally`.
 pub(crate) fn types(heads: &[Head], facts: &[Facts], after: bool) -> IndexMap<String, TaskType> {
     let ty = |facts: &Facts| TaskType {
-        output: facts.output.clone(),
-        allow_failure: after || facts.allow_failure,
+        output: facts.seen_output(),
+        presence: if after || facts.allow_failure { Presence::Maybe } else { Presence::ByRule },
     };
     heads.iter().zip(facts).map(|(head, facts)| (head.name.to_owned(), ty(facts))).collect()
 }

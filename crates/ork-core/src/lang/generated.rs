@@ -12,10 +12,11 @@ use super::task::World;
 use super::tree::{self, Limits};
 use super::{Lower, Sources};
 use crate::plan::{Action, Plan, Scope, Task};
+use crate::types::Type;
 use crate::value::Value;
 
-/// Compiles a DAG that was made at run time in a task of `plan`. It sees the params and its own
-/// tasks; an executor has to be in `allow`; calls of workflows and further DAGs made at run time
+/// Compiles a DAG that was made at run time in a task of `plan`. It sees the params, its own
+/// tasks, and `values`, the items of the maps that it is in; an executor has to be in `allow`; calls of workflows and further DAGs made at run time
 /// are refused. Its code is read from `sources`, which are those of `plan`.
 ///
 /// # Errors
@@ -24,6 +25,7 @@ pub fn generated(
     value: &Value,
     allow: &[String],
     plan: &Plan,
+    values: &[(String, Type)],
     sources: &dyn Sources,
 ) -> Result<Scope, Vec<Diagnostic>> {
     let limits = Limits::default();
@@ -40,8 +42,11 @@ pub fn generated(
         signatures: HashMap::new(),
         older: false,
         too_large: false,
+        name: plan.name.clone(),
+        escaped: Vec::new(),
+        unchecked: Vec::new(),
     };
-    let scope = root.and_then(|tree| lower.dag(&tree.root, allow, plan));
+    let scope = root.and_then(|tree| lower.dag(&tree.root, allow, plan, values));
     match scope.filter(|_| !lower.report.has_errors()) {
         Some(scope) => Ok(scope),
         None => Err(lower.report.finish()),
@@ -49,14 +54,21 @@ pub fn generated(
 }
 
 impl Lower<'_> {
-    fn dag(&mut self, root: &tree::Node, allow: &[String], plan: &Plan) -> Option<Scope> {
+    fn dag(
+        &mut self,
+        root: &tree::Node,
+        allow: &[String],
+        plan: &Plan,
+        values: &[(String, Type)],
+    ) -> Option<Scope> {
         let known = Known { what: "the DAG", table: FILE, also: &[], words: &[] };
         let fields = self.fields(root, &known)?;
         let heads = self.heads(&fields, "tasks");
         self.check_tasks(&fields, &heads, &[]);
-        let facts: Vec<_> = heads.iter().map(|head| self.facts(head, None)).collect();
+        let facts: Vec<_> = heads.iter().map(|head| self.facts(head, None, &plan.params)).collect();
         let types = super::file::types(&heads, &facts, false);
-        let world = World { params: &plan.params, tasks: &types, defaults: None, finally: false };
+        let world =
+            World { params: &plan.params, tasks: &types, defaults: None, finally: false, values };
         let scope = self.scope(&heads, &facts, &world)?;
         for (head, task) in heads.iter().zip(&scope.tasks) {
             if let Some(why) = fence(task, allow) {

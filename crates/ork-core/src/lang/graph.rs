@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Plan, Scope, Task, TriggerRule};
+use crate::plan::{Action, Binding, Items, Plan, Scope, Task, TriggerRule};
 
 /// How a graph is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub fn graph(plan: &Plan, format: GraphFormat) -> String {
 
 fn text(plan: &Plan) -> String {
     let mut out = format!("{}\n", plan.name);
-    tree(&plan.body, &mut out);
+    tree(&plan.body, "", &mut out);
     if !plan.finally.tasks.is_empty() {
         out.push_str("finally\n");
-        tree(&plan.finally, &mut out);
+        tree(&plan.finally, "", &mut out);
     }
     out
 }
@@ -56,8 +56,9 @@ fn levels(scope: &Scope) -> Vec<usize> {
     level
 }
 
-/// Writes each task once, under the deepest of its upstreams; the others are named beside it.
-fn tree(scope: &Scope, out: &mut String) {
+/// Writes each task once, under the deepest of its upstreams; the others are named beside it. The
+/// tasks of a group stand below it behind a dotted line.
+fn tree(scope: &Scope, before: &str, out: &mut String) {
     let level = levels(scope);
     let parent = |task: &Task| task.upstreams.iter().copied().max_by_key(|up| level[*up]);
     let mut children = vec![Vec::new(); scope.tasks.len() + 1];
@@ -71,7 +72,7 @@ fn tree(scope: &Scope, out: &mut String) {
             open.push((*at, prefix.to_owned(), i + 1 == children[of].len()));
         }
     };
-    push(&mut open, scope.tasks.len(), "");
+    push(&mut open, scope.tasks.len(), before);
     while let Some((at, prefix, last)) = open.pop() {
         let task = &scope.tasks[at];
         let arm = if last { "└─ " } else { "├─ " };
@@ -83,13 +84,39 @@ fn tree(scope: &Scope, out: &mut String) {
             format!(", after {}", others.join(", "))
         };
         let _ = writeln!(out, "{prefix}{arm}{}{}{also}", task.name, remarks(task));
-        push(&mut open, at, &format!("{prefix}{}", if last { "   " } else { "│  " }));
+        let below = format!("{prefix}{}", if last { "   " } else { "│  " });
+        if let Action::Group { tasks, .. } = &task.action {
+            tree(tasks, &format!("{below}┊ "), out);
+        }
+        push(&mut open, at, &below);
     }
 }
 
 /// What is worth knowing of a task beside its name.
 fn remarks(task: &Task) -> String {
     let mut out = String::new();
+    match &task.action {
+        Action::Execute { .. } | Action::Group { .. } => {}
+        Action::Generate { .. } => out.push_str(" (made at run time)"),
+        Action::Call { workflow, .. } => {
+            let _ = write!(out, " (workflow {workflow})");
+        }
+        Action::Approval(_) => out.push_str(" (approval)"),
+        Action::Wait(_) => out.push_str(" (wait)"),
+    }
+    if let Some(for_each) = &task.for_each {
+        let _ = match &for_each.items {
+            Items::List(Binding::Expr(expr)) => write!(out, " for each of {}", expr.source),
+            Items::List(Binding::Const(serde_json::Value::Array(items))) => {
+                write!(out, " for each of {}", items.len())
+            }
+            Items::List(_) => write!(out, " for each"),
+            Items::Matrix { axes, .. } => {
+                let names: Vec<_> = axes.keys().map(String::as_str).collect();
+                write!(out, " for each {}", names.join(" × "))
+            }
+        };
+    }
     if let Some(when) = &task.when {
         let _ = write!(out, " when {}", when.source.replace('\n', " "));
     }
@@ -112,18 +139,29 @@ fn mermaid(plan: &Plan) -> String {
         if !prefix.is_empty() {
             let _ = writeln!(out, "  subgraph finally");
         }
-        for task in &scope.tasks {
-            // A prefix keeps a task called `end` from being a word of Mermaid's.
-            let _ = writeln!(out, "  {prefix}t_{}[\"{}\"]", task.name, task.name);
-        }
-        for (from, to) in edges(scope) {
-            let _ = writeln!(out, "  {prefix}t_{from} --> {prefix}t_{to}");
-        }
+        mermaid_scope(scope, prefix, &mut out);
         if !prefix.is_empty() {
             let _ = writeln!(out, "  end");
         }
     }
     out
+}
+
+fn mermaid_scope(scope: &Scope, prefix: &str, out: &mut String) {
+    for task in &scope.tasks {
+        // A prefix keeps a task called `end` from being a word of Mermaid's.
+        let id = format!("{prefix}t_{}", task.name);
+        if let Action::Group { tasks, .. } = &task.action {
+            let _ = writeln!(out, "  subgraph {id}[\"{}\"]", task.name);
+            mermaid_scope(tasks, &format!("{id}_"), out);
+            let _ = writeln!(out, "  end");
+        } else {
+            let _ = writeln!(out, "  {id}[\"{}\"]", task.name);
+        }
+    }
+    for (from, to) in edges(scope) {
+        let _ = writeln!(out, "  {prefix}t_{from} --> {prefix}t_{to}");
+    }
 }
 
 fn dot(plan: &Plan) -> String {
@@ -132,18 +170,28 @@ fn dot(plan: &Plan) -> String {
         if !prefix.is_empty() {
             let _ = writeln!(out, "  subgraph cluster_finally {{\n  label=\"finally\";");
         }
-        for task in &scope.tasks {
-            let _ = writeln!(out, "  \"{prefix}{}\" [label=\"{}\"];", task.name, task.name);
-        }
-        for (from, to) in edges(scope) {
-            let _ = writeln!(out, "  \"{prefix}{from}\" -> \"{prefix}{to}\";");
-        }
+        dot_scope(scope, prefix, &mut out);
         if !prefix.is_empty() {
             out.push_str("  }\n");
         }
     }
     out.push_str("}\n");
     out
+}
+
+fn dot_scope(scope: &Scope, prefix: &str, out: &mut String) {
+    for task in &scope.tasks {
+        let _ = writeln!(out, "  \"{prefix}{}\" [label=\"{}\"];", task.name, task.name);
+        if let Action::Group { tasks, .. } = &task.action {
+            let _ = writeln!(out, "  subgraph \"cluster_{prefix}{}\" {{", task.name);
+            let _ = writeln!(out, "  label=\"{}\";", task.name);
+            dot_scope(tasks, &format!("{prefix}{}/", task.name), out);
+            out.push_str("  }\n");
+        }
+    }
+    for (from, to) in edges(scope) {
+        let _ = writeln!(out, "  \"{prefix}{from}\" -> \"{prefix}{to}\";");
+    }
 }
 
 fn scopes(plan: &Plan) -> impl Iterator<Item = (&'static str, &Scope)> {

@@ -78,8 +78,8 @@ pub(crate) const FILE: &[Key] = &[
     key("params", Shape::Names(&PARAM), "Typed run parameters; without a default one is required."),
     key("types", Shape::Names(&TYPE), "Names for types."),
     later("schedules"),
-    later("triggers"),
-    later("concurrency"),
+    key("triggers", Shape::Names(&Shape::Object(TRIGGER)), "What else starts a run, by name."),
+    key("concurrency", Shape::Object(CONCURRENCY), "How many runs there may be at a time."),
     key("defaults", Shape::Ref("defaults"), "Settings of every task here that runs something."),
     key("env", Shape::Map(&BINDING), "Environment for every task."),
     key("timeout", Shape::Duration, "How long a run may take."),
@@ -150,21 +150,171 @@ pub(crate) const TASK_KEYS: &[Key] = &[
     key("grace", Shape::Duration, "The time between the polite stop and the kill (10s)."),
     key("allow_failure", Shape::Bool, "Its failure does not fail the run."),
     key("env", Shape::Map(&BINDING), "Environment."),
-    later("for_each"),
-    later("item_key"),
-    later("max_parallel"),
-    later("tolerate"),
-    later("fail_fast"),
-    later("poll"),
-    later("heartbeat_timeout"),
-    later("start_within"),
-    later("priority"),
-    later("worker_queue"),
-    later("pool"),
+    key(
+        "for_each",
+        Shape::OneOf(&[Shape::Expression, Shape::List(&BINDING), Shape::Object(FOR_EACH)]),
+        "Makes it a map: one instance an item.",
+    ),
+    key("item_key", Shape::Expression, "Names the instances of a map; the index when left out."),
+    key("max_parallel", Shape::Int(1, MAX_ITEMS), "The most instances of a map at a time."),
+    key(
+        "tolerate",
+        Shape::OneOf(&[Shape::Int(0, MAX_ITEMS), TEXT]),
+        "How many items of a map may fail: a count, `5%` or `all` (0).",
+    ),
+    key("fail_fast", Shape::Bool, "Whether running items are stopped once too many have failed."),
+    key("poll", Shape::Object(POLL), "Makes it a sensor: an attempt may say `not yet`."),
+    key("heartbeat_timeout", Shape::Duration, "How often the task must give a sign of life (off)."),
+    key("start_within", Shape::Duration, "How long it may be queued before it fails (no limit)."),
+    key("priority", Shape::Int(-100, 100), "The higher goes first within its run (0)."),
+    key("worker_queue", Shape::WorkflowName, "Which workers may take it (`default`)."),
+    key("pool", POOL_USE, "A semaphore of the project that an attempt holds."),
     later("resources"),
     later("isolation"),
-    later("cache"),
+    key("cache", Shape::Object(CACHE), "Reuses the output of an earlier success."),
+    key("output", Shape::Binding, "The output of a group."),
 ];
+
+/// The most items of a map.
+pub(crate) const MAX_ITEMS: i64 = 100_000;
+
+const POOL_USE: Shape = Shape::OneOf(&[TEXT, Shape::Object(POOL)]);
+
+/// The ways to do a task that are not executors: a key each.
+pub(crate) const FORMS: &[Key] = &[
+    key("tasks", Shape::OneOf(&[Shape::Names(&TASK), TEXT]), "A group: a DAG of its own."),
+    key(
+        "workflow",
+        Shape::OneOf(&[Shape::WorkflowName, Shape::Object(CALL)]),
+        "Another workflow's DAG as a group.",
+    ),
+    key("approval", Shape::OneOf(&[TEXT, Shape::Object(APPROVAL)]), "A person's decision."),
+    key("wait", Shape::OneOf(&[Shape::Duration, Shape::Object(WAIT)]), "A time or an event."),
+];
+
+/// The keys of a group, a generated DAG and a called workflow, beside their form.
+pub(crate) const GROUP_KEYS: &[&str] = &[
+    "depends_on",
+    "when",
+    "trigger_rule",
+    "for_each",
+    "item_key",
+    "max_parallel",
+    "tolerate",
+    "fail_fast",
+    "allow_failure",
+    "timeout",
+    "output",
+];
+
+/// The keys of an approval and of a wait, beside their form.
+pub(crate) const WAIT_KEYS: &[&str] = &[
+    "depends_on",
+    "when",
+    "trigger_rule",
+    "for_each",
+    "item_key",
+    "max_parallel",
+    "tolerate",
+    "fail_fast",
+    "allow_failure",
+    "timeout",
+    "output_type",
+];
+
+/// The keys of the long form of `for_each`.
+pub(crate) const FOR_EACH: &[Key] = &[
+    key("in", Shape::OneOf(&[Shape::Expression, Shape::List(&BINDING)]), "The items."),
+    key("as", TEXT, "What an item is called, beside `item`."),
+    key(
+        "matrix",
+        Shape::Names(&Shape::OneOf(&[Shape::Expression, Shape::List(&BINDING)])),
+        "Lists whose every combination is an item.",
+    ),
+    key("include", Shape::List(&Shape::Map(&BINDING)), "Items that are added to a matrix."),
+    key("exclude", Shape::List(&Shape::Map(&BINDING)), "What is left out of a matrix."),
+];
+
+/// The keys of `poll`.
+pub(crate) const POLL: &[Key] = &[
+    key("every", Shape::Duration, "The wait between two attempts."),
+    key("timeout", Shape::Duration, "How long it may take in all (no limit)."),
+    key("until", Shape::Expression, "A condition over `output`; false means not yet."),
+];
+
+/// The keys of the long form of `pool`.
+pub(crate) const POOL: &[Key] = &[
+    key("name", TEXT, "Its name, which may be an expression."),
+    key("slots", Shape::Int(1, MAX_SLOTS), "How many of its slots an attempt takes (1)."),
+    key("of", Shape::Int(1, MAX_SLOTS), "How many it has where the project does not say."),
+];
+
+/// The most slots of a pool.
+pub(crate) const MAX_SLOTS: i64 = 1_000_000;
+
+/// The keys of `cache`.
+pub(crate) const CACHE: &[Key] = &[
+    key("key", Shape::Expression, "What must be equal beside the task and its inputs."),
+    key("ttl", Shape::Duration, "How long a success may be reused (as long as it is kept)."),
+];
+
+/// The keys of the long form of `workflow`.
+pub(crate) const CALL: &[Key] = &[
+    key("name", Shape::WorkflowName, "The workflow."),
+    key("params", Shape::Names(&BINDING), "Its params."),
+];
+
+/// The keys of the long form of `approval`.
+pub(crate) const APPROVAL: &[Key] = &[
+    key("prompt", Shape::Text, "What is asked."),
+    key("approvers", Shape::Some(&TEXT), "Who may decide: users, `group:G`, `role:R`."),
+    key("form", Shape::Names(&PARAM), "What is to be filled in."),
+    key("on_reject", Shape::Words(ON_REJECT), "What a rejection comes to (skip)."),
+    key("on_timeout", Shape::Words(ON_TIMEOUT), "What the timeout comes to (fail)."),
+];
+
+/// The words of `on_reject`.
+pub(crate) const ON_REJECT: &[&str] = &["skip", "fail", "continue"];
+
+/// The words of `on_timeout`.
+pub(crate) const ON_TIMEOUT: &[&str] = &["fail", "approve", "reject"];
+
+/// The keys of the long form of `wait`.
+pub(crate) const WAIT: &[Key] = &[
+    key("for", Shape::Duration, "How long."),
+    key("until", Shape::Binding, "Until when: a datetime."),
+    key("event", TEXT, "The name of the signal."),
+];
+
+/// The keys of `concurrency`.
+pub(crate) const CONCURRENCY: &[Key] = &[
+    key("max_runs", Shape::Int(1, 100_000), "The most runs with the same key."),
+    key("key", Shape::Expression, "What tells runs apart."),
+    key("on_limit", Shape::Words(ON_LIMIT), "What becomes of a run that finds no place (queue)."),
+];
+
+/// The words of `on_limit`.
+pub(crate) const ON_LIMIT: &[&str] = &["queue", "skip", "cancel_oldest"];
+
+/// The keys of a trigger.
+pub(crate) const TRIGGER: &[Key] = &[
+    key("webhook", Shape::Object(WEBHOOK), "A request to the trigger's own address."),
+    key("workflow", Shape::WorkflowName, "The end of another workflow's run."),
+    key("states", Shape::Some(&Shape::Words(END_STATES)), "How that run must end (success)."),
+    key("params", Shape::Names(&BINDING), "The run's params, from `trigger`."),
+];
+
+/// The keys of `webhook`.
+pub(crate) const WEBHOOK: &[Key] = &[
+    key("body", Shape::Type, "What the body must be (json)."),
+    key("auth", Shape::Words(WEBHOOK_AUTH), "How the sender shows who it is."),
+];
+
+/// The words of `auth`.
+pub(crate) const WEBHOOK_AUTH: &[&str] = &["hmac", "token"];
+
+/// The words of `states`.
+pub(crate) const END_STATES: &[&str] = &["success", "failed", "cancelled", "skipped"];
 
 /// The words of `trigger_rule`.
 pub(crate) const RULES: &[&str] = &[
@@ -206,10 +356,10 @@ pub(crate) const DEFAULTS: &[Key] = &[
     ),
     key("timeout", Shape::Duration, "How long one attempt may take."),
     key("grace", Shape::Duration, "The time between the polite stop and the kill (10s)."),
-    later("worker_queue"),
-    later("pool"),
+    key("worker_queue", Shape::WorkflowName, "Which workers may take them (`default`)."),
+    key("pool", POOL_USE, "A semaphore of the project that an attempt holds."),
+    key("priority", Shape::Int(-100, 100), "The higher goes first within its run (0)."),
     later("resources"),
-    later("priority"),
     later("isolation"),
 ];
 
@@ -255,7 +405,11 @@ pub(crate) const TASK_WORDS: &[(&str, &str)] = &[
     ("foreach", "for_each"),
     ("matrix", "for_each"),
     ("queue", "worker_queue"),
-    ("output", "output_type"),
+    ("loop", "for_each"),
+    ("with_items", "for_each"),
+    ("map", "for_each"),
+    ("concurrency", "max_parallel"),
+    ("parallelism", "max_parallel"),
 ];
 
 /// The key that `table` has under a name.

@@ -1,6 +1,7 @@
 //! The workflow language: from a file's text to a checked [`crate::plan::Plan`].
 
 mod binding;
+mod bounds;
 mod data;
 mod diagnostic;
 mod edges;
@@ -10,7 +11,9 @@ mod file;
 mod fmt;
 mod generated;
 mod graph;
+mod groups;
 mod keys;
+mod maps;
 mod notation;
 mod params;
 pub mod python;
@@ -20,6 +23,8 @@ mod schedules;
 mod schema;
 mod task;
 pub mod tree;
+mod triggers;
+mod waits;
 
 use std::collections::HashMap;
 
@@ -37,7 +42,7 @@ pub use self::read::{duration, is_name, is_workflow_name, size};
 pub use self::schema::schema;
 pub use self::tree::Limits;
 use self::tree::{Place, Refusal};
-use crate::plan::Plan;
+use crate::plan::{Action, Pinned, Plan};
 use crate::value::Digest;
 
 /// Where the files that a workflow names are read from: a folder, a bundle, a test's map. Paths
@@ -48,6 +53,12 @@ pub trait Sources {
     /// # Errors
     /// One sentence that says why it cannot be read; `None` when there is no such file.
     fn read(&self, path: &str) -> Result<Vec<u8>, Option<String>>;
+
+    /// The current version of another workflow of the project, for one that calls it. Where
+    /// workflows are not known, none is: the call is not checked and cannot run.
+    fn workflow(&self, _name: &str) -> Option<Pinned> {
+        None
+    }
 }
 
 /// What came of a file.
@@ -57,7 +68,10 @@ pub struct Compiled {
     pub plan: Option<Plan>,
     /// All findings, by place.
     pub diagnostics: Vec<Diagnostic>,
-    /// The digest of the file and of the code files that it names: what makes a version.
+    /// What could not be checked here, since only a server knows it: called workflows.
+    pub unchecked: Vec<String>,
+    /// The digest of the file, of the code files that it names and of the workflows that it calls:
+    /// what makes a version.
     pub digest: Digest,
 }
 
@@ -99,24 +113,29 @@ pub fn compile_within(
         signatures: HashMap::new(),
         older: false,
         too_large: false,
+        name: String::new(),
+        escaped: Vec::new(),
+        unchecked: Vec::new(),
     };
     let plan = tree.and_then(|tree| lower.file(&tree.root, file));
-    let digest = digest(bytes, plan.iter().flat_map(|plan| &plan.code.files), sources);
+    let digest = digest(bytes, plan.as_ref(), sources);
     let plan = plan.filter(|_| !lower.report.has_errors());
-    Compiled { plan, diagnostics: lower.report.finish(), digest }
+    Compiled { plan, diagnostics: lower.report.finish(), unchecked: lower.unchecked, digest }
 }
 
-/// The digest of a file and the code files that it names. Each part goes in by its own digest, so
-/// that no two lists of parts look alike.
-fn digest<'p>(
-    bytes: &[u8],
-    files: impl Iterator<Item = &'p String>,
-    sources: &dyn Sources,
-) -> Digest {
+/// The digest of a file, the code files that it names and the versions that it calls. Each part
+/// goes in by its own digest, so that no two lists of parts look alike.
+fn digest(bytes: &[u8], plan: Option<&Plan>, sources: &dyn Sources) -> Digest {
     let mut parts = Digest::of(bytes).0.to_vec();
-    for path in files {
+    for path in plan.iter().flat_map(|plan| &plan.code.files) {
         parts.extend(Digest::of(path.as_bytes()).0);
         parts.extend(Digest::of(&sources.read(path).unwrap_or_default()).0);
+    }
+    for task in plan.iter().flat_map(|plan| plan.all_tasks()) {
+        if let Action::Call { workflow, pinned: Some(pinned), .. } = &task.action {
+            let called = format!("{workflow}@{}", pinned.version.0);
+            parts.extend(Digest::of(called.as_bytes()).0);
+        }
     }
     Digest::of(&parts)
 }
@@ -145,7 +164,8 @@ fn refuse(file: &str, bytes: &[u8], at: usize, refusal: Refusal, limits: &Limits
             report.error(place, "not-text", "the file holds a NUL character");
         }
     }
-    Compiled { plan: None, diagnostics: report.finish(), digest: Digest::of(bytes) }
+    let digest = Digest::of(bytes);
+    Compiled { plan: None, diagnostics: report.finish(), unchecked: Vec::new(), digest }
 }
 
 /// The lowering of one file.
@@ -159,9 +179,22 @@ pub(crate) struct Lower<'a> {
     /// Whether the older form's names of types are read.
     older: bool,
     too_large: bool,
+    /// The workflow's name.
+    name: String,
+    /// Tasks that were referred to from inside the group that was lowered last, and are not in it.
+    escaped: Vec<String>,
+    unchecked: Vec<String>,
 }
 
 impl Lower<'_> {
+    /// Does something without saying what is wrong, which is said elsewhere.
+    pub(crate) fn quietly<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let mark = self.report.mark();
+        let result = act(self);
+        self.report.forget(mark);
+        result
+    }
+
     /// A function's signature, read once.
     pub(crate) fn signature(
         &mut self,

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::diagnostic::nearest;
-use super::expr::{Env, EvalError, TaskView, resolve};
+use super::expr::{Env, EvalError, Named, TaskView, resolve};
 use crate::plan::{Binding, Param, Plan};
 use crate::types::Type;
 use crate::value::{Data, Digest, Value};
@@ -162,7 +162,7 @@ impl Env for Defaults {
         None
     }
 
-    fn other(&self, _name: &str) -> Option<Value> {
+    fn other(&self, _name: &str) -> Option<Named<'_>> {
         None
     }
 }

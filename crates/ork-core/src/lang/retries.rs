@@ -70,7 +70,7 @@ impl Lower<'_> {
         if let Some(node) = fields.get("if") {
             let names = [Name::Params, Name::Run, Name::Attempt, Name::Error];
             let mut inner = Bind::new(super::expr::CheckScope { names: &names, ..bind.scope });
-            let (expr, _) = self.expression(node, "`if`", &Type::Bool, &mut inner)?;
+            let (expr, _) = self.expression(node, "`if`", Some(&Type::Bool), &mut inner)?;
             retry.condition = Some(expr);
         }
         Some(max.is_some())

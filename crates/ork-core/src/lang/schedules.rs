@@ -258,6 +258,7 @@ impl Lower<'_> {
             names: &[Name::Run],
             certain: false,
             proven: &[],
+            values: &[],
         };
         self.binding(node, Some(ty), &mut Bind::new(scope)).map(|(binding, _)| binding)
     }

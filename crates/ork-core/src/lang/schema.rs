@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::executors::ALL;
-use super::keys::{DEFAULTS, FILE, Key, PARAM_KEYS, RETRIES, Shape, TASK_KEYS};
+use super::keys::{DEFAULTS, FILE, FORMS, Key, PARAM_KEYS, RETRIES, Shape, TASK_KEYS};
 
 /// The JSON Schema (2020-12) of a workflow file, for editors.
 ///
@@ -75,8 +75,18 @@ fn task() -> Value {
             "anyOf": [one(&executor.short), object(executor.keys, &[])],
         });
     }
-    let one_of: Vec<_> =
-        ALL.iter().map(|executor| json!({ "required": [executor.name] })).collect();
+    for form in FORMS {
+        let mut shape = one(&form.shape);
+        shape["description"] = json!(form.doc);
+        task["properties"][form.name] = shape;
+    }
+    task["properties"]["allow"] = json!({
+        "description": "The executors that a DAG made at run time may use.",
+        "type": "array",
+        "items": { "enum": ALL.iter().map(|executor| executor.name).collect::<Vec<_>>() },
+    });
+    let names = ALL.iter().map(|executor| executor.name).chain(FORMS.iter().map(|form| form.name));
+    let one_of: Vec<_> = names.map(|name| json!({ "required": [name] })).collect();
     task["oneOf"] = json!(one_of);
     task
 }

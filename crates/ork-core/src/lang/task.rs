@@ -8,7 +8,9 @@ use super::Lower;
 use super::binding::{Bind, collect_map, literal};
 use super::executors::{self, Block, Executor, Prepared};
 use super::expr::{CheckScope, Name, TaskType};
-use super::keys::{RULES, TASK_KEYS, TASK_WORDS, find};
+use super::groups::Around;
+use super::keys::{FORMS, GROUP_KEYS, RULES, TASK_KEYS, TASK_WORDS, WAIT_KEYS, find};
+use super::maps::{INDEX, ITEM, Mapped};
 use super::python::specialise;
 use super::read::{Fields, Known};
 use super::tree::{Node, Place, Yaml};
@@ -21,15 +23,40 @@ use crate::value::Value;
 pub(crate) struct Head<'n> {
     pub(crate) name: &'n str,
     pub(crate) place: Place,
-    fields: Fields<'n>,
-    executor: &'static Executor,
+    pub(crate) fields: Fields<'n>,
+    form: Form<'n>,
     /// The block that a task of the older form means.
     older: Option<Node>,
 }
 
+/// How a task is done.
+enum Form<'n> {
+    Executor(&'static Executor),
+    Group(Vec<Head<'n>>),
+    Generate(&'n Node),
+    Call(&'n Node),
+    Approval(&'n Node),
+    Wait(&'n Node),
+}
+
 impl Head<'_> {
+    /// How many tasks it is, with those inside it.
+    pub(crate) fn count(&self) -> usize {
+        match &self.form {
+            Form::Group(members) => 1 + members.iter().map(Head::count).sum::<usize>(),
+            _ => 1,
+        }
+    }
+
+    fn executor(&self) -> Option<&'static Executor> {
+        match self.form {
+            Form::Executor(executor) => Some(executor),
+            _ => None,
+        }
+    }
+
     fn block<'b>(&'b self, defaults: Option<&Fields<'b>>) -> Option<Block<'b>> {
-        let name = self.executor.name;
+        let name = self.executor()?.name;
         let node = self.older.as_ref().or_else(|| self.fields.get(name))?;
         let entries = node.entries();
         Some(Block {
@@ -41,13 +68,84 @@ impl Head<'_> {
     }
 }
 
+impl Head<'_> {
+    /// What the items of its map are called.
+    fn item_names(&self) -> Vec<(String, Type)> {
+        let named = self.fields.get("for_each").and_then(|node| node.get("as"));
+        let named = named.and_then(Node::scalar).map(|scalar| scalar.text.clone());
+        let names = [ITEM, INDEX].map(str::to_owned).into_iter().chain(named);
+        names.map(|name| (name, Type::Json)).collect()
+    }
+
+    /// The names that a map would add whose items are not known, so that nothing is said of them.
+    fn unknown_items(&self) -> Vec<(String, Type)> {
+        if self.fields.get("for_each").is_some() { self.item_names() } else { Vec::new() }
+    }
+
+    /// Whether the condition is one of each item.
+    fn asks_per_item(&self) -> bool {
+        let when = self.fields.get("when").and_then(Node::scalar);
+        self.fields.get("for_each").is_some()
+            && when.is_some_and(|when| {
+                let text = when.text.trim();
+                let bare = text.strip_prefix("${{").and_then(|text| text.strip_suffix("}}"));
+                super::expr::looks_at(bare.unwrap_or(text), &self.item_names())
+            })
+    }
+
+    /// Whether items may end without an output while the map succeeds.
+    fn may_leave_gaps(&self) -> bool {
+        let none = |node: &Node| node.scalar().is_some_and(|s| matches!(&*s.text, "0" | "0%"));
+        self.asks_per_item() || self.fields.get("tolerate").is_some_and(|node| !none(node))
+    }
+}
+
+/// A form, lowered.
+enum Lowered {
+    Action(Action),
+    /// The fields of an executor's spec.
+    Spec(IndexMap<String, Binding>),
+}
+
 /// What other tasks' expressions depend on.
 pub(crate) struct Facts {
     pub(crate) prepared: Option<Prepared>,
     pub(crate) allow_failure: bool,
+    /// The output of one instance.
     pub(crate) output: Option<Type>,
     rule: TriggerRule,
     input: Option<Type>,
+    /// Of a group's members.
+    members: Vec<Facts>,
+    /// Whether the task is a map, and whether the outputs of items may be missing.
+    map: Option<bool>,
+    /// Whether it may end without success while its group succeeds.
+    may_skip: bool,
+}
+
+impl Facts {
+    /// The output as other tasks see it.
+    pub(crate) fn seen_output(&self) -> Option<Type> {
+        let output = self.output.clone();
+        match self.map {
+            None => output,
+            Some(gaps) => {
+                let item = output.unwrap_or(Type::Json);
+                Some(Type::list(if gaps { item.nullable() } else { item }))
+            }
+        }
+    }
+
+    /// The code files that it and what is inside it name.
+    pub(crate) fn files(&self, files: &mut Vec<String>) {
+        files.extend(self.prepared.iter().flat_map(|prepared| prepared.files.iter().cloned()));
+        self.members.iter().for_each(|member| member.files(files));
+    }
+
+    /// Whether every member has succeeded whenever the group has.
+    pub(crate) fn is_sure(&self) -> bool {
+        !self.may_skip && !self.allow_failure && self.rule == TriggerRule::AllSuccess
+    }
 }
 
 /// What a scope's expressions see.
@@ -57,6 +155,8 @@ pub(crate) struct World<'w> {
     pub(crate) tasks: &'w IndexMap<String, TaskType>,
     pub(crate) defaults: Option<&'w Fields<'w>>,
     pub(crate) finally: bool,
+    /// Items of the maps around.
+    pub(crate) values: &'w [(String, Type)],
 }
 
 impl<'w> World<'w> {
@@ -66,7 +166,8 @@ impl<'w> World<'w> {
         certain: bool,
         proven: &'w [String],
     ) -> CheckScope<'w> {
-        CheckScope { params: self.params, tasks: self.tasks, names, certain, proven }
+        let Self { params, tasks, values, .. } = *self;
+        CheckScope { params, tasks, names, certain, proven, values }
     }
 }
 
@@ -128,6 +229,8 @@ impl Lower<'_> {
             return self.older_head(name, place, fields, word);
         }
         let mut also: Vec<_> = executors::ALL.iter().map(|executor| executor.name).collect();
+        also.extend(FORMS.iter().map(|form| form.name));
+        also.push("allow");
         let words: Vec<_> = executors::ALL
             .iter()
             .flat_map(|executor| executor.words.iter().map(|word| (*word, executor.name)))
@@ -136,30 +239,79 @@ impl Lower<'_> {
         also.extend(entries.iter().filter_map(|e| executors::later(&e.key)));
         let known = Known { what: &what, table: TASK_KEYS, also: &also, words: &words };
         self.fields(node, &known)?;
-        let executor = self.executor(&what, &fields)?;
-        let block = fields.get(executor.name)?;
-        if block.entries().is_some() {
-            let what = format!("`{}`", executor.name);
-            let known = Known { what: &what, table: executor.keys, also: &[], words: &[] };
-            self.fields(block, &known)?;
-        }
-        Some(Head { name, place, fields, executor, older: None })
+        let key = self.form_key(&what, &fields)?;
+        let node = fields.get(key)?;
+        let form = match (executors::find(key), key) {
+            (Some(executor), _) => {
+                if node.entries().is_some() {
+                    let what = format!("`{key}`");
+                    let known = Known { what: &what, table: executor.keys, also: &[], words: &[] };
+                    self.fields(node, &known)?;
+                }
+                Form::Executor(executor)
+            }
+            (None, "tasks") if node.entries().is_some() => Form::Group(self.members(node)),
+            (None, "tasks") => Form::Generate(node),
+            (None, "workflow") => Form::Call(node),
+            (None, "approval") => Form::Approval(node),
+            (None, _) => Form::Wait(node),
+        };
+        self.check_keys(&form, key, &fields);
+        Some(Head { name, place, fields, form, older: None })
     }
 
-    /// The one executor that a task names.
-    fn executor(&mut self, what: &str, fields: &Fields) -> Option<&'static Executor> {
+    fn members<'n>(&mut self, node: &'n Node) -> Vec<Head<'n>> {
+        let entries = node.entries().unwrap_or_default();
+        if entries.is_empty() {
+            self.report.error(node.place, "no-tasks", "the group has no tasks");
+        }
+        let mut heads = Vec::with_capacity(entries.len());
+        for entry in entries {
+            self.check_name(&entry.key, entry.place, "a task");
+            heads.extend(self.head(&entry.key, entry.place, &entry.value));
+        }
+        heads
+    }
+
+    /// Keys that mean nothing for a task of this form.
+    fn check_keys(&mut self, form: &Form, word: &str, fields: &Fields) {
+        let (keys, hint): (&[&str], _) = match form {
+            Form::Executor(_) => (&[], "declare the task's `output_type`"),
+            Form::Approval(_) | Form::Wait(_) => (WAIT_KEYS, "no worker does such a task"),
+            Form::Generate(_) | Form::Group(_) | Form::Call(_) => {
+                (GROUP_KEYS, "it belongs to tasks that run something themselves")
+            }
+        };
+        for entry in fields.entries {
+            let key = entry.key.as_str();
+            let fine = match form {
+                Form::Executor(_) => key != "output" && key != "allow",
+                Form::Generate(_) => key == "allow" || key == word || keys.contains(&key),
+                _ => key == word || keys.contains(&key),
+            };
+            let known = find(TASK_KEYS, key).is_some_and(|key| key.supported) || key == "allow";
+            if !fine && known {
+                let message = format!("`{key}` does not go with `{word}`");
+                self.report.error(entry.place, "key-not-here", message).hint(hint);
+            }
+        }
+    }
+
+    /// The one key of a task that says how it is done.
+    fn form_key(&mut self, what: &str, fields: &Fields) -> Option<&'static str> {
         let mut found = Vec::new();
         for entry in fields.entries {
             if executors::later(&entry.key).is_some() {
                 self.unsupported(entry.place, &entry.key);
                 return None;
             }
-            found.extend(executors::find(&entry.key).map(|executor| (executor, entry.place)));
+            let form = find(FORMS, &entry.key).map(|form| form.name);
+            let key = executors::find(&entry.key).map(|executor| executor.name).or(form);
+            found.extend(key.map(|key| (key, entry.place)));
         }
         match found.as_slice() {
-            [(executor, _)] => Some(executor),
+            [(key, _)] => Some(key),
             [(first, _), (second, place), ..] => {
-                let (first, second) = (first.name, second.name);
                 let message = format!("{what} has both `{first}` and `{second}`");
                 self.report.error(*place, "two-executors", message).hint("a task runs one thing");
                 None
@@ -213,7 +365,7 @@ impl Lower<'_> {
                 .hint(hint);
         }
         let block = (executor.older.block)(&mut self.report, &fields)?;
-        Some(Head { name, place, fields, executor, older: Some(block) })
+        Some(Head { name, place, fields, form: Form::Executor(executor), older: Some(block) })
     }
 
     fn older_unknown(&mut self, node: &Node, text: &str) {
@@ -232,26 +384,53 @@ impl Lower<'_> {
     }
 
     /// Reads what others need to know of a task.
-    pub(crate) fn facts(&mut self, head: &Head, defaults: Option<&Fields>) -> Facts {
+    pub(crate) fn facts(
+        &mut self,
+        head: &Head,
+        defaults: Option<&Fields>,
+        params: &IndexMap<String, Param>,
+    ) -> Facts {
+        let members: Vec<Facts> = match &head.form {
+            Form::Group(members) => {
+                members.iter().map(|member| self.facts(member, defaults, params)).collect()
+            }
+            _ => Vec::new(),
+        };
         let older = std::mem::replace(&mut self.older, head.older.is_some());
         let declared = head.fields.get("output_type").and_then(|node| self.ty(node));
         let input = head.fields.get("input_type").and_then(|node| self.ty(node));
         self.older = older;
         let block = head.block(defaults);
-        let mut prepared = block.and_then(|block| (head.executor.prepare)(self, &block));
+        let mut prepared = head
+            .executor()
+            .zip(block)
+            .and_then(|(executor, block)| (executor.prepare)(self, &block));
         if let Some(prepared) = prepared.as_mut().filter(|_| head.older.is_some()) {
             prepared.signature = None;
         }
         self.check_output(head, declared.as_ref(), prepared.as_ref());
-        let output = match prepared.as_ref() {
-            Some(prepared) => declared.or_else(|| executors::output_of(prepared)),
-            None => Some(declared.unwrap_or(Type::Json)),
+        let output = match (&head.form, prepared.as_ref()) {
+            (Form::Executor(_), Some(prepared)) => {
+                declared.or_else(|| executors::output_of(prepared))
+            }
+            (Form::Executor(_), None) => Some(declared.unwrap_or(Type::Json)),
+            (Form::Group(heads), _) => Some(self.group_type(&head.fields, heads, &members, params)),
+            (Form::Generate(_), _) => Some(Type::Json),
+            (Form::Call(node), _) => Some(self.call_type(node)),
+            (Form::Approval(node), _) => Some(super::waits::decision(self.form_types(node))),
+            (Form::Wait(node), _) if Self::is_event(node) => Some(declared.unwrap_or(Type::Json)),
+            (Form::Wait(_), _) => None,
         };
         let allow_failure = head.fields.get("allow_failure");
+        let map = head.fields.get("for_each").map(|_| head.may_leave_gaps());
+        let may_skip = head.fields.get("when").is_some() || matches!(head.form, Form::Approval(_));
         Facts {
             prepared,
             output,
             input,
+            members,
+            map,
+            may_skip,
             allow_failure: allow_failure
                 .and_then(|node| self.boolean(node, "`allow_failure`"))
                 .unwrap_or(false),
@@ -301,8 +480,37 @@ impl Lower<'_> {
             if world.finally { (IN_INPUTS_AFTER, IN_SPEC_AFTER) } else { (IN_INPUTS, IN_SPEC) };
         let mut upstreams = self.depends_on(head, positions, world);
         let mut bind = Bind::new(world.scope(inputs, certain, &[]));
-        let (when, proven) = self.when(head, &mut bind);
+        let per_item = head.asks_per_item();
+        let (mut when, proven) = match per_item {
+            true => (None, Vec::new()),
+            false => self.when(head, &mut bind),
+        };
         let mut seen = bind.tasks;
+        let mut bind = Bind::new(world.scope(inputs, certain, &proven));
+        let mapped = self.for_each(&head.fields, &mut bind);
+        seen.append(&mut bind.tasks);
+        let whole = mapped.is_some() == head.fields.get("for_each").is_some();
+        let (mut for_each, added) = match mapped {
+            Some(Mapped { for_each, values }) => (Some(for_each), values),
+            None => (None, head.unknown_items()),
+        };
+        let values = [world.values, &added].concat();
+        let world = &World { values: &values, ..*world };
+        let mut bind = Bind::new(world.scope(inputs, certain, &proven));
+        let mut proven = proven.clone();
+        if per_item {
+            let (condition, more) = self.when(head, &mut bind);
+            proven.extend(more);
+            match &mut for_each {
+                Some(for_each) => for_each.when = condition,
+                None => when = condition,
+            }
+        }
+        let key = self.item_key(&head.fields, &mut bind);
+        if let Some(for_each) = &mut for_each {
+            for_each.key = key;
+        }
+        seen.append(&mut bind.tasks);
         let mut bind = Bind::new(world.scope(inputs, certain, &proven));
         let inputs = self.inputs(head, facts, &mut bind);
         seen.append(&mut bind.tasks);
@@ -311,18 +519,27 @@ impl Lower<'_> {
         let own = head.fields.get("retries");
         let default = world.defaults.and_then(|fields| fields.get("retries"));
         let retry = self.retry(own, default, &mut bind);
-        let block =
-            head.block(world.defaults).map(|block| (head.executor.lower)(self, &block, &mut bind));
+        let poll =
+            head.fields.get("poll").map(|node| self.poll(node, facts.output.as_ref(), &bind));
+        let form = self.form(head, facts, world, (certain, &proven), &mut bind);
         seen.append(&mut bind.tasks);
-        for (name, _) in &seen {
-            let at = positions.get(name.as_str()).copied();
-            upstreams.extend(at.filter(|at| !upstreams.contains(at)));
+        let mut names: Vec<String> = seen.into_iter().map(|(name, _)| name).collect();
+        names.append(&mut self.escaped);
+        for name in names {
+            match positions.get(name.as_str()) {
+                Some(at) if upstreams.contains(at) => {}
+                Some(at) => upstreams.push(*at),
+                None => self.escaped.push(name),
+            }
         }
-        let action = Self::action(head, facts, block.flatten(), &upstreams, positions);
+        let action = match form? {
+            Lowered::Action(action) => action,
+            Lowered::Spec(spec) => Self::action(head, facts, spec, &upstreams, positions)?,
+        };
         let (timeout, grace) = self.times(head, world);
         let lost = head.fields.get("lost_retries");
         let (inputs, input_type) = inputs?;
-        Some(Task {
+        let mut task = Task {
             upstreams,
             trigger_rule: facts.rule,
             when,
@@ -336,8 +553,43 @@ impl Lower<'_> {
             grace,
             allow_failure: facts.allow_failure,
             env: env.unwrap_or_default(),
-            ..Task::new(head.name, action?)
-        })
+            for_each: for_each.map(Box::new),
+            poll: match poll {
+                Some(poll) => Some(poll?),
+                None => None,
+            },
+            ..Task::new(head.name, action)
+        };
+        if head.executor().is_some() {
+            self.bounds(&head.fields, world.defaults, &mut bind, &mut task);
+        }
+        whole.then_some(task)
+    }
+
+    /// Lowers what says how the task is done.
+    fn form(
+        &mut self,
+        head: &Head,
+        facts: &Facts,
+        world: &World,
+        (certain, proven): (bool, &[String]),
+        bind: &mut Bind,
+    ) -> Option<Lowered> {
+        let action = match &head.form {
+            Form::Executor(executor) => {
+                let block = head.block(world.defaults)?;
+                return (executor.lower)(self, &block, bind).map(Lowered::Spec);
+            }
+            Form::Group(members) => {
+                let around = Around::of(world, head.name, certain, proven);
+                self.group(head, (members, &facts.members), world, &around)
+            }
+            Form::Generate(node) => self.generate(head, node, bind),
+            Form::Call(node) => self.call(node, bind),
+            Form::Approval(node) => self.approval(node, bind),
+            Form::Wait(node) => self.wait(node, head.fields.get("output_type"), bind),
+        };
+        action.map(Lowered::Action)
     }
 
     fn times(&mut self, head: &Head, world: &World) -> (Option<Span>, Span) {
@@ -345,7 +597,9 @@ impl Lower<'_> {
             let default = || world.defaults.and_then(|fields| fields.get(key));
             head.fields.get(key).or_else(default)
         };
-        let timeout = field("timeout").and_then(|node| self.timeout(node));
+        let own = || head.fields.get("timeout");
+        let timeout = if head.executor().is_some() { field("timeout") } else { own() };
+        let timeout = timeout.and_then(|node| self.timeout(node));
         let grace = field("grace").and_then(|node| self.duration(node, "`grace`"));
         (timeout, grace.unwrap_or(Span::from_secs(10)))
     }
@@ -399,7 +653,7 @@ impl Lower<'_> {
     /// The condition, and the tasks that it proves to have succeeded.
     fn when(&mut self, head: &Head, bind: &mut Bind) -> (Option<Expr>, Vec<String>) {
         let Some(node) = head.fields.get("when") else { return (None, Vec::new()) };
-        match self.expression(node, "`when`", &Type::Bool, bind) {
+        match self.expression(node, "`when`", Some(&Type::Bool), bind) {
             Some((expr, typed)) => (Some(expr), typed.proves),
             None => (None, Vec::new()),
         }
@@ -611,12 +865,12 @@ impl Lower<'_> {
     fn action(
         head: &Head,
         facts: &Facts,
-        lowered: Option<IndexMap<String, Binding>>,
+        lowered: IndexMap<String, Binding>,
         upstreams: &[usize],
         positions: &HashMap<&str, usize>,
     ) -> Option<Action> {
         let mut spec = facts.prepared.as_ref()?.spec.clone();
-        spec.extend(lowered?);
+        spec.extend(lowered);
         if head.older.is_some() {
             let mut names: Vec<_> =
                 positions.iter().filter(|(_, at)| upstreams.contains(at)).collect();
@@ -630,7 +884,7 @@ impl Lower<'_> {
             ]);
             spec.insert("legacy".to_owned(), Binding::Map(legacy));
         }
-        Some(Action::Execute { executor: head.executor.name.into(), spec: collect_map(spec) })
+        Some(Action::Execute { executor: head.executor()?.name.into(), spec: collect_map(spec) })
     }
 }
 

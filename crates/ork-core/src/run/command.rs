@@ -240,6 +240,8 @@ pub struct Compile {
     pub tasks: Arc<Value>,
     /// The executors that it may use.
     pub allow: Vec<String>,
+    /// The items of the maps that it is made in, by the names that they have there.
+    pub values: Vec<(String, Type)>,
     /// The workflow that it is made in.
     pub plan: Arc<Plan>,
     /// That workflow's code.

@@ -37,6 +37,7 @@ impl Run {
                     generation: instance.generation,
                     tasks: Arc::new(value),
                     allow: allow.clone(),
+                    values: self.view(Some(ix), cx.desk).names(),
                     plan: Arc::clone(&frame.plan),
                     code: frame.code.clone(),
                 };

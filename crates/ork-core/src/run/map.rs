@@ -347,7 +347,8 @@ impl Run {
         };
         let (failed, total, most) = (map.failed, map.total, each.tolerate.of(map.total));
         let names = names.join(", ");
-        let message = format!("{failed} of {total} items failed, {most} tolerated ({names}{more}){why}");
+        let message =
+            format!("{failed} of {total} items failed, {most} tolerated ({names}{more}){why}");
         Failure::new(FailureKind::TaskFailed, message)
     }
 

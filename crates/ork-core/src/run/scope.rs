@@ -5,7 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::lang::expr::{self, Env, EvalError, TaskView};
+use crate::lang::expr::{self, Env, EvalError, Named, TaskView};
 use crate::plan::{Binding, Expr, Param};
 use crate::run::active::{Cx, Desk, Run};
 use crate::run::inside::Kind;
@@ -15,6 +15,7 @@ use crate::run::machine::{Blob, Out};
 use crate::run::map::Map;
 use crate::run::values::{Values, Waiter};
 use crate::run::{Effect, Failure};
+use crate::types::Type;
 use crate::value::{Data, Digest, INLINE_LIMIT, Value};
 
 /// The environment of an expression of a run.
@@ -87,32 +88,36 @@ impl Env for View<'_> {
     fn needs(&self, name: &str) -> Option<Digest> {
         match self.found(name)? {
             Found::Index(_) => None,
-            Found::Item(map, _) => match (&map.items, &map.data) {
+            Found::Item { map, .. } => match (&map.items, &map.data) {
                 (None, Data::Blob { digest, .. }) => Some(*digest),
                 _ => None,
             },
         }
     }
 
-    fn other(&self, name: &str) -> Option<Value> {
+    fn other(&self, name: &str) -> Option<Named<'_>> {
         match name {
-            "attempt" => Some(self.attempt.into()),
+            "attempt" => Some(Value::from(self.attempt).into()),
             "error" => self.error.map(|error| {
                 json!({
                     "kind": error.kind,
                     "exit_code": error.exit_code,
                     "message": error.message,
                 })
+                .into()
             }),
             _ => match self.found(name)? {
-                Found::Index(index) => Some(index.into()),
-                Found::Item(map, index) => match (&map.items, &map.data) {
-                    (Some(items), _) => items.get(index as usize).cloned(),
-                    (None, Data::Inline(items)) => items.get(index as usize).cloned(),
-                    (None, Data::Blob { digest, .. }) => {
-                        self.values.get(digest)?.get(index as usize).cloned()
-                    }
-                },
+                Found::Index(index) => Some(Value::from(index).into()),
+                Found::Item { map, index, ty } => {
+                    let value = match (&map.items, &map.data) {
+                        (Some(items), _) => items.get(index as usize).cloned(),
+                        (None, Data::Inline(items)) => items.get(index as usize).cloned(),
+                        (None, Data::Blob { digest, .. }) => {
+                            self.values.get(digest)?.get(index as usize).cloned()
+                        }
+                    };
+                    Some(Named { value: value?, ty })
+                }
             },
         }
     }
@@ -121,7 +126,7 @@ impl Env for View<'_> {
 /// What a name of a map's stands for.
 enum Found<'a> {
     Index(u32),
-    Item(&'a Map, u32),
+    Item { map: &'a Map, index: u32, ty: Option<&'a Type> },
 }
 
 impl<'a> View<'a> {
@@ -145,20 +150,40 @@ impl<'a> View<'a> {
         self.item.into_iter().chain(items)
     }
 
-    /// The item or index that a name stands for: the nearest map's that is called so; `item` is
-    /// the nearest of all where none is.
+    /// The names of items, with their types: `item` and `index` of the nearest map, and those that
+    /// maps give.
+    pub(super) fn names(&self) -> Vec<(String, Type)> {
+        let mut names: Vec<(String, Type)> = Vec::new();
+        for (map, _) in self.items() {
+            let Some(each) = self.run.task(map).for_each.as_deref() else { continue };
+            let ty = each.item_type.clone().unwrap_or(Type::Json);
+            if names.is_empty() {
+                names.extend([("item".into(), ty.clone()), ("index".into(), Type::Int)]);
+            }
+            if let Some(name) = each.name.as_ref()
+                && !names.iter().any(|(known, _)| known == name)
+            {
+                names.push((name.clone(), ty));
+            }
+        }
+        names
+    }
+
+    /// The item or index that a name stands for: `item` and `index` are the nearest map's, any
+    /// other name is the nearest map's that gives it.
     fn found(&self, name: &str) -> Option<Found<'a>> {
         let called = |(map, _): &(Ix, u32)| {
             let each = self.run.task(*map).for_each.as_deref();
-            each.is_some_and(|each| each.name == name)
+            each.is_some_and(|each| each.name.as_deref() == Some(name))
         };
         let found = match name {
             "index" => return self.items().next().map(|(_, index)| Found::Index(index)),
-            "item" => self.items().find(called).or_else(|| self.items().next()),
+            "item" => self.items().next(),
             _ => self.items().find(called),
         };
         let (map, index) = found?;
-        Some(Found::Item(self.run.map(map)?, index))
+        let ty = self.run.task(map).for_each.as_deref()?.item_type.as_ref();
+        Some(Found::Item { map: self.run.map(map)?, index, ty })
     }
 
     /// The value of an expression.

@@ -100,7 +100,7 @@ struct Piece<'t> {
     offset: usize,
 }
 
-impl<'t> Piece<'t> {
+impl Piece<'_> {
     /// The parts between separators.
     fn split(self, separator: impl Fn(char) -> bool) -> Vec<Self> {
         let (mut parts, mut from, mut offset) = (Vec::new(), 0, self.offset);

@@ -10,11 +10,13 @@
 //! rules of zones are those that the program was built with, the same on every machine.
 
 mod cron;
+mod state;
 mod zone;
 
 use jiff::Timestamp;
 
 pub use self::cron::{Cron, CronError};
+pub use self::state::{Declared, Due, LATE, MAX_COUNTED, ScheduleKey, Schedules, Site};
 pub use self::zone::Zone;
 use crate::plan::When;
 use crate::time::{Span, Wall};
@@ -194,7 +196,7 @@ impl Timetable {
         let most = jitter.0.min(room).max(0);
         let digest = Digest::of(format!("{key}@{}", tick.at.0).as_bytes());
         let seed = digest.0.iter().take(8).fold(0_u64, |seed, byte| seed << 8 | u64::from(*byte));
-        let part = (u128::from(seed) * (most.unsigned_abs() as u128 + 1)) >> 64;
+        let part = (u128::from(seed) * (u128::from(most.unsigned_abs()) + 1)) >> 64;
         tick.at + Span(i64::try_from(part).unwrap_or(most))
     }
 }

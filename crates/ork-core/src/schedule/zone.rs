@@ -103,14 +103,14 @@ impl Zone {
         loop {
             let (instant, offset, shift) = self.instant(local)?;
             if instant > after {
-                return Some(self.prefer_own(cron, instant, offset, shift));
+                return Some(Self::prefer_own(cron, instant, offset, shift));
             }
             local = cron.from(local.checked_add(jiff::SignedDuration::from_secs(1)).ok()?)?;
         }
     }
 
     /// A tick that was moved to where the expression fires anyway was not moved.
-    fn prefer_own(&self, cron: &Cron, at: Timestamp, offset: Offset, shift: Shift) -> Tick {
+    fn prefer_own(cron: &Cron, at: Timestamp, offset: Offset, shift: Shift) -> Tick {
         let local = offset.to_datetime(at);
         let own = shift == Shift::Moved && cron.from(local) == Some(local);
         Tick {

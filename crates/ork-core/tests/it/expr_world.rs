@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use ork_core::lang::expr::{CheckScope, Env, ExprIssue, Name, TaskType, TaskView, Typed, check};
+use ork_core::lang::expr::{
+    CheckScope, Env, ExprIssue, Name, Named, Presence, TaskType, TaskView, Typed, check,
+};
 use ork_core::plan::Param;
 use ork_core::run::TaskState;
 use ork_core::types::Type;
@@ -61,10 +63,10 @@ impl World {
         );
         world.add_task("parts", "[int?]", json!([1, null, 3]));
         world.add_task("any", "json", json!({"x": [1, 2]}));
-        world.types.insert("quiet".into(), TaskType { output: None, allow_failure: false });
+        world.types.insert("quiet".into(), TaskType { output: None, presence: Presence::ByRule });
         world.outputs.insert("quiet".into(), (TaskState::Success, None));
         world.add_task("flaky", "{rows: int}", json!(null));
-        world.types["flaky"].allow_failure = true;
+        world.types["flaky"].presence = Presence::Maybe;
         world.outputs["flaky"] = (TaskState::Failed, None);
         world
     }
@@ -76,7 +78,7 @@ impl World {
     }
 
     pub(crate) fn add_task(&mut self, name: &str, text: &str, value: Value) {
-        let task = TaskType { output: Some(ty(text)), allow_failure: false };
+        let task = TaskType { output: Some(ty(text)), presence: Presence::ByRule };
         self.types.insert(name.into(), task);
         self.outputs.insert(name.into(), (TaskState::Success, Some(Data::Inline(value))));
     }
@@ -103,8 +105,14 @@ impl World {
         names: &[Name],
         certain: bool,
     ) -> Result<Typed, Vec<ExprIssue>> {
-        let scope =
-            CheckScope { params: &self.params, tasks: &self.types, names, certain, proven: &[] };
+        let scope = CheckScope {
+            params: &self.params,
+            tasks: &self.types,
+            names,
+            certain,
+            proven: &[],
+            values: &[],
+        };
         check(source, &scope)
     }
 }
@@ -133,12 +141,12 @@ impl Env for World {
         self.blobs.iter().find(|(known, _)| known == digest).map(|(_, value)| value.clone())
     }
 
-    fn other(&self, name: &str) -> Option<Value> {
+    fn other(&self, name: &str) -> Option<Named<'_>> {
         match name {
-            "attempt" => Some(json!(2)),
-            "vars" => Some(json!({"bucket": "b", "n": 4})),
-            "secrets" => Some(json!({"key": "k"})),
-            "error" => Some(json!({"kind": "failure", "message": "no", "exit_code": 75})),
+            "attempt" => Some(json!(2).into()),
+            "vars" => Some(json!({"bucket": "b", "n": 4}).into()),
+            "secrets" => Some(json!({"key": "k"}).into()),
+            "error" => Some(json!({"kind": "failure", "message": "no", "exit_code": 75}).into()),
             _ => None,
         }
     }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, Change, RunRow, TaskRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, Change, RunRow, ScheduleRow, TaskRow, TickRow, VersionId,
+    VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::value::Digest;
@@ -185,6 +186,38 @@ impl Store for Faulty {
 
     async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>> {
         self.memory.answer(project, key).await
+    }
+
+    async fn load_schedules(&self) -> Result<Vec<ScheduleRow>> {
+        self.memory.load_schedules().await
+    }
+
+    async fn schedule(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        name: &str,
+    ) -> Result<Option<ScheduleRow>> {
+        self.memory.schedule(project, workflow, name).await
+    }
+
+    async fn schedules(
+        &self,
+        project: ProjectId,
+        workflow: Option<&str>,
+        page: &Page,
+    ) -> Result<Items<ScheduleRow>> {
+        self.memory.schedules(project, workflow, page).await
+    }
+
+    async fn ticks(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        schedule: &str,
+        page: &Page,
+    ) -> Result<Items<TickRow>> {
+        self.memory.ticks(project, workflow, schedule, page).await
     }
 
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {

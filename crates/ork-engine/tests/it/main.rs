@@ -4,4 +4,5 @@
 
 mod driver;
 mod faulty;
+mod schedules;
 mod setup;

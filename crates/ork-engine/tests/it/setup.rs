@@ -15,7 +15,7 @@ use ork_core::run::{
 };
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
-use ork_engine::{Blobs, Compiling, Config, Effects, Engine, Key, Request, SystemClock};
+use ork_engine::{Blobs, Clock, Compiling, Config, Effects, Engine, Key, Request, SystemClock};
 use ork_store::Memory;
 use ork_store::{Committed, Store as _};
 use tokio::sync::mpsc;
@@ -99,13 +99,18 @@ impl Setup {
 
     /// Another engine over a store that is there.
     pub(crate) async fn over(memory: Memory) -> Self {
+        Self::at(memory, Arc::new(SystemClock::new())).await
+    }
+
+    /// Another engine over a store that is there, by a clock.
+    pub(crate) async fn at(memory: Memory, clock: Arc<dyn Clock>) -> Self {
         let (store, begun) = Faulty::new(memory);
         let (outlet, seen) = mpsc::unbounded_channel();
         let (engine, task) = Engine::start(
             store.clone(),
             Arc::new(Kept::default()),
             Arc::new(Outlet(outlet)),
-            Arc::new(SystemClock::new()),
+            clock,
             Config::default(),
         )
         .await
@@ -186,11 +191,11 @@ pub(crate) fn success(attempt: AttemptRef) -> Request {
     })
 }
 
-fn code() -> CodeRef {
+pub(crate) fn code() -> CodeRef {
     CodeRef::InPlace { root: "/".into() }
 }
 
-fn plan() -> Arc<Plan> {
+pub(crate) fn plan() -> Arc<Plan> {
     let action = Action::Execute { executor: "test".into(), spec: Binding::Const(Value::Null) };
     Arc::new(Plan::new("w", Scope { tasks: vec![Task::new("a", action)] }))
 }

@@ -8,7 +8,7 @@ use axum::http::{StatusCode, Uri};
 use axum::{Extension, Json};
 use indexmap::IndexMap;
 use ork_api::problem::{Code, FieldError};
-use ork_api::stamp::{NoStamp, Stamp};
+use ork_api::stamp::Stamp;
 use ork_api::types::{
     Cancel, Draft, List, MAX_LABEL, MAX_LABELS, MAX_REASON, NewRun, Retry, Run, RunQuery,
 };
@@ -181,9 +181,7 @@ fn new_run(
     let id = random::run_id().map_err(Refused::internal)?;
     let logical_time = match &body.logical_time {
         None => Stamp(random::wall()),
-        Some(text) => text
-            .parse()
-            .map_err(|error: NoStamp| Refused::field("logical_time", error.to_string()))?,
+        Some(text) => logical_time(text)?,
     };
     let logical_time = logical_time.to_string();
     let by = asker.actor(bounded_reason(body.reason)?);
@@ -212,6 +210,16 @@ fn new_run(
         trigger: "manual".to_owned(),
         url,
         by,
+    })
+}
+
+/// A time, or a date: that is its midnight in UTC.
+fn logical_time(text: &str) -> Result<Stamp> {
+    let instant = text.parse::<Stamp>();
+    let midnight = || format!("{text}T00:00:00Z").parse::<Stamp>();
+    instant.or_else(|error| midnight().map_err(|_| error)).map_err(|error| {
+        let message = format!("send a date, or a date and a time with an offset: {error}");
+        Refused::field("logical_time", message)
     })
 }
 
@@ -313,8 +321,8 @@ async fn drafted(
     if !root.is_absolute() {
         return Err(Refused::field("draft.root", "send an absolute path"));
     }
-    let compiled =
-        compile(app, draft.file.clone(), draft.source.clone(), move || Ok(Folder(root))).await?;
+    let file = (draft.file.clone(), draft.source.clone());
+    let compiled = compile(app, project, file, move || Ok(Folder(root))).await?;
     let (digest, plan) = narrowed(compiled.digest, checked(compiled)?.0, draft)?;
     // The same words in another folder are another draft: they run other code.
     let digest = Digest::of(&[&digest.0[..], draft.root.as_bytes()].concat());

@@ -7,11 +7,10 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use ork_api::problem::{Code, Problem};
 use ork_api::types::{
-    Deploy, Deployed, Diff, DiffQuery, List, Part, Validate, Validated, Version, VersionItem,
-    Workflow,
+    Deploy, Deployed, List, Part, Validate, Validated, Version, VersionItem, Workflow,
 };
 use ork_core::catalog;
-use ork_core::difference::differences;
+use ork_core::ids::ProjectId;
 use ork_core::lang::{self, Compiled, Diagnostic, Severity, Sources};
 use ork_core::plan::Plan;
 use ork_core::rows::{CodeRef, VersionId};
@@ -19,9 +18,10 @@ use ork_core::value::Digest;
 use ork_engine::{Answer, Ask, Request};
 use ork_store::Blobs as _;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 
 use crate::app::App;
-use crate::code::Bundle;
+use crate::code::{Bundle, InCatalog};
 use crate::extract::{At, Fields, InProject, Sent, page};
 use crate::guard::Asker;
 use crate::handlers::runs::bounded_reason;
@@ -111,53 +111,6 @@ pub(crate) async fn version(
     Ok(Json(view::version(row)))
 }
 
-/// What differs between two versions, in their structure: by default between the current one and
-/// the one before.
-#[utoipa::path(
-    get, path = "/api/v1/projects/{project}/workflows/{name}/diff",
-    params(("project" = String, Path), ("name" = String, Path), DiffQuery),
-    responses((status = 200, body = Diff))
-)]
-pub(crate) async fn diff(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    At(at): At<WorkflowAt>,
-    Fields(query): Fields<DiffQuery>,
-) -> Result<Json<Diff>> {
-    let get = async |version| app.plans.get(&*app.store, project, &at.name, version).await;
-    let to = get(query.to.map(VersionId)).await?;
-    let from = VersionId(query.from.unwrap_or(to.version.0 - 1));
-    if from.0 == 0 {
-        let message = "version 1 is the first; there is none before it to compare with";
-        return Err(Refused::field("from", message));
-    }
-    let from = get(Some(from)).await?;
-    let changes = differences(&from.plan, &to.plan);
-    let code = from.code != to.code;
-    let (from, to) = (from.version.0, Some(to.version.0));
-    Ok(Json(Diff { workflow: at.name, from, to, code, changes }))
-}
-
-/// What differs between the current version and what is sent.
-#[utoipa::path(
-    post, path = "/api/v1/projects/{project}/workflows/{name}/diff",
-    params(("project" = String, Path), ("name" = String, Path)),
-    request_body = Validate, responses((status = 200, body = Diff))
-)]
-pub(crate) async fn diff_with(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    At(at): At<WorkflowAt>,
-    Sent { body, .. }: Sent<Validate>,
-) -> Result<Json<Diff>> {
-    let from = app.plans.get(&*app.store, project, &at.name, None).await?;
-    let compiled = compile_bundle(&app, &body.file, &body.source, body.bundle).await?;
-    let (plan, _) = checked(compiled)?;
-    let code = body.bundle.is_some_and(|digest| from.code != CodeRef::Bundle { digest });
-    let changes = differences(&from.plan, &plan);
-    Ok(Json(Diff { workflow: at.name, from: from.version.0, to: None, code, changes }))
-}
-
 /// Makes a version current, if its content is not already. The bundle is put among the blobs
 /// before.
 #[utoipa::path(
@@ -174,10 +127,10 @@ pub(crate) async fn deploy(
         Some(digest) => digest,
         None => app.logs.blobs().put(Bundle::nothing()).await?,
     };
-    let compiled = compile_bundle(&app, &body.file, &body.source, Some(bundle)).await?;
+    let compiled = compile_bundle(&app, project, (&body.file, &body.source), Some(bundle)).await?;
+    let content = [compiled.digest.0, bundle.0].concat();
     let (plan, diagnostics) = checked(compiled)?;
     let name = plan.name.clone();
-    let content = [Digest::of(body.source.as_bytes()).0, bundle.0].concat();
     let deploy = catalog::Deploy {
         digest: Digest::of(&content),
         source: body.source,
@@ -203,18 +156,18 @@ pub(crate) async fn deploy(
 )]
 pub(crate) async fn validate(
     State(app): State<Arc<App>>,
-    _project: InProject,
+    InProject(project): InProject,
     Sent { body, .. }: Sent<Validate>,
 ) -> Result<Json<Validated>> {
-    let compiled = compile_bundle(&app, &body.file, &body.source, body.bundle).await?;
+    let compiled = compile_bundle(&app, project, (&body.file, &body.source), body.bundle).await?;
     let ok = compiled.plan.is_some();
     Ok(Json(Validated { ok, diagnostics: compiled.diagnostics }))
 }
 
 async fn compile_bundle(
     app: &App,
-    file: &str,
-    source: &str,
+    project: ProjectId,
+    (file, source): (&str, &str),
     bundle: Option<Digest>,
 ) -> Result<Compiled> {
     let content = match bundle {
@@ -226,19 +179,21 @@ async fn compile_bundle(
             })?
         }
     };
-    compile(app, file.to_owned(), source.to_owned(), move || Bundle::open(content)).await
+    let file = (file.to_owned(), source.to_owned());
+    compile(app, project, file, move || Bundle::open(content)).await
 }
 
 /// Compiles off the threads that answer requests.
 pub(crate) async fn compile<S: Sources + 'static>(
     app: &App,
-    file: String,
-    source: String,
+    project: ProjectId,
+    (file, source): (String, String),
     sources: impl FnOnce() -> std::result::Result<S, String> + Send + 'static,
 ) -> Result<Compiled> {
     let limits = app.limits.language;
+    let (store, runtime) = (Arc::clone(&app.store), Handle::current());
     let compiling = tokio::task::spawn_blocking(move || {
-        let sources = sources()?;
+        let sources = InCatalog { files: sources()?, project, store, runtime };
         Ok(lang::compile_within(&file, source.as_bytes(), &sources, &limits))
     });
     let compiled: std::result::Result<Compiled, String> =

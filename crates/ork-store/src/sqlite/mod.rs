@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, Change, RunRow, TaskRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, Change, RunRow, ScheduleRow, TaskRow, TickRow, VersionId,
+    VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -295,6 +296,60 @@ impl Store for Sqlite {
         self.readers.find(sql, params![project.0, key])
     }
 
+    async fn load_schedules(&self) -> Result<Vec<ScheduleRow>> {
+        let sql = "SELECT row FROM schedules ORDER BY project, workflow, name";
+        self.read(move |db| read::list(db, sql, [])).await
+    }
+
+    async fn schedule(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        name: &str,
+    ) -> Result<Option<ScheduleRow>> {
+        let key = (project.0, workflow.to_owned(), name.to_owned());
+        let sql = "SELECT row FROM schedules WHERE project = ?1 AND workflow = ?2 AND name = ?3";
+        self.read(move |db| read::find(db, sql, params![key.0, key.1, key.2])).await
+    }
+
+    async fn schedules(
+        &self,
+        project: ProjectId,
+        workflow: Option<&str>,
+        page: &Page,
+    ) -> Result<Items<ScheduleRow>> {
+        let after: Option<(String, String)> = page::after(page)?;
+        let (after, name) = after.unwrap_or_default();
+        let (workflow, limit) = (workflow.map(str::to_owned), page.limit);
+        let sql = "SELECT row FROM schedules
+                   WHERE project = ?1 AND (?2 IS NULL OR workflow = ?2)
+                     AND (workflow, name) > (?3, ?4) AND NOT json_extract(row, '$.removed')
+                   ORDER BY workflow, name LIMIT ?5";
+        let rows = self.read(move |db| {
+            read::list(db, sql, params![project.0, workflow, after, name, limit + 1])
+        });
+        let key = |row: &ScheduleRow| (row.workflow.clone(), row.name.clone());
+        Ok(page::items(rows.await?, limit, key))
+    }
+
+    async fn ticks(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        schedule: &str,
+        page: &Page,
+    ) -> Result<Items<TickRow>> {
+        let before = page::after(page)?.unwrap_or(Wall(i64::MAX));
+        let (workflow, schedule, limit) = (workflow.to_owned(), schedule.to_owned(), page.limit);
+        let sql = "SELECT row FROM ticks
+                   WHERE project = ?1 AND workflow = ?2 AND schedule = ?3 AND tick < ?4
+                   ORDER BY tick DESC LIMIT ?5";
+        let rows = self.read(move |db| {
+            read::list(db, sql, params![project.0, workflow, schedule, before.0, limit + 1])
+        });
+        Ok(page::items(rows.await?, limit, |row: &TickRow| row.tick))
+    }
+
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
         let digests = digests.to_vec();
         self.read(move |db| read::unreferenced(db, &digests)).await
@@ -304,7 +359,11 @@ impl Store for Sqlite {
         let asked = *retention;
         let runs = self.read(move |db| read::surplus(db, &asked)).await?;
         let runs = self.writer.write(move |db| write::remove(db, epoch, &runs)).await?;
-        while self.writer.write(move |db| write::sweep(db, epoch, asked.now)).await? {}
+        while self
+            .writer
+            .write(move |db| write::sweep(db, epoch, asked.now, asked.finished_before))
+            .await?
+        {}
         Ok(runs)
     }
 }

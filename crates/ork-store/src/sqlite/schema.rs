@@ -12,7 +12,8 @@ use crate::{Result, StoreError};
 
 /// Every step from an empty database to the present form; the number of those taken is the
 /// database's `user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_init.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_init.sql"), include_str!("migrations/0002_schedules.sql")];
 
 /// `ork1`, so that `file` and people can tell whose database it is.
 const APPLICATION_ID: i32 = 0x6f72_6b31;

@@ -2,7 +2,8 @@
 
 use ork_core::ids::{Epoch, ProjectId, RunId};
 use ork_core::rows::{
-    AnswerRow, AttemptRow, Change, EventRow, RunRow, TaskRow, VersionRow, WorkflowRow,
+    AnswerRow, AttemptRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionRow,
+    WorkflowRow,
 };
 use ork_core::time::Wall;
 use ork_core::value::Digest;
@@ -85,6 +86,8 @@ fn apply(db: &Connection, change: &Change, commit: CommitSeq, position: &mut u32
         Change::Workflow(row) => workflow(db, row),
         Change::Version(row) => version(db, row),
         Change::Answer(row) => answer(db, row),
+        Change::Schedule(row, _) => schedule(db, row),
+        Change::Tick(row) => tick(db, row),
     }
 }
 
@@ -260,6 +263,37 @@ fn answer(db: &Connection, row: &AnswerRow) -> Result<()> {
     Ok(())
 }
 
+fn schedule(db: &Connection, row: &ScheduleRow) -> Result<()> {
+    execute(
+        db,
+        "INSERT INTO schedules (project, workflow, name, row) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET row = ?4",
+        &[&row.project.0, &row.workflow, &row.name, &json(row)?],
+    )
+    .map_err(failed("store a schedule"))?;
+    Ok(())
+}
+
+fn tick(db: &Connection, row: &TickRow) -> Result<()> {
+    let inserted = execute(
+        db,
+        "INSERT INTO ticks (project, workflow, schedule, tick, decided_at, row)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+        &[
+            &row.project.0,
+            &row.workflow,
+            &row.schedule,
+            &row.tick.0,
+            &row.decided_at.0,
+            &json(row)?,
+        ],
+    );
+    match inserted.map_err(failed("store a tick"))? {
+        0 => Err(StoreError::Rejected(check::answered(row))),
+        _ => Ok(()),
+    }
+}
+
 fn blobs(
     db: &Connection,
     project: ProjectId,
@@ -324,9 +358,14 @@ fn leads(db: &Connection, ours: Epoch) -> Result<()> {
     }
 }
 
-/// Removes some of what is left of removed runs, of expired answers and of old drafts; false when
-/// nothing is left.
-pub(super) fn sweep(db: &Connection, ours: Epoch, now: Wall) -> Result<bool> {
+/// Removes some of what is left of removed runs, of expired answers, of ticks that were answered
+/// before a time and of old drafts; false when nothing is left.
+pub(super) fn sweep(
+    db: &Connection,
+    ours: Epoch,
+    now: Wall,
+    ticks_before: Option<Wall>,
+) -> Result<bool> {
     transaction(db, || {
         leads(db, ours)?;
         let removed = sweep_removed(db).map_err(failed("prune"))?;
@@ -335,6 +374,13 @@ pub(super) fn sweep(db: &Connection, ours: Epoch, now: Wall) -> Result<bool> {
             "DELETE FROM answers WHERE (project, key) IN (
                  SELECT project, key FROM answers WHERE expires_at <= ?1 LIMIT ?2)",
             &[&now.0, &REMOVAL],
+        );
+        let ticks = execute(
+            db,
+            "DELETE FROM ticks WHERE (project, workflow, schedule, tick) IN (
+                 SELECT project, workflow, schedule, tick FROM ticks WHERE decided_at < ?1
+                 LIMIT ?2)",
+            &[&ticks_before.map_or(i64::MIN, |at| at.0), &REMOVAL],
         );
         let drafts = execute(
             db,
@@ -345,7 +391,7 @@ pub(super) fn sweep(db: &Connection, ours: Epoch, now: Wall) -> Result<bool> {
                  LIMIT 100)",
             &[&now.0.saturating_sub(DRAFT_GRACE.0)],
         );
-        Ok(removed || expired.and_then(|n| Ok(n + drafts?)).map_err(failed("prune"))? > 0)
+        Ok(removed || expired.and_then(|n| Ok(n + ticks? + drafts?)).map_err(failed("prune"))? > 0)
     })
 }
 

@@ -1,8 +1,7 @@
 //! `ork schema`.
 
-use super::Global;
-use crate::exit::{Exit, Failure, Result};
-use crate::output::{self, Format};
+use crate::exit::{Exit, Result};
+use crate::output;
 
 /// The JSON Schema of workflow files, for editors
 #[derive(clap::Args)]
@@ -14,12 +13,9 @@ An editor with a YAML language server takes it from a file's first line:
   # yaml-language-server: $schema=./ork.schema.json")]
 pub(crate) struct SchemaArgs {}
 
-pub(crate) fn run(global: &Global, _: &SchemaArgs) -> Result {
+pub(crate) fn run(_: &SchemaArgs) -> Result {
     let schema = ork_core::lang::schema();
-    match global.format()? {
-        Format::Name => return Err(Failure::usage("-o here is one of json, yaml")),
-        Format::Table | Format::Json => output::one(Format::Json, &schema, "", |_| String::new())?,
-        Format::Yaml => output::one(Format::Yaml, &schema, "", |_| String::new())?,
-    }
+    let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    output::write(&(text + "\n"))?;
     Ok(Exit::Ok)
 }

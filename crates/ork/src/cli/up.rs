@@ -91,16 +91,13 @@ async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
 async fn keep_deployed(host: &Host, folder: &Path) -> Result<()> {
     let (client, mut known, mut changes) = (host.client(), Known::default(), Changes::new()?);
     changes.watch(&[folder.to_owned()])?;
-    let mut awaited = known.update(&client, folder).await;
+    known.update(&client, folder).await;
     say("ready; watching for changes");
     loop {
-        tokio::select! {
-            () = changes.next() => {}
-            () = crate::watch::over(&client, awaited.as_ref()) => {}
-        }
+        changes.next().await;
         if let Err(failure) = changes.watch(&[folder.to_owned()]) {
             say(format_args!("a new folder is not watched: {failure}"));
         }
-        awaited = known.update(&client, folder).await;
+        known.update(&client, folder).await;
     }
 }

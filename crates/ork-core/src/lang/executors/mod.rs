@@ -144,8 +144,7 @@ pub(crate) fn inside_root(path: &str) -> Option<String> {
 }
 
 /// Ways to run a task that this version does not have.
-const LATER: &[&str] =
-    &["container", "kubernetes", "cloudrun", "http", "tasks", "workflow", "approval", "wait"];
+const LATER: &[&str] = &["container", "kubernetes", "cloudrun", "http"];
 
 /// The way to run a task called `name`, if this version does not have it.
 pub(crate) fn later(name: &str) -> Option<&'static str> {

@@ -47,6 +47,9 @@ pub struct CheckScope<'a> {
     /// Tasks that the `when` of the expression's task proves to have succeeded: its
     /// [`Typed::proves`]. Empty for the `when` itself.
     pub proven: &'a [String],
+    /// Other names with their types, of which a later one hides an earlier one: `item`, `index`
+    /// and what `as` names them in a map, `output` in `poll.until`, `trigger`.
+    pub values: &'a [(String, Type)],
 }
 
 /// A task as the checker sees it.
@@ -54,8 +57,19 @@ pub struct CheckScope<'a> {
 pub struct TaskType {
     /// The type of its output; none when it has no output to refer to.
     pub output: Option<Type>,
-    /// Whether its failure leaves its dependents to run.
-    pub allow_failure: bool,
+    /// Whether its output is there.
+    pub presence: Presence,
+}
+
+/// Whether a task's output is there whenever an expression that refers to it is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// If [`CheckScope::certain`].
+    ByRule,
+    /// Always: it had succeeded before the group that the expression stands in was opened.
+    Always,
+    /// Not always: its failure leaves its dependents to run.
+    Maybe,
 }
 
 /// A well-typed expression.

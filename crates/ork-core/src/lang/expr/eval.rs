@@ -30,7 +30,7 @@ pub(super) struct Evaluator<'v> {
     pub(super) source: &'v str,
     pub(super) program: &'v Program,
     pub(super) env: &'v dyn Env,
-    pub(super) bindings: &'v Bindings,
+    pub(super) bindings: &'v Bindings<'v>,
     pub(super) bound: Vec<(&'v Arc<str>, Val<'v>)>,
     pub(super) steps: usize,
 }
@@ -114,7 +114,7 @@ impl<'v> Evaluator<'v> {
                 .as_ref()
                 .map_or(Val::Null, |run| Val::of(run, Some(super::program::run_type())))),
             _ => match self.bindings.others.iter().find(|(other, _)| other == name) {
-                Some((_, value)) => Ok(Val::of(value, None)),
+                Some((_, named)) => Ok(Val::of(&named.value, named.ty)),
                 None => failed(format!("`{name}` is not known here")),
             },
         }

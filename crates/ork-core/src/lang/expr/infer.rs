@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::ast::{Binary, Each, Kind, Macro, Node, Span};
 use super::facts::{Facts, path};
-use super::{CheckScope, Name, Problem, scope};
+use super::{CheckScope, Name, Presence, Problem, scope};
 use crate::lang::nearest;
 use crate::types::Type;
 
@@ -179,7 +179,10 @@ impl<'a> Checker<'a> {
             Kind::Int(_) => INT,
             Kind::Float(_) => FLOAT,
             Kind::Str(text) => Ty::Of(Type::choice([text.to_string()])),
-            Kind::Name(name) => self.name(name, node.at),
+            Kind::Name(name) => {
+                let ty = self.name(name, node.at);
+                self.known(node, ty)
+            }
             Kind::Field(inner, name) => {
                 let ty = self.field(node, inner, name, lenient);
                 self.known(node, ty)
@@ -221,6 +224,9 @@ impl<'a> Checker<'a> {
         if let Some((_, ty)) = self.bound.iter().rev().find(|(bound, _)| bound == name) {
             return ty.clone();
         }
+        if let Some((_, ty)) = self.scope.values.iter().rev().find(|(known, _)| **known == **name) {
+            return Ty::Of(ty.clone());
+        }
         match scope::root(name) {
             Some(root) if !self.allows(root) => self.not_here(name, at),
             Some(Name::Params) => {
@@ -253,7 +259,8 @@ impl<'a> Checker<'a> {
             return self.hinted(at, "name-not-here", message, Some(place.into()));
         }
         let roots = scope::ROOTS.iter().filter(|(_, root)| self.allows(*root));
-        let bound = self.bound.iter().map(|(name, _)| &**name);
+        let values = self.scope.values.iter().map(|(name, _)| name.as_str());
+        let bound = self.bound.iter().map(|(name, _)| &**name).chain(values);
         let hint = if let Some(word) = scope::foreign(name) {
             Some(format!("write `{word}`"))
         } else if self.scope.params.contains_key(name) && self.allows(Name::Params) {
@@ -349,7 +356,11 @@ impl<'a> Checker<'a> {
         match (field, &known.output) {
             ("state", _) => Ty::Of(scope::task_states()),
             ("output", Some(ty)) => {
-                let sure = self.scope.certain && !known.allow_failure;
+                let sure = match known.presence {
+                    Presence::ByRule => self.scope.certain,
+                    Presence::Always => true,
+                    Presence::Maybe => false,
+                };
                 let ty = Ty::Of(ty.clone());
                 let proven = self.facts.succeeded.iter().any(|name| name == task);
                 if sure || proven { ty } else { ty.maybe() }
@@ -743,7 +754,7 @@ pub(super) fn push(names: &mut Vec<String>, name: &str) {
 }
 
 /// The type that both fit, when there is one without coercion.
-pub(super) fn unify(a: &Type, b: &Type) -> Option<Type> {
+pub(crate) fn unify(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
         _ if a == b => Some(a.clone()),
         (Type::Nullable(x), y) | (y, Type::Nullable(x)) => {

@@ -19,7 +19,8 @@ mod value;
 use indexmap::IndexMap;
 
 pub(crate) use self::check::check_with;
-pub use self::check::{CheckScope, ExprIssue, Name, TaskType, Typed, check};
+pub use self::check::{CheckScope, ExprIssue, Name, Presence, TaskType, Typed, check};
+pub(crate) use self::infer::unify;
 use self::problem::Problem;
 pub use self::program::Program;
 pub use self::resolve::{eval, resolve};
@@ -27,6 +28,17 @@ use crate::plan::Param;
 use crate::run::TaskState;
 use crate::types::Type;
 use crate::value::{Data, Digest, Value};
+
+/// Whether a name stands for something in every expression.
+pub(crate) fn is_taken(name: &str) -> bool {
+    scope::root(name).is_some() || ["output", "trigger"].contains(&name)
+}
+
+/// Whether an expression looks at one of the names.
+pub(crate) fn looks_at(source: &str, names: &[(String, Type)]) -> bool {
+    let program = Program::new(source);
+    names.iter().any(|(name, _)| program.looks_at(name))
+}
 
 /// What an expression can see while a run is under way.
 pub trait Env {
@@ -43,8 +55,24 @@ pub trait Env {
     fn needs(&self, _name: &str) -> Option<Digest> {
         None
     }
-    /// Other names with their values: `attempt`, and `error` in a retry condition.
-    fn other(&self, name: &str) -> Option<Value>;
+    /// Other names: `attempt`, `error` in a retry condition, `item` and `index` in a map and what
+    /// `as` names them, `output` in `poll.until`, `trigger`.
+    fn other(&self, name: &str) -> Option<Named<'_>>;
+}
+
+/// A value with its type, by which its texts are dates and times.
+#[derive(Clone, Debug)]
+pub struct Named<'a> {
+    /// The value.
+    pub value: Value,
+    /// Its type; none where JSON says all.
+    pub ty: Option<&'a Type>,
+}
+
+impl From<Value> for Named<'_> {
+    fn from(value: Value) -> Self {
+        Self { value, ty: None }
+    }
 }
 
 /// A task as an expression sees it.

@@ -8,7 +8,7 @@ use super::ast::{Function, Kind, Node};
 use super::eval::{Evaluator, failed};
 use super::parse::parse;
 use super::value::{Val, read_pattern};
-use super::{Env, EvalError, scope};
+use super::{Env, EvalError, Named, scope};
 use crate::types::Type;
 use crate::value::{Data, Digest, Value};
 
@@ -23,17 +23,17 @@ pub struct Program {
     tasks: bool,
     /// Whether `run` is looked at.
     run: bool,
-    /// Other roots: `attempt`, `error`, `vars`, `secrets`.
+    /// Other roots: `attempt`, `error`, `item` and the like.
     others: Vec<Arc<str>>,
     /// The constant regular expressions.
     pub(super) patterns: Vec<(Arc<str>, Regex)>,
 }
 
 /// What the evaluation of one expression looks into, owned while it lasts.
-pub(super) struct Bindings {
+pub(super) struct Bindings<'e> {
     pub(super) run: Option<Value>,
     pub(super) blobs: Vec<(Digest, Arc<Value>)>,
-    pub(super) others: Vec<(Arc<str>, Value)>,
+    pub(super) others: Vec<(Arc<str>, Named<'e>)>,
 }
 
 /// The type of `run`, so that its times are times.
@@ -107,6 +107,11 @@ impl Program {
         self.tasks || !self.outputs.is_empty()
     }
 
+    /// Whether it looks at a value that is not a root: `item` and the like.
+    pub(crate) fn looks_at(&self, name: &str) -> bool {
+        self.others.iter().any(|other| **other == *name)
+    }
+
     /// The task whose output the whole expression is.
     pub(super) fn whole_output(&self) -> Option<&str> {
         self.node.as_ref().ok()?.whole_output()
@@ -135,7 +140,7 @@ impl Program {
         take(&evaluator.eval(node, false)?)
     }
 
-    fn bind(&self, env: &dyn Env) -> Result<Bindings, EvalError> {
+    fn bind<'e>(&self, env: &'e dyn Env) -> Result<Bindings<'e>, EvalError> {
         let mut blobs = Vec::new();
         let mut missing = Vec::new();
         for task in &self.outputs {

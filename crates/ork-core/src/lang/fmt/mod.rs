@@ -53,28 +53,42 @@ pub fn format(file: &str, bytes: &[u8], upgrade: bool) -> Result<Formatted, Vec<
 fn bare_fields(root: &mut Node) {
     for entry in entries(root) {
         match entry.key.as_str() {
-            "tasks" | "finally" => {
-                for task in entries(&mut entry.value) {
-                    bare_task(&mut task.value);
-                }
-            }
+            "tasks" | "finally" => bare_tasks(&mut entry.value),
             "defaults" => bare_task(&mut entry.value),
+            "concurrency" => bare_field(&mut entry.value, "key"),
             _ => {}
         }
     }
 }
 
+fn bare_tasks(tasks: &mut Node) {
+    for task in entries(tasks) {
+        bare_task(&mut task.value);
+    }
+}
+
 fn bare_task(task: &mut Node) {
     for entry in entries(task) {
+        let value = &mut entry.value;
         match entry.key.as_str() {
-            "when" => bare(&mut entry.value),
-            "retries" => entries(&mut entry.value)
-                .iter_mut()
-                .filter(|entry| entry.key == "if")
-                .for_each(|entry| bare(&mut entry.value)),
+            "when" | "item_key" => bare(value),
+            "retries" => bare_field(value, "if"),
+            "poll" => bare_field(value, "until"),
+            "cache" => bare_field(value, "key"),
+            "for_each" if value.scalar().is_some() => bare(value),
+            "for_each" => bare_field(value, "in"),
+            "tasks" if value.scalar().is_some() => bare(value),
+            "tasks" => bare_tasks(value),
             _ => {}
         }
     }
+}
+
+fn bare_field(node: &mut Node, key: &str) {
+    entries(node)
+        .iter_mut()
+        .filter(|entry| entry.key == key)
+        .for_each(|entry| bare(&mut entry.value));
 }
 
 fn bare(node: &mut Node) {

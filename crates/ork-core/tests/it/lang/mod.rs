@@ -1,5 +1,6 @@
 //! The workflow language.
 
+mod dynamic;
 mod fmt;
 mod fuzz;
 mod hostile;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::shown;
 
 /// Each case with what a person reads.
-fn gallery(name: &str, cases: &[(&str, &str)]) {
+pub(crate) fn gallery(name: &str, cases: &[(&str, &str)]) {
     let mut out = String::new();
     for (title, yaml) in cases {
         let _ = writeln!(out, "## {title}\n{}\n", shown(yaml).trim_end());

@@ -81,7 +81,8 @@ impl Build {
     pub(crate) fn map(self, items: Items) -> Self {
         let each = ForEach {
             items,
-            name: "item".into(),
+            name: None,
+            item_type: None,
             key: None,
             when: None,
             max_parallel: None,

@@ -484,7 +484,8 @@ fn maps_in_maps_see_their_own_item_and_the_outer_by_its_name() {
         .input("r", "region.name")
         .input("i", "index");
     let items = json!([{"name": "eu", "tables": ["a"]}, {"name": "us", "tables": ["b", "c"]}]);
-    let outer = group("m", vec![inner]).each(items).mapped(|each| each.name = "region".into());
+    let outer =
+        group("m", vec![inner]).each(items).mapped(|each| each.name = Some("region".into()));
     assert_snapshot!(trace(&plan(vec![outer]), |w, run| {
         for path in ["m[0]/x[0]", "m[1]/x[0]", "m[1]/x[1]"] {
             w.succeed_with(run, path, json!(path));

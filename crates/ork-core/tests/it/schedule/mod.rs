@@ -4,6 +4,7 @@ mod answers;
 mod clocks;
 mod cron;
 mod laws;
+mod state;
 
 use ork_core::plan::When;
 use ork_core::schedule::Timetable;

@@ -1,0 +1,98 @@
+//! The schedules in the loop: when they wake it, and what a due tick comes to.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ork_core::ids::RunId;
+use ork_core::rows::Change;
+use ork_core::run::{Refusal, RefusalCode};
+use ork_core::schedule::{Due, ScheduleKey, Schedules};
+use ork_core::time::{Mono, Now, Span, Wall};
+
+use crate::request::{Ask, Found, Request};
+
+/// The longest sleep while there is a schedule: a clock that is set forward, or a machine that
+/// wakes from its own sleep, is noticed within this.
+const LOOK: Span = Span::from_secs(60);
+
+/// The most ticks that are answered between two commits.
+pub(crate) const MOST: usize = 256;
+
+/// The schedules of the epoch that leads.
+#[derive(Debug, Default)]
+pub(crate) struct Ticks {
+    pub(crate) schedules: Schedules,
+    /// Whether the store's have been taken over.
+    known: bool,
+    /// Ticks on the way to the store, by their runs.
+    sent: HashMap<RunId, Due>,
+    /// Ticks whose runs the machine cannot bear.
+    cursed: BTreeSet<(ScheduleKey, Wall)>,
+}
+
+impl Ticks {
+    /// Another epoch leads: nothing is known yet.
+    pub(crate) fn forget(&mut self) {
+        self.schedules = Schedules::default();
+        self.known = false;
+        self.sent.clear();
+    }
+
+    /// Takes over what the store has; true when it had it.
+    pub(crate) fn found(&mut self, found: Found) -> bool {
+        let Found::Schedules(rows, versions) = found else { return false };
+        self.schedules.load(rows, &versions);
+        self.known = true;
+        true
+    }
+
+    /// Whether a request has to wait until the schedules are known.
+    pub(crate) fn holds_up(&self, request: &Request) -> bool {
+        let concerned = match &request.ask {
+            Ask::Deploy(deploy) => !deploy.draft,
+            Ask::PauseSchedule { .. } => true,
+            _ => false,
+        };
+        concerned && !self.known
+    }
+
+    /// When the loop has to look again.
+    pub(crate) fn wakeup(&self, now: Now) -> Option<Mono> {
+        let left = self.schedules.next_wakeup()? - now.wall;
+        Some(now.mono + left.clamp(Span::ZERO, LOOK))
+    }
+
+    /// Remembers that a tick is on its way.
+    pub(crate) fn send(&mut self, run: RunId, due: Due) {
+        self.sent.insert(run, due);
+    }
+
+    /// All that was on its way has arrived.
+    pub(crate) fn arrived(&mut self) {
+        self.sent.clear();
+    }
+
+    /// A tick whose run the store will not keep is skipped.
+    pub(crate) fn lost(&mut self, run: RunId, reason: &str, now: Wall) -> Vec<Change> {
+        let Some(due) = self.sent.remove(&run) else { return Vec::new() };
+        let reason = format!("the store will not keep its run: {reason}");
+        self.schedules.settle(&due, Err(reason), now)
+    }
+
+    /// Marks a tick whose run made the machine fail: it is skipped when it comes again.
+    pub(crate) fn curse(&mut self, due: &Due) {
+        self.cursed.insert((due.key.clone(), due.tick.at));
+    }
+
+    /// Why a tick cannot have its run, if it is one that made the machine fail.
+    pub(crate) fn is_cursed(&self, due: &Due) -> bool {
+        self.cursed.contains(&(due.key.clone(), due.tick.at))
+    }
+}
+
+/// There is no such schedule.
+pub(crate) fn unknown(key: &ScheduleKey) -> Refusal {
+    let (name, workflow) = (&key.name, &key.workflow);
+    let message =
+        format!("workflow `{workflow}` has no schedule `{name}`; see `ork schedules list`");
+    Refusal { code: RefusalCode::NotFound, message }
+}

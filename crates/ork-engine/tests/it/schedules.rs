@@ -1,0 +1,183 @@
+//! Schedules in the loop, over a clock that a test sets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use indexmap::IndexMap;
+use ork_core::catalog::Deploy;
+use ork_core::ids::ProjectId;
+use ork_core::plan::{Catchup, Plan, Schedule, When};
+use ork_core::rows::{Actor, RunRow, TickRow};
+use ork_core::schedule::ScheduleKey;
+use ork_core::time::{Mono, Now, Span, Wall};
+use ork_core::value::Digest;
+use ork_engine::{Ask, Clock, Request};
+use ork_store::{Memory, Page, RunFilter, Store as _};
+
+use crate::faulty::Fate;
+use crate::setup::{Setup, code, plan};
+
+/// 2026-11-24T10:00:20Z.
+const START: Wall = Wall(1_795_514_420_000_000);
+const HOUR: Span = Span::from_secs(3_600);
+
+/// A clock that stands where it is put.
+#[derive(Debug)]
+pub(crate) struct Set(AtomicI64);
+
+impl Clock for Set {
+    fn now(&self) -> Now {
+        let passed = self.0.load(Ordering::SeqCst);
+        Now { mono: Mono(passed), wall: Wall(START.0 + passed) }
+    }
+}
+
+impl Set {
+    fn pass(&self, span: Span) {
+        self.0.fetch_add(span.0, Ordering::SeqCst);
+    }
+}
+
+fn hourly(catchup: Catchup) -> Arc<Plan> {
+    let schedule = Schedule {
+        when: When::Cron("0 * * * *".into()),
+        timezone: "UTC".into(),
+        catchup,
+        jitter: Span::ZERO,
+        params: IndexMap::new(),
+        paused: false,
+    };
+    let mut plan = (*plan()).clone();
+    plan.schedules.insert("s".into(), schedule);
+    Arc::new(plan)
+}
+
+async fn deploy(setup: &Setup, plan: Arc<Plan>, digest: u8) {
+    let deploy = Deploy {
+        digest: Digest([digest; 32]),
+        source: String::new(),
+        plan,
+        code: code(),
+        draft: false,
+        by: Actor::default(),
+    };
+    setup.engine.submit(Request::deploy(ProjectId::DEFAULT, deploy)).await.unwrap();
+}
+
+fn key() -> ScheduleKey {
+    ScheduleKey { project: ProjectId::DEFAULT, workflow: "w".into(), name: "s".into() }
+}
+
+async fn pause(setup: &Setup, key: ScheduleKey, paused: bool) -> Result<(), String> {
+    let ask = Ask::PauseSchedule { key, paused, by: Actor::default() };
+    let request = Request { project: ProjectId::DEFAULT, ask, key: None };
+    setup.engine.submit(request).await.map(drop).map_err(|error| error.to_string())
+}
+
+fn page() -> Page {
+    Page { limit: 100, cursor: None }
+}
+
+async fn ticks(memory: &Memory) -> Vec<TickRow> {
+    memory.ticks(ProjectId::DEFAULT, "w", "s", &page()).await.unwrap().items
+}
+
+async fn runs(memory: &Memory) -> Vec<RunRow> {
+    memory.runs(ProjectId::DEFAULT, &RunFilter::default(), &page()).await.unwrap().items
+}
+
+/// Lets the loop turn: any request does.
+async fn turn(setup: &Setup) {
+    setup.join().await;
+    setup.join().await;
+}
+
+#[tokio::test]
+async fn a_tick_makes_one_run_in_one_commit_with_its_record() {
+    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let setup = Setup::at(Memory::new(), clock.clone()).await;
+    deploy(&setup, hourly(Catchup::None), 7).await;
+    turn(&setup).await;
+    assert!(runs(&setup.store.memory).await.is_empty());
+    clock.pass(HOUR);
+    turn(&setup).await;
+    let (runs, ticks) = (runs(&setup.store.memory).await, ticks(&setup.store.memory).await);
+    assert_eq!((runs.len(), ticks.len()), (1, 1));
+    assert_eq!(runs[0].trigger, "schedule:s");
+    assert_eq!(runs[0].logical_time, "2026-11-24T11:00:00Z");
+    assert_eq!(ticks[0].run, Some(runs[0].id));
+    let row = setup.store.memory.schedule(ProjectId::DEFAULT, "w", "s").await.unwrap().unwrap();
+    assert_eq!(row.decided, ticks[0].tick);
+}
+
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_repeats_no_tick() {
+    for fate in [Fate::Done, Fate::NotDone] {
+        let clock = Arc::new(Set(AtomicI64::new(0)));
+        let setup = Setup::at(Memory::new(), clock.clone()).await;
+        deploy(&setup, hourly(Catchup::None), 7).await;
+        turn(&setup).await;
+        setup.store.next(&[fate]);
+        clock.pass(HOUR);
+        turn(&setup).await;
+        turn(&setup).await;
+        let (runs, ticks) = (runs(&setup.store.memory).await, ticks(&setup.store.memory).await);
+        assert_eq!((runs.len(), ticks.len()), (1, 1), "{fate:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_engine_catches_up_as_the_schedule_says() {
+    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let setup = Setup::at(Memory::new(), clock.clone()).await;
+    deploy(&setup, hourly(Catchup::Last), 7).await;
+    turn(&setup).await;
+    let memory = setup.store.memory.clone();
+    drop(setup);
+    clock.pass(Span(HOUR.0 * 1_000));
+    let setup = Setup::at(memory.clone(), clock.clone()).await;
+    turn(&setup).await;
+    turn(&setup).await;
+    let ticks = ticks(&memory).await;
+    assert_eq!(ticks.len(), 2);
+    assert_eq!((ticks[0].run.is_some(), ticks[0].count), (true, 1));
+    assert_eq!((ticks[1].run.is_some(), ticks[1].count), (false, 999));
+    assert_eq!(runs(&memory).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_paused_schedule_waits() {
+    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let setup = Setup::at(Memory::new(), clock.clone()).await;
+    deploy(&setup, hourly(Catchup::None), 7).await;
+    pause(&setup, key(), true).await.unwrap();
+    clock.pass(HOUR);
+    turn(&setup).await;
+    assert!(ticks(&setup.store.memory).await.is_empty());
+    pause(&setup, key(), false).await.unwrap();
+    turn(&setup).await;
+    let missed = ticks(&setup.store.memory).await;
+    assert_eq!(missed[0].reason.as_deref(), Some("missed, and `catchup` is none"));
+    clock.pass(HOUR);
+    turn(&setup).await;
+    assert_eq!(runs(&setup.store.memory).await.len(), 1);
+    let other = ScheduleKey { name: "t".into(), ..key() };
+    let refused = pause(&setup, other, true).await.unwrap_err();
+    assert_eq!(refused, "workflow `w` has no schedule `t`; see `ork schedules list`");
+}
+
+#[tokio::test]
+async fn a_run_that_the_store_will_not_keep_is_a_skipped_tick() {
+    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let setup = Setup::at(Memory::new(), clock.clone()).await;
+    deploy(&setup, hourly(Catchup::None), 7).await;
+    turn(&setup).await;
+    setup.store.next(&[Fate::Rejected; 4]);
+    clock.pass(HOUR);
+    turn(&setup).await;
+    turn(&setup).await;
+    let ticks = ticks(&setup.store.memory).await;
+    assert_eq!(ticks.len(), 1);
+    assert_eq!(ticks[0].reason.as_deref(), Some("the store will not keep its run: a constraint"));
+    assert!(runs(&setup.store.memory).await.is_empty());
+}
