@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC. A field that has no value is `null` or left out; both mean the same.
 
 use indexmap::IndexMap;
+use ork_core::difference::Difference;
 use ork_core::ids::{InstancePath, RunId};
 use ork_core::lang::Diagnostic;
 use ork_core::plan::TriggerRule;
@@ -237,6 +238,35 @@ pub struct Validate {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub bundle: Option<Digest>,
+}
+
+/// Which versions of a workflow are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DiffQuery {
+    /// The older version (the one before `to`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<i64>,
+    /// The newer version (the current one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<i64>,
+}
+
+/// What differs between two versions of a workflow, in its structure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Diff {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The older version.
+    pub from: i64,
+    /// The newer version; none: what was sent.
+    pub to: Option<i64>,
+    /// Whether the packed code differs.
+    pub code: bool,
+    /// What differs in graph, types, params and limits, by path.
+    #[schema(value_type = Vec<Object>)]
+    pub changes: Vec<Difference>,
 }
 
 /// What a check found.

@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod check;
+pub mod difference;
 pub mod ids;
 pub mod lang;
 pub mod logs;

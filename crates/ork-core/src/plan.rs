@@ -98,14 +98,24 @@ impl Plan {
     pub fn only(&self, path: &str, inputs: &IndexMap<String, Value>) -> Result<Self, String> {
         let task = self.task(path).ok_or_else(|| format!("there is no task `{path}`"))?;
         let mut task = task.clone();
-        if let Some(unknown) = inputs.keys().find(|name| !task.inputs.contains_key(*name)) {
-            return Err(format!("`{path}` has no input `{unknown}`"));
-        }
         for (name, value) in inputs {
-            task.inputs.insert(name.clone(), Binding::Const(value.clone()));
+            let upstream = task.action.upstream_outputs_mut();
+            let place = match task.inputs.get_mut(name) {
+                Some(input) => Some(input),
+                None => upstream.and_then(|outputs| outputs.get_mut(name)),
+            };
+            let place = place.ok_or_else(|| format!("`{path}` has no input `{name}`"))?;
+            *place = Binding::Const(value.clone());
         }
         if let Some((name, _)) = task.inputs.iter().find(|(_, binding)| binding.names_tasks()) {
             return Err(format!("the input `{name}` of `{path}` comes from another task; give it"));
+        }
+        let mut outputs = task.action.upstream_outputs().into_iter().flatten();
+        if let Some((name, _)) = outputs.find(|(_, output)| output.names_tasks()) {
+            return Err(format!(
+                "`{path}` reads the output of `{name}` in ORK_UPSTREAM_JSON; give it as the input \
+                 `{name}`"
+            ));
         }
         let Action::Execute { spec, .. } = &task.action else {
             return Err(format!("`{path}` runs nothing itself; name one of its tasks"));
@@ -519,6 +529,21 @@ pub enum Action {
 }
 
 impl Action {
+    /// The outputs that a task of the older form finds in `ORK_UPSTREAM_JSON`, by upstream.
+    pub fn upstream_outputs(&self) -> Option<&IndexMap<String, Binding>> {
+        let Self::Execute { spec: Binding::Map(spec), .. } = self else { return None };
+        let Binding::Map(older) = spec.get("legacy")? else { return None };
+        let Binding::Map(outputs) = older.get("upstream")? else { return None };
+        Some(outputs)
+    }
+
+    fn upstream_outputs_mut(&mut self) -> Option<&mut IndexMap<String, Binding>> {
+        let Self::Execute { spec: Binding::Map(spec), .. } = self else { return None };
+        let Binding::Map(older) = spec.get_mut("legacy")? else { return None };
+        let Binding::Map(outputs) = older.get_mut("upstream")? else { return None };
+        Some(outputs)
+    }
+
     /// The key of the file that says what the task does: the executor's name, or `tasks`,
     /// `workflow`, `approval`, `wait`.
     pub fn word(&self) -> &str {

@@ -165,8 +165,11 @@ pub(crate) fn words<T: DeserializeOwned>(field: &str, text: Option<&str>) -> Res
     let words = text.unwrap_or_default().split(',').filter(|word| !word.is_empty());
     words
         .map(|word| {
-            serde_json::from_value(word.into())
-                .map_err(|error| Refused::malformed(format!("{field}: {error}")))
+            serde_json::from_value(word.into()).map_err(|error: serde_json::Error| {
+                let error = error.to_string();
+                let known = error.split_once("expected ").map_or(&*error, |(_, known)| known);
+                Refused::malformed(format!("{field}: `{word}` is none; it is {known}"))
+            })
         })
         .collect()
 }

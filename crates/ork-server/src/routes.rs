@@ -70,6 +70,8 @@ routes! {
     get "/api/v1/projects/{project}/workflows" Token workflows::list;
     post "/api/v1/projects/{project}/workflows" Token workflows::deploy;
     get "/api/v1/projects/{project}/workflows/{name}" Token workflows::show;
+    get "/api/v1/projects/{project}/workflows/{name}/diff" Token workflows::diff;
+    post "/api/v1/projects/{project}/workflows/{name}/diff" Token workflows::diff_with;
     get "/api/v1/projects/{project}/workflows/{name}/versions" Token workflows::versions;
     get "/api/v1/projects/{project}/workflows/{name}/versions/{version}" Token workflows::version;
     get "/api/v1/projects/{project}/runs" Token runs::list;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
@@ -52,6 +53,13 @@ impl Tree {
         lacking.sort();
         lacking.dedup();
         lacking
+    }
+
+    /// The file that changed last, and when.
+    pub(crate) fn newest(&self) -> Option<(SystemTime, &Path)> {
+        let changed =
+            |entry: &Entry| std::fs::metadata(self.root.join(&entry.path)).ok()?.modified().ok();
+        self.entries.iter().filter_map(|entry| Some((changed(entry)?, &*entry.path))).max()
     }
 
     /// Packs the files and these.

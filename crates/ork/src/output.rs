@@ -53,7 +53,7 @@ pub(crate) fn list<T: Serialize>(
     match format {
         Format::Table => write(&table(items)),
         Format::Name => write(&items.iter().map(|item| name(item) + "\n").collect::<String>()),
-        Format::Json | Format::Yaml => structured(format, &items),
+        Format::Json | Format::Yaml => write(&structured(format, &items)),
     }
 }
 
@@ -67,13 +67,14 @@ pub(crate) fn one<T: Serialize>(
     match format {
         Format::Table => write(&text(item)),
         Format::Name => write(&format!("{name}\n")),
-        Format::Json | Format::Yaml => structured(format, item),
+        Format::Json | Format::Yaml => write(&structured(format, item)),
     }
 }
 
-fn structured<T: Serialize + ?Sized>(format: Format, item: &T) -> Result<()> {
-    let value = serde_json::to_value(item).map_err(|error| Failure::failed(error.to_string()))?;
-    write(&if format == Format::Yaml { yaml(&value) } else { format!("{value:#}\n") })
+/// A value as YAML, or as JSON.
+pub(crate) fn structured<T: Serialize + ?Sized>(format: Format, item: &T) -> String {
+    let value = serde_json::to_value(item).unwrap_or_default();
+    if format == Format::Yaml { yaml(&value) } else { format!("{value:#}\n") }
 }
 
 /// A value as YAML in block style.

@@ -17,9 +17,10 @@ pub use self::transport::{Body, Http, Transport, TransportError};
 use crate::encode::{query, segment};
 use crate::problem::{self, Code, Problem};
 use crate::types::{
-    Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Event, EventQuery, Explanation, Health,
-    LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Me, NewRun, Part, Retry, Run, RunLogQuery,
-    RunQuery, SCANNED_TO, Task, TaskQuery, Validate, Validated, Version, VersionItem, Workflow,
+    Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff, DiffQuery, Event, EventQuery,
+    Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Me, NewRun, Part, Retry,
+    Run, RunLogQuery, RunQuery, SCANNED_TO, Task, TaskQuery, Validate, Validated, Version,
+    VersionItem, Workflow,
 };
 use ork_core::ids::RunId;
 use ork_core::value::Digest;
@@ -174,6 +175,22 @@ impl Client {
     /// See [`ClientError`].
     pub async fn version(&self, name: &str, version: i64) -> Result<Version> {
         self.get(self.path(&format!("/workflows/{}/versions/{version}", segment(name)))).await
+    }
+
+    /// What differs between two versions of a workflow.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn diff(&self, name: &str, wanted: &DiffQuery) -> Result<Diff> {
+        self.get(self.path(&format!("/workflows/{}/diff", segment(name))) + &query(wanted)).await
+    }
+
+    /// What differs between a workflow's current version and what is sent.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn diff_with(&self, name: &str, sent: &Validate) -> Result<Diff> {
+        self.post(self.path(&format!("/workflows/{}/diff", segment(name))), sent).await
     }
 
     /// Makes a version current, if its content is not already. The bundle must be there before:

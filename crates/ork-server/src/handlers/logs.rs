@@ -153,6 +153,12 @@ async fn attempt(
     let task = row(app, project, &at).await?;
     let generation = query.generation.unwrap_or(task.generation);
     let attempt = match query.attempt {
+        Some(attempt) if generation == task.generation && attempt > task.attempt => {
+            return Err(Refused::not_found(format_args!(
+                "attempt {attempt} of task `{}` in run {}; it had {}",
+                at.path, at.id, task.attempt
+            )));
+        }
         Some(attempt) => attempt,
         None if generation == task.generation => task.attempt,
         None => return Err(Refused::malformed("attempt: say which, where generation is given")),

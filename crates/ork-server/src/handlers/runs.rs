@@ -8,7 +8,7 @@ use axum::http::{StatusCode, Uri};
 use axum::{Extension, Json};
 use indexmap::IndexMap;
 use ork_api::problem::{Code, FieldError};
-use ork_api::stamp::Stamp;
+use ork_api::stamp::{NoStamp, Stamp};
 use ork_api::types::{
     Cancel, Draft, List, MAX_LABEL, MAX_LABELS, MAX_REASON, NewRun, Retry, Run, RunQuery,
 };
@@ -181,7 +181,9 @@ fn new_run(
     let id = random::run_id().map_err(Refused::internal)?;
     let logical_time = match &body.logical_time {
         None => Stamp(random::wall()),
-        Some(text) => logical_time(text)?,
+        Some(text) => text
+            .parse()
+            .map_err(|error: NoStamp| Refused::field("logical_time", error.to_string()))?,
     };
     let logical_time = logical_time.to_string();
     let by = asker.actor(bounded_reason(body.reason)?);
@@ -210,16 +212,6 @@ fn new_run(
         trigger: "manual".to_owned(),
         url,
         by,
-    })
-}
-
-/// A time, or a date: that is its midnight in UTC.
-fn logical_time(text: &str) -> Result<Stamp> {
-    let instant = text.parse::<Stamp>();
-    let midnight = || format!("{text}T00:00:00Z").parse::<Stamp>();
-    instant.or_else(|error| midnight().map_err(|_| error)).map_err(|error| {
-        let message = format!("send a date, or a date and a time with an offset: {error}");
-        Refused::field("logical_time", message)
     })
 }
 

@@ -7,9 +7,11 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use ork_api::problem::{Code, Problem};
 use ork_api::types::{
-    Deploy, Deployed, List, Part, Validate, Validated, Version, VersionItem, Workflow,
+    Deploy, Deployed, Diff, DiffQuery, List, Part, Validate, Validated, Version, VersionItem,
+    Workflow,
 };
 use ork_core::catalog;
+use ork_core::difference::differences;
 use ork_core::ids::ProjectId;
 use ork_core::lang::{self, Compiled, Diagnostic, Severity, Sources};
 use ork_core::plan::Plan;
@@ -109,6 +111,53 @@ pub(crate) async fn version(
         Refused::not_found(format_args!("version {} of workflow `{}`", at.version, at.name))
     })?;
     Ok(Json(view::version(row)))
+}
+
+/// What differs between two versions, in their structure: by default between the current one and
+/// the one before.
+#[utoipa::path(
+    get, path = "/api/v1/projects/{project}/workflows/{name}/diff",
+    params(("project" = String, Path), ("name" = String, Path), DiffQuery),
+    responses((status = 200, body = Diff))
+)]
+pub(crate) async fn diff(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    At(at): At<WorkflowAt>,
+    Fields(query): Fields<DiffQuery>,
+) -> Result<Json<Diff>> {
+    let get = async |version| app.plans.get(&*app.store, project, &at.name, version).await;
+    let to = get(query.to.map(VersionId)).await?;
+    let from = VersionId(query.from.unwrap_or(to.version.0 - 1));
+    if from.0 == 0 {
+        let message = "version 1 is the first; there is none before it to compare with";
+        return Err(Refused::field("from", message));
+    }
+    let from = get(Some(from)).await?;
+    let changes = differences(&from.plan, &to.plan);
+    let code = from.code != to.code;
+    let (from, to) = (from.version.0, Some(to.version.0));
+    Ok(Json(Diff { workflow: at.name, from, to, code, changes }))
+}
+
+/// What differs between the current version and what is sent.
+#[utoipa::path(
+    post, path = "/api/v1/projects/{project}/workflows/{name}/diff",
+    params(("project" = String, Path), ("name" = String, Path)),
+    request_body = Validate, responses((status = 200, body = Diff))
+)]
+pub(crate) async fn diff_with(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    At(at): At<WorkflowAt>,
+    Sent { body, .. }: Sent<Validate>,
+) -> Result<Json<Diff>> {
+    let from = app.plans.get(&*app.store, project, &at.name, None).await?;
+    let compiled = compile_bundle(&app, project, (&body.file, &body.source), body.bundle).await?;
+    let (plan, _) = checked(compiled)?;
+    let code = body.bundle.is_some_and(|digest| from.code != CodeRef::Bundle { digest });
+    let changes = differences(&from.plan, &plan);
+    Ok(Json(Diff { workflow: at.name, from: from.version.0, to: None, code, changes }))
 }
 
 /// Makes a version current, if its content is not already. The bundle is put among the blobs

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use ork_api::client::Client;
-use ork_api::types::{Deploy, Deployed};
+use ork_api::types::{Deploy, Deployed, Run};
 use ork_core::value::Digest;
 
 use super::{Global, block_on, validate};
@@ -153,6 +153,15 @@ impl Deployer {
     }
 }
 
+impl Deployer {
+    /// The packed file beside this one that changed last.
+    fn newest(&self, file: &WorkflowFile) -> String {
+        let trees = self.trees.iter().filter(|((root, _), _)| *root == file.root);
+        let newest = trees.filter_map(|(_, tree)| tree.newest()).max();
+        newest.map_or_else(|| "a file".to_owned(), |(_, path)| path.display().to_string())
+    }
+}
+
 /// The file's path relative to the code root, if it is in there.
 fn inside(root: &Path, path: &Path) -> Option<String> {
     let full = std::fs::canonicalize(path).ok()?;
@@ -161,39 +170,84 @@ fn inside(root: &Path, path: &Path) -> Option<String> {
 
 /// What was last deployed of each file, so that only what changed is deployed again.
 #[derive(Default)]
-pub(crate) struct Known(HashMap<PathBuf, (Digest, Option<Digest>)>);
+pub(crate) struct Known {
+    files: HashMap<PathBuf, (Digest, Option<Digest>)>,
+    /// The run in place whose end is awaited before files that no workflow names are deployed.
+    awaited: Option<Run>,
+    hinted: bool,
+}
 
 impl Known {
     /// Deploys every workflow file under the folder that is new or has changed, shows the
-    /// findings of those, and goes on after one that is refused.
-    pub(crate) async fn update(&mut self, client: &Client, folder: &Path) {
+    /// findings of those, and goes on after one that is refused. Where only files changed that a
+    /// workflow does not name, and a run is under way in place that may be writing them, it is
+    /// deployed when that has ended: the run is returned.
+    pub(crate) async fn update(&mut self, client: &Client, folder: &Path) -> Option<Run> {
         let mut deployer = Deployer::new(client.clone(), None);
+        let before = self.awaited.take();
         let paths = files::under(folder);
         for path in &paths {
-            if let Err(failure) = self.one(&mut deployer, path).await {
+            if let Err(failure) = self.one(&mut deployer, path, before.as_ref()).await {
                 say(format_args!("{}: {failure}", path.display()));
             }
         }
-        self.0.retain(|path, _| {
+        self.files.retain(|path, _| {
             let there = paths.contains(path);
             if !there {
                 say(format_args!("{}: gone; what it deployed stays", path.display()));
             }
             there
         });
+        self.awaited.clone()
     }
 
-    async fn one(&mut self, deployer: &mut Deployer, path: &Path) -> Result<()> {
+    async fn one(
+        &mut self,
+        deployer: &mut Deployer,
+        path: &Path,
+        awaited: Option<&Run>,
+    ) -> Result<()> {
         let file = WorkflowFile::read(path)?;
         let code = if file.compiled.is_ok() { Some(deployer.pack(&file)?) } else { None };
         let state = (file.compiled.digest, code.as_deref().map(Digest::of));
-        if self.0.insert(path.to_owned(), state) == Some(state) {
+        let before = self.files.get(path).copied();
+        if before == Some(state) {
             return Ok(());
         }
+        let is_aside = before.is_some_and(|(named, _)| named == state.0);
+        if is_aside && self.awaits(deployer, &file, awaited).await {
+            return Ok(());
+        }
+        self.files.insert(path.to_owned(), state);
         validate::show(&file);
-        if let Some(code) = code {
-            deployer.send(&file, code).await?;
+        let Some(code) = code else { return Ok(()) };
+        let deployed = deployer.send(&file, code).await?;
+        if is_aside && deployed.created && !self.hinted {
+            self.hinted = true;
+            say(format_args!(
+                "hint: it has files that it does not name, and {} changed; if runs write it, name \
+                 it in .orkignore",
+                deployer.newest(&file)
+            ));
         }
         Ok(())
+    }
+
+    /// Whether a run is under way in place that may still be writing.
+    async fn awaits(
+        &mut self,
+        deployer: &Deployer,
+        file: &WorkflowFile,
+        awaited: Option<&Run>,
+    ) -> bool {
+        if self.awaited.is_none() {
+            self.awaited = crate::watch::in_place(&deployer.client).await;
+            let is_new = self.awaited.as_ref().map(|run| run.id) != awaited.map(|run| run.id);
+            if let (true, Some(run)) = (is_new, &self.awaited) {
+                let newest = deployer.newest(file);
+                say(format_args!("{newest} changed; waits for the end of run {}", run.id));
+            }
+        }
+        self.awaited.is_some()
     }
 }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::validate;
+use ork_core::plan::Plan;
+use serde::Serialize;
+
+use super::{Global, validate};
 use crate::exit::{Exit, Result};
 use crate::files::WorkflowFile;
 use crate::output;
@@ -13,7 +16,8 @@ use crate::output;
 Examples:
   ork graph etl.yaml
   ork graph etl.yaml --as mermaid >> README.md
-  ork graph etl.yaml --as dot | dot -Tsvg > etl.svg")]
+  ork graph etl.yaml --as dot | dot -Tsvg > etl.svg
+  ork graph etl.yaml -o json      tasks and their upstreams")]
 pub(crate) struct GraphArgs {
     /// The workflow's file
     file: PathBuf,
@@ -29,7 +33,8 @@ enum Notation {
     Dot,
 }
 
-pub(crate) fn run(args: &GraphArgs) -> Result {
+pub(crate) fn run(global: &Global, args: &GraphArgs) -> Result {
+    let format = global.format()?;
     let file = WorkflowFile::read(&args.file)?;
     let Some(plan) = &file.compiled.plan else {
         validate::show(&file);
@@ -40,6 +45,29 @@ pub(crate) fn run(args: &GraphArgs) -> Result {
         Notation::Mermaid => ork_core::lang::GraphFormat::Mermaid,
         Notation::Dot => ork_core::lang::GraphFormat::Dot,
     };
-    output::write(&ork_core::lang::graph(plan, notation))?;
+    let name = |task: &Node| task.path.clone();
+    output::list(format, &nodes(plan), name, |_| ork_core::lang::graph(plan, notation))?;
     Ok(Exit::Ok)
+}
+
+/// A task in the graph, for programs.
+#[derive(Serialize)]
+struct Node {
+    path: String,
+    executor: String,
+    upstreams: Vec<String>,
+}
+
+/// The tasks in the order of the file; those of `finally` last.
+fn nodes(plan: &Plan) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    for (scope, prefix) in [(&plan.body, ""), (&plan.finally, "finally/")] {
+        let path = |at: usize| format!("{prefix}{}", scope.tasks[at].name);
+        nodes.extend(scope.tasks.iter().enumerate().map(|(at, task)| Node {
+            path: path(at),
+            executor: task.action.word().to_owned(),
+            upstreams: task.upstreams.iter().map(|up| path(*up)).collect(),
+        }));
+    }
+    nodes
 }

@@ -81,7 +81,7 @@ pub(crate) enum Form {
     Yaml,
     /// Names or ids alone.
     Name,
-    /// `validate`: findings for people.
+    /// `validate`: the same as `table`.
     Text,
     /// `validate`: findings as GitHub's annotations.
     Github,
@@ -90,6 +90,17 @@ pub(crate) enum Form {
 impl Global {
     fn form(&self) -> Option<Form> {
         if self.json { Some(Form::Json) } else { self.output }
+    }
+
+    /// Refuses a form where a command prints no data that has forms.
+    ///
+    /// # Errors
+    /// When one is typed.
+    fn no_form(&self) -> Result<()> {
+        match self.form() {
+            None => Ok(()),
+            Some(_) => Err(Failure::usage("-o and --json say nothing here: it prints no data")),
+        }
     }
 
     /// The form in which a command that lists or shows resources prints them.
@@ -129,7 +140,7 @@ enum Command {
     /// Runs: list, show, watch, logs, cancel, retry, explain
     #[command(subcommand)]
     Runs(runs::RunsCommand),
-    /// Workflows: list, show, versions
+    /// Workflows: list, show, versions, diff
     #[command(subcommand)]
     Workflows(workflows::WorkflowsCommand),
     /// The configuration
@@ -164,10 +175,10 @@ fn dispatch(global: &Global, command: Command) -> Result {
         Command::Run(args) => run::run(global, args),
         Command::Up(args) => up::run(global, &args),
         Command::Validate(args) => validate::run(global, &args),
-        Command::Fmt(args) => fmt::run(&args),
-        Command::Graph(args) => graph::run(&args),
-        Command::Schema(args) => schema::run(&args),
-        Command::Init(args) => init::run(&args),
+        Command::Fmt(args) => global.no_form().and_then(|()| fmt::run(&args)),
+        Command::Graph(args) => graph::run(global, &args),
+        Command::Schema(args) => schema::run(global, &args),
+        Command::Init(args) => global.no_form().and_then(|()| init::run(&args)),
         Command::Test(args) => test::run(global, &args),
         Command::Deploy(args) => deploy::run(global, &args),
         Command::Ls(args) => runs::run(global, runs::RunsCommand::List(args)),
@@ -179,7 +190,7 @@ fn dispatch(global: &Global, command: Command) -> Result {
         Command::Runs(command) => runs::run(global, command),
         Command::Workflows(command) => workflows::run(global, command),
         Command::Config(command) => config::run(global, &command),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => global.no_form().and_then(|()| completions::run(&args)),
     }
 }
 

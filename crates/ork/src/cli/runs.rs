@@ -51,6 +51,7 @@ Examples:
   ork ls
   ork ls --workflow etl --state failed,running
   ork ls --label team=finance -n 500 -o json
+  ork ls --since 2026-11-24 --until 2026-11-25T12:00:00Z
   ork runs list -o name | head -1")]
 pub(crate) struct ListArgs {
     /// Only of this workflow
@@ -62,10 +63,13 @@ pub(crate) struct ListArgs {
     /// Only with this label; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
-    /// Only made at or after this time, RFC 3339
+    /// Only with this trigger, such as manual
+    #[arg(long, value_name = "TRIGGER")]
+    trigger: Option<String>,
+    /// Only made at or after this date or time (midnight and UTC where they are left out)
     #[arg(long, value_name = "TIME")]
     since: Option<Stamp>,
-    /// Only made before this time, RFC 3339
+    /// Only made before this date or time
     #[arg(long, value_name = "TIME")]
     until: Option<Stamp>,
     /// At most so many
@@ -230,6 +234,7 @@ async fn list(client: &Client, args: ListArgs, format: Format) -> Result {
     let mut query = RunQuery {
         workflow: args.workflow,
         state: args.state,
+        trigger: args.trigger,
         created_after: args.since,
         created_before: args.until,
         labels: labels.collect::<Result<_>>()?,
@@ -406,7 +411,8 @@ async fn logs(session: &mut Session, args: LogsArgs, format: Format) -> Result {
     let mut paths = Vec::new();
     for task in tasks(&session.client, &run, &TaskQuery::default()).await? {
         let wanted = args.task.as_deref().is_none_or(|name| name == task.path.as_str());
-        let began = task.attempt > 0 || task.state == TaskState::Failed;
+        let wanted_attempt = args.attempt.is_none_or(|number| number <= task.attempt);
+        let began = (task.attempt > 0 || task.state == TaskState::Failed) && wanted_attempt;
         if args.task.is_some() && !wanted {
             paths.push((task.path.to_string(), false));
         } else if began || args.task.is_some() {

@@ -1,7 +1,8 @@
 //! `ork schema`.
 
-use crate::exit::{Exit, Result};
-use crate::output;
+use super::Global;
+use crate::exit::{Exit, Failure, Result};
+use crate::output::{self, Format};
 
 /// The JSON Schema of workflow files, for editors
 #[derive(clap::Args)]
@@ -13,9 +14,12 @@ An editor with a YAML language server takes it from a file's first line:
   # yaml-language-server: $schema=./ork.schema.json")]
 pub(crate) struct SchemaArgs {}
 
-pub(crate) fn run(_: &SchemaArgs) -> Result {
+pub(crate) fn run(global: &Global, _: &SchemaArgs) -> Result {
     let schema = ork_core::lang::schema();
-    let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
-    output::write(&(text + "\n"))?;
+    match global.format()? {
+        Format::Name => return Err(Failure::usage("-o here is one of json, yaml")),
+        Format::Table | Format::Json => output::one(Format::Json, &schema, "", |_| String::new())?,
+        Format::Yaml => output::one(Format::Yaml, &schema, "", |_| String::new())?,
+    }
     Ok(Exit::Ok)
 }

@@ -49,15 +49,15 @@ pub(crate) fn run(global: &Global, args: &TestArgs) -> Result {
     let Some(plan) = &file.compiled.plan else { return Ok(Exit::Failed) };
     let task = find(plan, &args.task)?;
     let given = read_pairs(&args.inputs, |name| input_type(task, name))?;
-    if let Some(unknown) = given.keys().find(|name| !task.inputs.contains_key(*name)) {
-        let names: Vec<_> = task.inputs.keys().map(String::as_str).collect();
+    let names = taken(task);
+    if let Some(unknown) = given.keys().find(|name| !names.contains(&name.as_str())) {
         return Err(Failure::usage(format!("`{}` has no input `{unknown}`", args.task))
             .hint(suggest::hint(unknown, &names)));
     }
     let params = args.params.read(|name| plan.params.get(name).map(|param| param.ty.clone()))?;
     block_on(async {
         let mut session = Session::open_local(&global.server, Need::Works).await?;
-        let outcome = go(&mut session, args, &file, given, params, format).await;
+        let outcome = go(&mut session, args, &file, (task, given), params, format).await;
         super::run::close(session, outcome).await
     })
 }
@@ -66,12 +66,12 @@ async fn go(
     session: &mut Session,
     args: &TestArgs,
     file: &WorkflowFile,
-    given: IndexMap<String, Value>,
+    (task, given): (&Task, IndexMap<String, Value>),
     params: IndexMap<String, Value>,
     format: Format,
 ) -> Result {
     let mut inputs = match &args.from_run {
-        Some(run) => earlier(session, run, &args.task).await?,
+        Some(run) => earlier(session, run, &args.task, task).await?,
         None => IndexMap::new(),
     };
     inputs.extend(given);
@@ -85,19 +85,39 @@ async fn go(
     super::run::start(session, &new, false, format).await
 }
 
+/// What may be given to the task: its inputs, and in the older form the outputs of its upstreams.
+fn taken(task: &Task) -> Vec<&str> {
+    let outputs = task.action.upstream_outputs().into_iter().flat_map(IndexMap::keys);
+    task.inputs.keys().chain(outputs).map(String::as_str).collect()
+}
+
 /// The inputs that the task had in an earlier run.
-async fn earlier(session: &Session, run: &str, task: &str) -> Result<IndexMap<String, Value>> {
+async fn earlier(
+    session: &Session,
+    run: &str,
+    path: &str,
+    task: &Task,
+) -> Result<IndexMap<String, Value>> {
     let client: &Client = &session.client;
     let run = crate::runs::find(client, run).await?;
-    let found = client.task(run.id, task).await?;
+    let found = client.task(run.id, path).await?;
     let Some(inputs) = found.inputs else {
         let message =
-            format!("`{task}` was never started in {}, so it had no inputs there", run.id);
+            format!("`{path}` was never started in {}, so it had no inputs there", run.id);
         return Err(Failure::new(Exit::Refused, message).hint("take a run in which it was started"));
     };
     let mut values = IndexMap::new();
     for (name, payload) in &inputs {
         values.insert(name.clone(), super::run::value(session, payload).await?);
+    }
+    let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    for name in task.action.upstream_outputs().into_iter().flat_map(IndexMap::keys) {
+        let output = client.task(run.id, &format!("{folder}{name}")).await?.output;
+        let value = match &output {
+            Some(payload) => super::run::value(session, payload).await?,
+            None => Value::Null,
+        };
+        values.entry(name.clone()).or_insert(value);
     }
     Ok(values)
 }

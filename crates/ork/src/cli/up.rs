@@ -91,13 +91,16 @@ async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
 async fn keep_deployed(host: &Host, folder: &Path) -> Result<()> {
     let (client, mut known, mut changes) = (host.client(), Known::default(), Changes::new()?);
     changes.watch(&[folder.to_owned()])?;
-    known.update(&client, folder).await;
+    let mut awaited = known.update(&client, folder).await;
     say("ready; watching for changes");
     loop {
-        changes.next().await;
+        tokio::select! {
+            () = changes.next() => {}
+            () = crate::watch::over(&client, awaited.as_ref()) => {}
+        }
         if let Err(failure) = changes.watch(&[folder.to_owned()]) {
             say(format_args!("a new folder is not watched: {failure}"));
         }
-        known.update(&client, folder).await;
+        awaited = known.update(&client, folder).await;
     }
 }

@@ -10,7 +10,7 @@ use super::{Form, Global, block_on};
 use crate::changes::Changes;
 use crate::exit::{Exit, Failure, Result};
 use crate::files::{self, WorkflowFile};
-use crate::output::{self, say};
+use crate::output::{self, Format, say};
 
 /// Checks workflow files; needs no server
 #[derive(clap::Args)]
@@ -20,7 +20,8 @@ Examples:
   ork validate etl.yaml flows/
   ork validate --watch etl.yaml   again at each change
   ork validate -o github          annotations for GitHub Actions
-  ork validate -o json            findings for programs")]
+  ork validate -o json            findings for programs
+  ork validate -o name            the files that have errors")]
 pub(crate) struct ValidateArgs {
     /// Files and folders
     #[arg(default_value = ".")]
@@ -32,9 +33,8 @@ pub(crate) struct ValidateArgs {
 
 pub(crate) fn run(global: &Global, args: &ValidateArgs) -> Result {
     let form = match global.form() {
-        None | Some(Form::Text) => Form::Text,
-        Some(form @ (Form::Json | Form::Github)) => form,
-        Some(_) => return Err(Failure::usage("-o here is one of text, json, github")),
+        None | Some(Form::Text | Form::Table) => Form::Text,
+        Some(form) => form,
     };
     if args.watch { block_on(watch(form, args)) } else { once(form, args) }
 }
@@ -61,9 +61,11 @@ fn once(form: Form, args: &ValidateArgs) -> Result {
 fn report(form: Form, files: &[WorkflowFile]) -> String {
     let found = || files.iter().flat_map(|file| &file.compiled.diagnostics);
     match form {
-        Form::Json => {
-            let found: Vec<_> = found().collect();
-            serde_json::to_string_pretty(&found).unwrap_or_default() + "\n"
+        Form::Json => output::structured(Format::Json, &found().collect::<Vec<_>>()),
+        Form::Yaml => output::structured(Format::Yaml, &found().collect::<Vec<_>>()),
+        Form::Name => {
+            let bad = files.iter().filter(|file| !file.compiled.is_ok());
+            bad.map(|file| format!("{}\n", file.path.display())).collect()
         }
         Form::Github => found().map(annotation).collect(),
         _ => {

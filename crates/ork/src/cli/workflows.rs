@@ -1,15 +1,21 @@
 //! `ork workflows`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use clap::Subcommand;
 use ork_api::client::Client;
 use ork_api::problem::Code;
-use ork_api::types::{Part, Version, VersionItem, Workflow};
+use ork_api::types::{Diff, DiffQuery, Part, Validate, Version, VersionItem, Workflow};
+use ork_core::difference::Difference;
+use owo_colors::OwoColorize as _;
+use serde_json::Value;
 
+use super::deploy::Deployer;
 use super::{Global, block_on};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
+use crate::files::{self, WorkflowFile};
 use crate::output;
 use crate::suggest;
 
@@ -39,6 +45,24 @@ Examples:
         /// Only the YAML as it was deployed
         #[arg(long)]
         source: bool,
+    },
+    /// What differs between two versions, or between a file and the current version
+    ///
+    /// In the graph, the types, the params and the limits, not in the text.
+    #[command(after_help = "\
+Examples:
+  ork workflows diff daily_sales            the current version and the one before
+  ork workflows diff daily_sales 3          version 3 and the current one
+  ork workflows diff daily_sales 3 5 -o json
+  ork workflows diff ./daily_sales.yaml     the current version and this file")]
+    Diff {
+        /// The workflow, or a file of it
+        #[arg(value_name = "NAME|FILE")]
+        what: String,
+        /// The older version (the one before)
+        from: Option<i64>,
+        /// The newer version (the current one)
+        to: Option<i64>,
     },
     /// A workflow's versions, newest first
     #[command(after_help = "\
@@ -81,6 +105,16 @@ async fn go(session: &Session, global: &Global, command: WorkflowsCommand) -> Re
             let items = versions(client, &name, listed.limit as usize).await?;
             output::list(format, &items, |item| item.version.to_string(), versions_table)?;
         }
+        WorkflowsCommand::Diff { what, from, to } => {
+            let diff = match files::is_file(&what) {
+                true => diff_file(client, &what, from).await?,
+                false => {
+                    find(client, &what).await?;
+                    client.diff(&what, &DiffQuery { from, to }).await?
+                }
+            };
+            output::one(format, &diff, &diff.workflow, differing)?;
+        }
         WorkflowsCommand::Show { name, version, source } => {
             let workflow = find(client, &name).await?;
             let number = version.or(workflow.current).ok_or_else(|| {
@@ -96,6 +130,58 @@ async fn go(session: &Session, global: &Global, command: WorkflowsCommand) -> Re
         }
     }
     Ok(Exit::Ok)
+}
+
+/// What differs between the file and the current version of its workflow.
+async fn diff_file(client: &Client, path: &str, version: Option<i64>) -> Result<Diff> {
+    if version.is_some() {
+        return Err(Failure::usage("a file is compared with the current version alone")
+            .hint("leave the version out, or name the workflow instead of its file"));
+    }
+    let file = WorkflowFile::read(Path::new(path))?;
+    super::validate::show(&file);
+    let Some(plan) = &file.compiled.plan else {
+        return Err(Failure::failed(format!("{path} has errors")));
+    };
+    find(client, &plan.name).await?;
+    let bundle = Deployer::new(client.clone(), None).pack(&file)?;
+    let blob = client.put_blob(bundle).await?;
+    let source = file.text().into_owned();
+    let sent = Validate { file: path.to_owned(), source, bundle: Some(blob.digest) };
+    Ok(client.diff_with(&plan.name, &sent).await?)
+}
+
+/// The longest value that is shown whole, in characters.
+const SHOWN: usize = 60;
+
+fn differing(diff: &Diff) -> String {
+    let to = diff.to.map_or_else(|| "the file".to_owned(), |to| format!("version {to}"));
+    let mut text = format!("{}: from version {} to {to}\n", diff.workflow, diff.from);
+    for Difference { path, before, after } in &diff.changes {
+        let line = match (before.as_ref().map(brief), after.as_ref().map(brief)) {
+            (Some(old), Some(new)) => format!("~ {path}  {old} → {new}").yellow().to_string(),
+            (Some(old), None) => format!("- {path}  {old}").red().to_string(),
+            (None, new) => format!("+ {path}  {}", new.unwrap_or_default()).green().to_string(),
+        };
+        let _ = writeln!(text, "{line}");
+    }
+    if diff.code {
+        text.push_str("~ the packed files differ\n");
+    }
+    if diff.changes.is_empty() && !diff.code {
+        text.push_str("nothing differs\n");
+    }
+    text
+}
+
+/// A value in a few words.
+fn brief(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let line = text.lines().next().unwrap_or_default();
+    if line.len() == text.len() && text.chars().count() <= SHOWN {
+        return text;
+    }
+    line.chars().take(SHOWN - 1).chain(['…']).collect()
 }
 
 /// Up to `limit` workflows by name.

@@ -456,6 +456,19 @@ async fn until_idle(client: &Client) {
     }
 }
 
+/// A run of a file in place that is under way, if there is one.
+pub(crate) async fn in_place(client: &Client) -> Option<Run> {
+    open(client).await.ok()?.into_iter().find(|run| run.version < 0)
+}
+
+/// Waits for the run's end; for ever where there is none.
+pub(crate) async fn over(client: &Client, run: Option<&Run>) {
+    let Some(run) = run else { return std::future::pending().await };
+    if until_over(client, run).await.is_err() {
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 async fn until_over(client: &Client, run: &Run) -> Result<()> {
     let mut progress = Progress::new(run);
     let mut stream = client.events(&[format!("run:{}", run.id)], None).await?;

@@ -67,7 +67,7 @@ fn place() -> Place {
         ("gate.yaml", GATE),
         ("hello.yaml", HELLO),
         ("fails.yaml", FAILS),
-        (".orkignore", "hold\n"),
+        (".orkignore", "hold\n.cache\n"),
     ]);
     let pipe = std::process::Command::new("mkfifo").arg(place.path("hold")).status();
     assert!(pipe.unwrap().success());
@@ -381,4 +381,155 @@ fn files_that_only_one_workflow_names_are_packed_with_it_though_git_ignores_them
         let said = place.ork(&["run", name]);
         assert_eq!((said.code, said.out.as_str()), (0, &*format!("{name}\n")), "{said:?}");
     }
+}
+
+#[test]
+fn what_differs_is_told_by_its_structure() {
+    let place = place();
+    assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
+    assert_eq!(place.ork(&["deploy", "hello.yaml"]).code, 0);
+    let said = place.ork(&["workflows", "diff", "hello"]);
+    assert!(said.code == 4 && said.err.contains("version 1 is the first"), "{said:?}");
+    let said = place.ork(&["workflows", "diff", "hello.yaml"]);
+    assert_eq!(said.out, "hello: from version 1 to the file\nnothing differs\n");
+    let more = HELLO.replace("world", "moon") + "timeout: 1h\n";
+    place.write("hello.yaml", &more);
+    let file = place.ork(&["workflows", "diff", "hello.yaml"]);
+    assert_eq!(
+        file.out,
+        "hello: from version 1 to the file\n~ params.who.default  world → moon\n+ timeout  1h\n\
+         ~ the packed files differ\n"
+    );
+    assert_eq!(place.ork(&["deploy", "hello.yaml"]).code, 0);
+    let said = place.ork(&["workflows", "diff", "hello"]);
+    assert_eq!(said.out, file.out.replace("the file\n", "version 2\n"));
+    let said = place.ork(&["workflows", "diff", "hello", "1", "2", "-o", "json"]);
+    let diff: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&diff["from"], &diff["to"]), (&1.into(), &2.into()));
+    assert_eq!(diff["changes"][1], serde_json::json!({"path": "timeout", "after": "1h"}));
+    assert_eq!(place.ork(&["workflows", "diff", "hello", "7"]).code, 4);
+    assert_eq!(place.ork(&["workflows", "diff", "hello.yaml", "1"]).code, 2);
+}
+
+#[test]
+fn what_a_run_in_place_writes_makes_one_version_and_one_hint() {
+    let place = Place::with(&[
+        (
+            "n.yaml",
+            "name: n\ntasks:\n  a: {run: {shell: \"for i in 1 2 3; do echo $i >> out.csv; \
+        until test -e go$i; do read -t 0.02 <> hold || true; done; done\"}}\n",
+        ),
+        (".orkignore", "hold\n.cache\ngo*\n"),
+    ]);
+    let pipe = std::process::Command::new("mkfifo").arg(place.path("hold")).status();
+    assert!(pipe.unwrap().success());
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    let mut run = Running::start(&place, &["run", "./n.yaml"]);
+    let _ = up.until("out.csv changed; waits for the end of run");
+    for go in ["go1", "go2", "go3"] {
+        place.write(go, "");
+    }
+    let said = up.until("hint: it has files that it does not name, and out.csv changed");
+    assert_eq!(said.matches("n: deployed, version 2").count(), 1, "{said}");
+    let _ = run.until("n success");
+    assert_eq!(run.end(), 0);
+    assert_eq!(place.ork(&["workflows", "versions", "n", "-o", "name"]).out, "2\n1\n");
+    place.write(".orkignore", "hold\n.cache\ngo*\nout.csv\n");
+    let _ = up.until("n: deployed, version 3");
+    assert_eq!(place.ork(&["run", "./n.yaml"]).code, 0);
+    place.write("n.yaml", &(place.read("n.yaml") + "timeout: 1h\n"));
+    let said = up.until("n: deployed, version 4");
+    assert!(!said.contains("hint"), "{said}");
+}
+
+#[test]
+fn a_task_of_the_older_form_is_given_what_its_upstreams_gave() {
+    let place = Place::with(&[(
+        "old.yaml",
+        "name: old\ntasks:\n  a:\n    executor: process\n    command: printf 'ORK_OUTPUT:{\"n\":1}\\n'\n    \
+         output_type: {n: int}\n  b:\n    executor: process\n    depends_on: [a]\n    \
+         command: echo \"it is $ORK_UPSTREAM_JSON\"\n",
+    )]);
+    let said = place.ork(&["test", "old.yaml", "b"]);
+    assert!(said.code == 4 && said.err.contains("give it as the input `a`"), "{said:?}");
+    assert_eq!(place.ork(&["test", "old.yaml", "b", "-i", "a={\"n\": 7}"]).code, 0);
+    assert_eq!(place.ork(&["logs", "last", "b"]).out, "it is {\"a\":{\"n\":7}}\n");
+    assert_eq!(place.ork(&["run", "old.yaml"]).code, 0);
+    assert_eq!(place.ork(&["test", "old.yaml", "b", "--from-run", "last"]).code, 0);
+    assert_eq!(place.ork(&["logs", "last", "b"]).out, "it is {\"a\":{\"n\":1}}\n");
+    assert_eq!(place.ork(&["test", "old.yaml", "b", "-i", "c=1"]).code, 2);
+}
+
+/// Files as earlier versions had them.
+const OLDER: [(&str, &str, &str); 3] = [
+    (
+        "daily",
+        "name: daily\ndescription: counts and reports\nparams:\n  day: {type: str, default: monday}\ntasks:\n  \
+         count:\n    executor: python\n    file: daily.py\n    function: count\n    \
+         inputs:\n      day: {ref: params.day}\n    output_type: types.Counted\n    retries: 1\n    timeout: 30\n  \
+         report:\n    executor: process\n    command: echo counted\n    depends_on: [count]\n\
+         types:\n  Counted: {rows: int}\n",
+        "counted\n",
+    ),
+    (
+        "piped",
+        "name: piped\ntasks:\n  report:\n    executor: process\n    command: printf 'b\\na\\n' | sort | head -n 1\n",
+        "a\n",
+    ),
+    (
+        "mixed",
+        "name: mixed\ntasks:\n  make:\n    executor: python\n    module: daily\n    function: count\n    \
+         inputs: {day: {const: monday}}\n    output_type: {rows: int}\n  \
+         report:\n    run: [echo, \"${{ tasks.make.output.rows }} rows\"]\n",
+        "6 rows\n",
+    ),
+];
+
+#[test]
+fn files_of_the_older_form_run_unchanged() {
+    let place = Place::with(&[("daily.py", "def count(day):\n    return {'rows': len(day)}\n")]);
+    for (name, text, report) in OLDER {
+        let file = format!("{name}.yaml");
+        place.write(&file, text);
+        let said = place.ork(&["run", &file]);
+        assert_eq!(said.code, 0, "{name}: {said:?}");
+        assert_eq!(place.ork(&["logs", "last", "report"]).out, report, "{name}");
+        let said = place.ork(&["fmt", "--upgrade", &file]);
+        assert_eq!(said.code, 0, "{name}: {said:?}");
+        assert!(!place.read(&file).contains("executor:"), "{name}:\n{}", place.read(&file));
+        assert_eq!(place.ork(&["run", &file]).code, 0, "{name}:\n{}", place.read(&file));
+        assert_eq!(place.ork(&["logs", "last", "report"]).out, report, "{name}");
+    }
+}
+
+#[test]
+fn what_a_person_mistypes_is_told_in_plain_words() {
+    let place = place();
+    assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
+    for (words, code, part) in [
+        (&["ls", "--state", "runing"][..], 4, "state: `runing` is none; it is one of `pending`,"),
+        (
+            &["ls", "--since", "yesterday"],
+            2,
+            "`yesterday` is no date and no time; write 2026-11-24",
+        ),
+        (&["run", "hello.yaml", "--at", "soon"], 4, "`soon` is no date and no time"),
+        (&["logs", "last", "greet", "--attempt", "9"], 4, "there is no attempt 9 of task `greet`"),
+        (&["fmt", "hello.yaml", "-o", "json"], 2, "it prints no data"),
+        (&["schema", "-o", "name"], 2, "one of json, yaml"),
+    ] {
+        let said = place.ork(words);
+        assert_eq!(said.code, code, "{said:?}");
+        assert!(said.err.contains(part), "{said:?}");
+    }
+    assert_eq!(place.ork(&["ls", "--since", "2020-01-01", "-o", "name"]).out.lines().count(), 1);
+    assert_eq!(place.ork(&["ls", "--until", "2020-01-01", "-o", "name"]).out, "");
+    assert_eq!(place.ork(&["ls", "--trigger", "manual", "-o", "name"]).out.lines().count(), 1);
+    assert_eq!(place.ork(&["graph", "fails.yaml", "-o", "name"]).out, "a\nb\n");
+    assert!(
+        place.ork(&["graph", "fails.yaml", "-o", "yaml"]).out.contains("upstreams:\n    - a\n")
+    );
+    assert!(place.ork(&["schema", "-o", "yaml"]).out.starts_with("type: object\n"));
+    assert_eq!(place.ork(&["validate", "hello.yaml", "-o", "yaml"]).out, "[]\n");
 }

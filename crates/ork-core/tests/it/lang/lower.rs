@@ -278,3 +278,16 @@ fn wide_joins_are_fine() {
     let _ = writeln!(yaml, "  join: {{ run: [x], depends_on: [{}] }}", names.join(", "));
     assert_eq!(plan(&yaml).body.tasks[9_999].upstreams.len(), 9_999);
 }
+
+#[test]
+fn what_nothing_would_keep_is_no_type_yet() {
+    let task = |ty: &str| format!("tasks:\n  a:\n    run: [x]\n    output_type: {ty}\n");
+    for ty in ["file", "[file]", "{ path: file, rows: int }", "\"dict[file]?\""] {
+        let said = super::shown(&task(ty));
+        assert!(said.contains("the type `file` is not supported yet"), "{ty}: {said}");
+        assert!(said.contains("$ORK_ARTIFACTS"), "{said}");
+    }
+    let param = "params: { p: file }\ntasks:\n  a:\n    run: [x]\n";
+    assert!(super::shown(param).contains("not supported yet"));
+    plan(&task("{ enum: [file, folder] }"));
+}
