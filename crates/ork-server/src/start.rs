@@ -15,6 +15,7 @@ use ork_api::client::{self, Client, Transport, TransportError};
 use ork_api::problem::Code;
 use ork_core::ids::WorkerId;
 use ork_core::run::{Command, Departure};
+use ork_core::schedule::Site;
 use ork_engine::{Clock, Engine, SystemClock};
 use ork_store::{DataDir, DirError, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -258,12 +259,14 @@ impl Parts {
         url: &str,
         stopping: watch::Receiver<bool>,
     ) -> Result<(App, JoinHandle<()>), StartError> {
+        let project: Arc<str> = config.project.as_str().into();
+        let site = Site { project_name: project.clone(), url: url.to_owned() };
         let (engine, task) = Engine::start(
             self.store.clone(),
             self.logs.clone(),
             Arc::new(Outlet(self.hub.clone())),
             self.clock.clone(),
-            config.engine.clone(),
+            ork_engine::Config { site, ..config.engine.clone() },
         )
         .await
         .map_err(of_store(config))?;
@@ -277,7 +280,7 @@ impl Parts {
             plans: Plans::default(),
             token: Known::new(token),
             limits: config.limits.clone(),
-            project: config.project.as_str().into(),
+            project,
             url: url.to_owned(),
             clock: self.clock,
             uploads: Semaphore::new(UPLOADS),

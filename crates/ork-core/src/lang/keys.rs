@@ -77,7 +77,11 @@ pub(crate) const FILE: &[Key] = &[
     key("labels", Shape::Map(&TEXT), "Keys and values to filter by."),
     key("params", Shape::Names(&PARAM), "Typed run parameters; without a default one is required."),
     key("types", Shape::Names(&TYPE), "Names for types."),
-    later("schedules"),
+    key(
+        "schedules",
+        Shape::Names(&Shape::Object(SCHEDULE)),
+        "When runs are made by themselves, by name.",
+    ),
     key("triggers", Shape::Names(&Shape::Object(TRIGGER)), "What else starts a run, by name."),
     key("concurrency", Shape::Object(CONCURRENCY), "How many runs there may be at a time."),
     key("defaults", Shape::Ref("defaults"), "Settings of every task here that runs something."),
@@ -92,11 +96,7 @@ pub(crate) const FILE: &[Key] = &[
 /// The keys of a schedule.
 pub(crate) const SCHEDULE: &[Key] = &[
     key("cron", Shape::Text, "A cron expression: 5 fields, or 6 with seconds first, or `@daily`."),
-    key(
-        "interval",
-        Shape::Duration,
-        "Ever after this long, counted from a Monday's midnight in UTC.",
-    ),
+    key("interval", Shape::Duration, "Every so long, counted from a Monday's midnight in UTC."),
     key("at", Shape::OneOf(&[TEXT, Shape::Some(&TEXT)]), "One time, or a list of times."),
     key("timezone", Shape::Text, "The zone of its local times, such as `Europe/Berlin` (UTC)."),
     key("dst", Shape::Words(&["once"]), "What fixed hours do where clocks are changed (once)."),

@@ -99,3 +99,16 @@ fn upgrade() {
           out: ${{ tasks.make.output }}
     ");
 }
+
+#[test]
+fn schedules() {
+    let text = "tasks:\n  a: {run: [x]}\nschedules:\n   s:   {timezone:   Europe/Berlin,   cron: '0 2 * * *'} # at night\n";
+    insta::assert_snapshot!(formatted(text, false), @"
+    tasks:
+      a: { run: [x] }
+    schedules:
+      s:
+        timezone: Europe/Berlin
+        cron: 0 2 * * * # at night
+    ");
+}

@@ -5,6 +5,7 @@ mod fmt;
 mod fuzz;
 mod hostile;
 mod lower;
+mod schedules;
 mod tools;
 mod traps;
 

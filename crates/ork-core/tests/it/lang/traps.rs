@@ -104,10 +104,7 @@ fn settings() {
             ),
             ("two executors", "tasks:\n  a: { run: [x], python: 'a.py:f' }\n"),
             ("no executor", "tasks:\n  a: { timeout: 5s }\n"),
-            (
-                "a key of a later version",
-                "schedules: { a: { cron: '0 2 * * *' } }\ntasks:\n  a: { run: [x], for_each: [1, 2], pool: db }\n",
-            ),
+            ("a key of a later version", "tasks:\n  a: { run: [x], resources: { gpu: 1 } }\n"),
             ("an executor of a later version", "tasks:\n  a: { container: alpine }\n"),
             ("a misspelt key", "tasks:\n  a: { run: [x], dependson: [b], timeuot: 5s }\n"),
             (
