@@ -9,7 +9,7 @@
 
 import os
 
-__all__ = ["Context", "context", "heartbeat", "log"]
+__all__ = ["Context", "NotReady", "context", "heartbeat", "log"]
 
 
 class Context:
@@ -59,6 +59,11 @@ def heartbeat():
     if path:
         with open(path, "ab"):
             os.utime(path)
+
+
+class NotReady(Exception):
+    """To be raised by a task with `poll`: what it looks for is not there yet. It is tried again
+    later, and costs no retry."""
 
 
 class Log:

@@ -353,6 +353,8 @@ def _raised(error, request):
         return _exited(error, where)
     if isinstance(error, SyntaxError) and error.filename:
         return _syntax(error, request)
+    if _is_not_ready(error):
+        return Failure("failure", f"not ready: {error}", exit_code=75)
     details = _log_traceback(error)
     name = type(error).__name__
     try:
@@ -362,6 +364,13 @@ def _raised(error, request):
     message = f"{name}: {text}" if text else name
     place = _place(error, request["root"])
     return Failure("failure", f"{message} ({place})" if place else message, details, 1)
+
+
+def _is_not_ready(error):
+    """Whether it is an `ork.NotReady`, or one of its kind; `ork` is imported by user code alone."""
+    ork = sys.modules.get("ork")
+    not_ready = getattr(ork, "NotReady", None)
+    return isinstance(not_ready, type) and isinstance(error, not_ready)
 
 
 def _exited(error, where):

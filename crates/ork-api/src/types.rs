@@ -7,8 +7,8 @@ use ork_core::difference::Difference;
 use ork_core::ids::{InstancePath, RunId};
 use ork_core::lang::Diagnostic;
 use ork_core::plan::TriggerRule;
-use ork_core::rows::{Actor, LogSummary};
-use ork_core::run::{AttemptState, EventKind, Failure, RunState, TaskState};
+use ork_core::rows::{Actor, CacheNote, LogSummary};
+use ork_core::run::{AttemptState, EventKind, Failure, Planned, RunState, TaskState};
 use ork_core::value::{Data, Digest, Value};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -110,6 +110,9 @@ pub struct Workflow {
     /// When it last changed.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Stamp,
+    /// Who paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
 }
 
 /// A version in a list.
@@ -384,6 +387,24 @@ pub struct Run {
     pub failure: Option<Failure>,
     /// Its result.
     pub output: Option<Payload>,
+    /// The run that it is done again for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub rerun_of: Option<RunId>,
+    /// Who paused it; its workflow and its project may be paused beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+}
+
+/// A pause: from then on nothing starts; what runs goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Paused {
+    /// Who, and why.
+    #[schema(value_type = Object)]
+    pub by: Actor,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Stamp,
 }
 
 /// Which runs are listed; newest first.
@@ -458,6 +479,13 @@ pub struct Task {
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Stamp>,
+    /// Whether a person set its outcome.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marked: bool,
+    /// What came of its cache: whose success was reused, or what differed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub cache: Option<CacheNote>,
 }
 
 /// Which instances are listed, by ordinal.
@@ -749,16 +777,167 @@ pub struct Cancel {
     pub reason: Option<String>,
 }
 
-/// Opens a terminal run again.
+/// Does parts of a run again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
     /// The instances to be done again with everything downstream; empty: what failed.
     #[serde(default)]
     pub tasks: Vec<String>,
+    /// Whether of what is downstream of `tasks` that stays which succeeded.
+    #[serde(default)]
+    pub only: bool,
+    /// Whether what is under way downstream, in a run that is not over, is stopped for it.
+    #[serde(default)]
+    pub cancel_downstream: bool,
     /// Why, for the history.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// Stops new starts, or lets them go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Sets the outcome of an instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// The instance.
+    pub task: String,
+    /// The outcome.
+    pub state: MarkState,
+    /// For `success`: its output, of the task's type.
+    #[serde(default)]
+    pub output: Value,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// The outcomes that a person can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkState {
+    /// Success.
+    Success,
+    /// Failed.
+    Failed,
+    /// Skipped.
+    Skipped,
+}
+
+/// A signal to a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Signal {
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    #[serde(default)]
+    pub payload: Value,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A decision on an approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approve {
+    /// Whether it is a yes.
+    pub approved: bool,
+    /// What is said to it.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// What was filled in: an object, or null for nothing.
+    #[serde(default)]
+    pub form: Value,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// An approval that waits for a decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OpenApproval {
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: String,
+    /// The instance.
+    #[schema(value_type = String)]
+    pub path: InstancePath,
+    /// What is asked.
+    pub prompt: String,
+    /// Who may decide; empty: whoever may run the workflow.
+    pub approvers: Vec<String>,
+    /// What is to be filled in.
+    #[schema(value_type = std::collections::HashMap<String, Param>)]
+    pub form: IndexMap<String, Param>,
+    /// Since when.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Stamp>,
+    /// When silence counts as an answer.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Stamp>,
+}
+
+/// Makes a run that does another one again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rerun {
+    /// The workflow's version (that of the run).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// Whether it is the workflow's current version.
+    #[serde(default)]
+    pub latest: bool,
+    /// Params by name, as JSON; the others are the run's.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Value>)]
+    pub params: IndexMap<String, Value>,
+    /// Params as a person types them.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub params_text: IndexMap<String, String>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether a command is only tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DryRun {
+    /// Whether it is told what would change, and nothing does.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a command came to: the run as it is then, or what would change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Commanded {
+    /// The run.
+    Run(Box<Run>),
+    /// For a dry run.
+    Preview(Preview),
+}
+
+/// What a command would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Preview {
+    /// Each change.
+    #[schema(value_type = Vec<Object>)]
+    pub changes: Vec<Planned>,
 }
 
 /// Why a run, or an instance of it, does not go on.

@@ -10,8 +10,8 @@ use crate::ids::{InstancePath, RunId, Token, WorkerId};
 use crate::plan::{Action, Plan, Scope, Task, TriggerRule};
 use crate::rows::{AttemptRow, EventRow, RunRow, TaskRow};
 use crate::run::{
-    AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, StopReason,
-    TaskState,
+    AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, Source,
+    StopReason, TaskState, Waiting,
 };
 
 /// A broken promise.
@@ -125,6 +125,22 @@ pub enum Broken {
         rule: TriggerRule,
         /// The upstreams' states.
         upstreams: Vec<TaskState>,
+    },
+    /// A wait takes the oldest signal of its name, and no signal is taken twice.
+    #[error("signal {given} is not the oldest that is kept of its name, which is {expected:?}")]
+    WrongSignal {
+        /// The one that was taken.
+        given: u64,
+        /// The one that should have been, if there is one.
+        expected: Option<u64>,
+    },
+    /// An outcome that no attempt made has a source that can make it.
+    #[error("the instance ended in {state:?} by {made_by:?}")]
+    WrongSource {
+        /// How it ended.
+        state: TaskState,
+        /// By what.
+        made_by: Option<Source>,
     },
     /// `finally` begins when all else is terminal, and nothing begins in a run that is being
     /// ended or is over.
@@ -266,6 +282,8 @@ impl<'a> Ledger<'a> {
             }
             EventKind::TaskUnclaimed { .. }
             | EventKind::TaskRetrying { .. }
+            | EventKind::TaskDeferred { .. }
+            | EventKind::TaskReset { .. }
             | EventKind::TaskFinished { .. } => {
                 if let Some(worker) = self.holders.remove(&place)
                     && let Some((held, _)) = self.held.get_mut(worker)
@@ -307,6 +325,10 @@ struct Replay<'a> {
     timed_out: bool,
     forced: bool,
     quarantined: bool,
+    paused: bool,
+    /// Signals that were received and not taken, by number.
+    signals: BTreeMap<u64, &'a str>,
+    received: u64,
     instances: Vec<Instance<'a>>,
     levels: Vec<Level>,
     places: HashMap<InstancePath, usize>,
@@ -354,6 +376,9 @@ struct Instance<'a> {
     lost: u32,
     interrupted: u32,
     cause: Option<InstancePath>,
+    /// The name of the signal that it waits for.
+    event: Option<String>,
+    marked: bool,
     attempts: BTreeMap<(u32, u32), Tried>,
 }
 
@@ -377,6 +402,9 @@ impl<'a> Replay<'a> {
             timed_out: false,
             forced: false,
             quarantined: false,
+            paused: false,
+            signals: BTreeMap::new(),
+            received: 0,
             instances: Vec::new(),
             levels: Vec::new(),
             places: HashMap::new(),
@@ -436,11 +464,24 @@ impl<'a> Replay<'a> {
             EventKind::RunStopping { .. }
             | EventKind::RunQuarantined { .. }
             | EventKind::RunFinished { .. } => matches!(from, Some(Pending | Running)),
+            EventKind::RunPaused | EventKind::RunResumed | EventKind::SignalReceived { .. } => {
+                matches!(from, Some(Pending | Running))
+            }
             EventKind::RunReopened { .. } => from.is_some_and(RunState::is_terminal),
             _ => return Err(Broken::UnknownInstance),
         };
         let verdict = match kind {
             EventKind::RunCreated { tasks, .. } => self.created(*tasks),
+            EventKind::RunPaused | EventKind::RunResumed => {
+                let paused = matches!(kind, EventKind::RunPaused);
+                let was = std::mem::replace(&mut self.paused, paused);
+                if was == paused { Err(Broken::RunTransition { from, by }) } else { Ok(()) }
+            }
+            EventKind::SignalReceived { name, number } => {
+                self.received += 1;
+                self.signals.insert(*number, name);
+                differs("signal", number, &self.received).map_or(Ok(()), Err)
+            }
             EventKind::RunStarted { run_attempt } => {
                 self.state = Some(Running);
                 self.same_attempt(*run_attempt)
@@ -648,23 +689,31 @@ impl<'a> Replay<'a> {
 
     fn task_event(&mut self, event: &'a EventRow, path: &'a InstancePath) -> Result<(), Broken> {
         let place = self.place(path)?;
-        if self.state.is_none_or(RunState::is_terminal)
-            && !matches!(event.kind, EventKind::ReportIgnored { .. })
-        {
+        let any_time = matches!(
+            event.kind,
+            EventKind::ReportIgnored { .. }
+                | EventKind::TaskReset { .. }
+                | EventKind::TaskFinished { source: Some(Source::Mark), .. }
+        );
+        if self.state.is_none_or(RunState::is_terminal) && !any_time {
             return Err(Broken::OutOfTurn("the run is not active"));
         }
         match &event.kind {
-            EventKind::TaskReset => self.instances[place].reset()?,
+            EventKind::TaskReset { token } => self.instances[place].reset(*token)?,
             EventKind::TaskQueued => self.begins(place, TaskState::Queued, "task_queued")?,
+            EventKind::TaskDeferred { token: None, wait, .. } => self.deferred(place, wait)?,
             EventKind::TaskOpened { count, kept, made } => {
                 self.opened(place, *count, *kept, made.as_deref())?;
             }
             EventKind::TaskDispatched { token, worker } => {
                 self.dispatched(place, event, *token, worker)?;
             }
-            EventKind::TaskFinished { state, failure, .. } => {
-                self.ended(place, *state)?;
-                self.inside_ends(place, *state, failure.as_ref())?;
+            EventKind::TaskFinished { state, failure, source, .. } => {
+                self.ended(place, *state, source.as_ref())?;
+                if *source != Some(Source::Mark) {
+                    self.inside_ends(place, *state, failure.as_ref())?;
+                }
+                self.sourced(place, *state, source.as_ref())?;
                 self.instances[place].finish(&event.kind)?;
             }
             EventKind::ReportIgnored { .. } => return Ok(()),
@@ -686,6 +735,68 @@ impl<'a> Replay<'a> {
 
     fn begins(&mut self, place: usize, to: TaskState, by: &'static str) -> Result<(), Broken> {
         self.instances[place].go(&[TaskState::Pending], to, by)?;
+        self.resolved(place)
+    }
+
+    /// A wait begins.
+    fn deferred(&mut self, place: usize, wait: &Waiting) -> Result<(), Broken> {
+        self.begins(place, TaskState::Deferred, "task_deferred")?;
+        if let Waiting::Event { name } = wait {
+            self.instances[place].event = Some(name.clone());
+        }
+        self.is_not_paused()
+    }
+
+    fn is_not_paused(&self) -> Result<(), Broken> {
+        if self.paused { Err(Broken::OutOfTurn("the run is paused")) } else { Ok(()) }
+    }
+
+    /// Whether an outcome that no attempt made can be: what is at hand without a wait, what a
+    /// person or a signal decided, what was reused.
+    fn sourced(
+        &mut self,
+        place: usize,
+        state: TaskState,
+        source: Option<&Source>,
+    ) -> Result<(), Broken> {
+        let instance = &self.instances[place];
+        let (from, task) = (instance.state, instance.task);
+        let waits = matches!(task.action, Action::Wait(_));
+        let approval = matches!(task.action, Action::Approval(_));
+        let right = match source {
+            Some(Source::Mark) => from == TaskState::Pending,
+            Some(Source::Decision | Source::Timeout) => approval && from == TaskState::Deferred,
+            Some(Source::Signal { number }) => {
+                self.take(place, *number)?;
+                waits
+            }
+            Some(Source::Cache { .. }) => from == TaskState::Pending && task.cache.is_some(),
+            Some(Source::Copy { .. }) => from == TaskState::Pending,
+            None => match (state, from) {
+                (TaskState::Success, TaskState::Pending) => waits,
+                (TaskState::Success, TaskState::Deferred) => waits || task.poll.is_some(),
+                (TaskState::Skipped, from) => from != TaskState::Deferred,
+                _ => true,
+            },
+        };
+        if right { Ok(()) } else { Err(Broken::WrongSource { state, made_by: source.cloned() }) }
+    }
+
+    /// A wait takes a signal.
+    fn take(&mut self, place: usize, given: u64) -> Result<(), Broken> {
+        let name = self.signals.remove(&given);
+        let older = self.signals.range(..given).find(|(_, other)| Some(**other) == name);
+        let expected = older.map(|(number, _)| *number);
+        let event = self.instances[place].event.as_deref();
+        let named = name.is_some() && event.is_none_or(|event| Some(event) == name);
+        if named && expected.is_none() {
+            return Ok(());
+        }
+        Err(Broken::WrongSignal { given, expected })
+    }
+
+    /// Whether an instance's time has come.
+    fn resolved(&self, place: usize) -> Result<(), Broken> {
         self.may_start(place)?;
         let upstreams = self.upstreams(place);
         let rule = self.instances[place].task.trigger_rule;
@@ -729,6 +840,7 @@ impl<'a> Replay<'a> {
             return Err(Broken::OutOfTurn("the run is not running"));
         }
         self.may_start(place)?;
+        self.is_not_paused()?;
         let last = self.last_token.replace(token);
         if let Some(last) = last.filter(|last| *last >= token) {
             return Err(Broken::TokenNotNew { given: token, last });
@@ -737,10 +849,22 @@ impl<'a> Replay<'a> {
     }
 
     /// Whether the way in which an instance ended follows from its upstreams.
-    fn ended(&self, place: usize, state: TaskState) -> Result<(), Broken> {
+    fn ended(
+        &self,
+        place: usize,
+        state: TaskState,
+        source: Option<&Source>,
+    ) -> Result<(), Broken> {
         let instance = &self.instances[place];
-        if instance.state != TaskState::Pending || self.quarantined {
+        let decided = source == Some(&Source::Mark) || self.quarantined;
+        if instance.state != TaskState::Pending || decided {
             return Ok(());
+        }
+        if state == TaskState::Success {
+            if source.is_none() || matches!(source, Some(Source::Signal { .. })) {
+                self.is_not_paused()?;
+            }
+            return self.resolved(place);
         }
         let upstreams = self.upstreams(place);
         let rule = instance.task.trigger_rule;
@@ -757,7 +881,12 @@ impl<'a> Replay<'a> {
             TaskState::UpstreamFailed => {
                 verdict == Some(false) && upstreams.iter().any(|state| spoilt(*state))
             }
-            TaskState::Failed => guarded || verdict == Some(true) && opens,
+            TaskState::Failed => {
+                let task = instance.task;
+                let evaluates =
+                    !matches!(task.action, Action::Execute { .. }) || task.cache.is_some();
+                guarded || verdict == Some(true) && (opens || evaluates)
+            }
             _ => true,
         };
         if justified { Ok(()) } else { Err(Broken::EndNotJustified { state, rule, upstreams }) }
@@ -829,6 +958,8 @@ impl<'a> Instance<'a> {
             lost: 0,
             interrupted: 0,
             cause: None,
+            event: None,
+            marked: false,
             attempts: BTreeMap::new(),
         }
     }
@@ -838,8 +969,17 @@ impl<'a> Instance<'a> {
         if from.contains(&state) { Ok(()) } else { Err(Broken::Transition { from: state, by }) }
     }
 
-    fn reset(&mut self) -> Result<(), Broken> {
+    fn reset(&mut self, token: Option<Token>) -> Result<(), Broken> {
+        if let Some(token) = token {
+            self.current(token)?;
+        }
+        if !self.spent {
+            // Nobody took the last offer, or its attempt was stopped.
+            self.tried(AttemptState::Cancelled);
+        }
         let from = std::mem::replace(&mut self.state, TaskState::Pending);
+        self.token = None;
+        (self.event, self.marked) = (None, false);
         self.generation += 1;
         self.attempt = 0;
         self.spent = true;
@@ -847,7 +987,8 @@ impl<'a> Instance<'a> {
         (self.failures, self.lost, self.interrupted) = (0, 0, 0);
         self.cause = None;
         let by = "task_reset";
-        if from.is_terminal() { Ok(()) } else { Err(Broken::Transition { from, by }) }
+        let runs = matches!(from, TaskState::Dispatched | TaskState::Running);
+        if runs { Err(Broken::Transition { from, by }) } else { Ok(()) }
     }
 
     fn named(&self, event: &EventRow) -> Result<(), Broken> {
@@ -894,7 +1035,7 @@ impl<'a> Instance<'a> {
 
     /// The transitions of an attempt that is under way.
     fn step(&mut self, kind: &EventKind) -> Result<(), Broken> {
-        use TaskState::{Dispatched, Queued, Running, Stopping};
+        use TaskState::{Deferred, Dispatched, Pending, Queued, Running, Stopping};
         match kind {
             EventKind::TaskUnclaimed { token } => {
                 self.current(*token)?;
@@ -920,6 +1061,20 @@ impl<'a> Instance<'a> {
                 self.tried(AttemptState::Stopping);
                 self.go(&[Dispatched, Running], Stopping, "task_stopping")
             }
+            EventKind::TaskDeferred { token: Some(token), wait, .. } => {
+                self.current(*token)?;
+                self.token = None;
+                self.spent = true;
+                if let Waiting::Poll { attempt, .. } = wait {
+                    self.tried(*attempt);
+                }
+                self.go(&[Running], Deferred, "task_deferred")?;
+                self.polls()
+            }
+            EventKind::TaskResumed => self.go(&[Deferred], Queued, "task_resumed"),
+            EventKind::TaskCacheMissed { .. } => {
+                self.go(&[Pending], Pending, "task_cache_missed")
+            }
             EventKind::TaskRetrying { token, failure, .. } => {
                 self.current(*token)?;
                 self.token = None;
@@ -929,6 +1084,15 @@ impl<'a> Instance<'a> {
                 self.spend(failure)
             }
             _ => Err(Broken::UnknownInstance),
+        }
+    }
+
+    /// Only a sensor looks again.
+    fn polls(&self) -> Result<(), Broken> {
+        let by = "task_deferred";
+        match &self.task.poll {
+            Some(_) => Ok(()),
+            None => Err(Broken::Transition { from: TaskState::Running, by }),
         }
     }
 
@@ -945,18 +1109,20 @@ impl<'a> Instance<'a> {
     }
 
     fn finish(&mut self, kind: &EventKind) -> Result<(), Broken> {
-        use TaskState::{Dispatched, Pending, Queued, Running, Stopping};
-        let EventKind::TaskFinished { state, token, failure, cause, .. } = kind else {
+        use TaskState::{Deferred, Dispatched, Pending, Queued, Running, Stopping};
+        let EventKind::TaskFinished { state, token, failure, cause, source, .. } = kind else {
             return Ok(());
         };
         let from: &[TaskState] = match state {
-            TaskState::Success => &[Dispatched, Running],
-            TaskState::Failed => &[Pending, Queued, Dispatched, Running, Stopping],
+            TaskState::Success => &[Dispatched, Running, Pending, Deferred],
+            TaskState::Failed => &[Pending, Queued, Dispatched, Running, Deferred, Stopping],
             TaskState::Skipped if self.inside.is_some() => &[Pending, Running],
-            TaskState::Skipped | TaskState::UpstreamFailed => &[Pending],
-            TaskState::Cancelled => &[Pending, Queued, Stopping],
+            TaskState::Skipped => &[Pending, Deferred],
+            TaskState::UpstreamFailed => &[Pending],
+            TaskState::Cancelled => &[Pending, Queued, Deferred, Stopping],
             _ => &[],
         };
+        self.marked = *source == Some(Source::Mark);
         self.cause.clone_from(cause);
         let current = self.token.take();
         if !self.spent {
@@ -982,6 +1148,7 @@ impl<'a> Instance<'a> {
             .or_else(|| differs("generation", &row.generation, &self.generation))
             .or_else(|| differs("attempt", &row.attempt, &self.attempt))
             .or_else(|| differs("cause", &row.cause, &self.cause))
+            .or_else(|| differs("marked", &row.marked, &self.marked))
             .or_else(|| {
                 let over = row.finished_at.is_some();
                 differs("finished_at", &over, &self.state.is_terminal())
@@ -1064,6 +1231,9 @@ fn run_event_name(kind: &EventKind) -> &'static str {
         EventKind::RunFinished { .. } => "run_finished",
         EventKind::RunReopened { .. } => "run_reopened",
         EventKind::RunQuarantined { .. } => "run_quarantined",
+        EventKind::RunPaused => "run_paused",
+        EventKind::RunResumed => "run_resumed",
+        EventKind::SignalReceived { .. } => "signal_received",
         _ => "an event of an instance",
     }
 }

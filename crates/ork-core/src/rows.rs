@@ -36,6 +36,10 @@ pub enum Change {
     Schedule(Box<ScheduleRow>, Option<RunId>),
     /// Inserts a tick; one that is there is refused.
     Tick(Box<TickRow>),
+    /// Inserts or replaces the pause of a workflow or a project.
+    Pause(Box<PauseRow>),
+    /// Inserts or replaces a success that may be reused.
+    Cache(Box<CacheRow>),
 }
 
 impl Change {
@@ -49,7 +53,8 @@ impl Change {
             Self::Answer(row) => row.run.map(|run| (row.project, run)),
             Self::Schedule(row, run) => run.map(|run| (row.project, run)),
             Self::Tick(row) => row.run.map(|run| (row.project, run)),
-            Self::Workflow(_) | Self::Version(_) => None,
+            Self::Cache(row) => Some((row.project, row.run)),
+            Self::Workflow(_) | Self::Version(_) | Self::Pause(_) => None,
         }
     }
 }
@@ -65,6 +70,123 @@ pub struct Actor {
     /// The request's id, as in the answer's `X-Request-Id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// The groups they are in, for whoever asks whether they may; not kept.
+    #[serde(skip)]
+    pub groups: Vec<String>,
+    /// Their roles in the project, for whoever asks whether they may; not kept.
+    #[serde(skip)]
+    pub roles: Vec<String>,
+}
+
+/// Who stopped new starts, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who, and why.
+    pub by: Actor,
+    /// When.
+    pub at: Wall,
+}
+
+/// Whether new starts of a workflow, or of a whole project, are stopped. Key: `(project,
+/// workflow)`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The workflow; none: all of the project.
+    pub workflow: Option<String>,
+    /// The pause; none: it was ended.
+    pub pause: Option<Pause>,
+    /// Who changed it last, and why.
+    pub by: Actor,
+    /// When.
+    pub at: Wall,
+}
+
+/// What makes one use of a cache differ from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CachePart {
+    /// The task itself: what it does, its types, its environment, its code.
+    Task,
+    /// Its inputs.
+    Inputs,
+    /// The value of `cache.key`.
+    Key,
+    /// All is equal, and the success is older than `cache.ttl`.
+    Age,
+}
+
+/// What a success can be reused for, each part by its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheKey {
+    /// The task itself.
+    pub task: Digest,
+    /// Its inputs.
+    pub inputs: Digest,
+    /// The value of `cache.key`.
+    pub key: Digest,
+}
+
+impl CacheKey {
+    /// The digest of all parts.
+    pub fn digest(&self) -> Digest {
+        let parts = [self.task.0, self.inputs.0, self.key.0];
+        Digest::of(parts.as_flattened())
+    }
+
+    /// In what two differ.
+    pub fn differs(&self, other: &Self) -> Vec<CachePart> {
+        let parts = [
+            (CachePart::Task, self.task == other.task),
+            (CachePart::Inputs, self.inputs == other.inputs),
+            (CachePart::Key, self.key == other.key),
+        ];
+        parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect()
+    }
+}
+
+/// A success that may be reused. Key: `(project, digest of key)`; goes with its run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CacheRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The workflow.
+    pub workflow: String,
+    /// The task, as the plan names it: an instance's path without items.
+    pub task: String,
+    /// What it can be reused for.
+    pub key: CacheKey,
+    /// The run that it happened in.
+    pub run: RunId,
+    /// The instance.
+    pub path: InstancePath,
+    /// Its output.
+    pub output: Option<Data>,
+    /// When it ended.
+    pub at: Wall,
+    /// When it can be forgotten; none: with its run.
+    pub expires_at: Option<Wall>,
+}
+
+/// What came of a task's cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "cache", rename_all = "snake_case")]
+pub enum CacheNote {
+    /// An earlier success was reused.
+    Hit {
+        /// Its run.
+        run: RunId,
+        /// Its instance.
+        path: InstancePath,
+        /// When that ended.
+        at: Wall,
+    },
+    /// None could be.
+    Missed {
+        /// What was another in the last success of the task; empty: there is none.
+        differs: Vec<CachePart>,
+    },
 }
 
 /// A run. Key: `(project, id)`.
@@ -102,6 +224,12 @@ pub struct RunRow {
     pub failure: Option<Failure>,
     /// Its result.
     pub output: Option<Data>,
+    /// The run that it is done again for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<RunId>,
+    /// Its own pause; its workflow and its project may be paused beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
     /// What else the run machine needs to go on after a restart; its own affair.
     pub detail: Value,
 }
@@ -137,6 +265,12 @@ pub struct TaskRow {
     pub started_at: Option<Wall>,
     /// When it ended.
     pub finished_at: Option<Wall>,
+    /// Whether a person set its outcome.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marked: bool,
+    /// What came of its cache in this generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheNote>,
     /// What else the run machine needs to go on after a restart; its own affair.
     pub detail: Value,
 }

@@ -22,6 +22,9 @@ impl Owner {
             Change::Tick(row) if row.run.is_none() => {
                 Some(Self::Workflow(row.project, row.workflow.clone()))
             }
+            Change::Pause(row) => {
+                Some(Self::Workflow(row.project, row.workflow.clone().unwrap_or_default()))
+            }
             other => other.run().map(|(_, run)| Self::Run(run)),
         }
     }

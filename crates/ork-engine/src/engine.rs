@@ -8,23 +8,26 @@ use bytes::Bytes;
 use ork_core::catalog::Known;
 use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, WorkerId};
 use ork_core::plan::Scope;
-use ork_core::rows::{ScheduleRow, VersionId};
+use ork_core::rows::{ActiveRun, ScheduleRow, VersionId};
 use ork_core::run::{
     Assignment, AttemptState, Blob, Blocker, Command, Compile, Effect, Machine, StopReason,
 };
 use ork_core::schedule::Declared;
 use ork_core::time::{Mono, Span};
 use ork_core::value::{Digest, Value};
-use ork_store::{Committed, MAX_PAGE, Page, Store, StoreError};
+use ork_store::{Cached, Committed, MAX_PAGE, Page, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::request::{Answer, Error, Found, Read, Request};
-use crate::turn::{Config, Core, Output, Step};
+use crate::turn::{Config, Core, Led, Output, Step};
 
 /// How many requests may wait for the loop; more of them wait at the door.
 const QUEUE: usize = 10_000;
+
+/// The wait before a run is asked for again that the store could not give.
+const RECALL_AGAIN: Span = Span::from_millis(100);
 
 /// Where what the engine decided goes, once it is durable. Calls come in order from one task and
 /// must return at once: put the work in a queue.
@@ -181,8 +184,7 @@ struct Driver {
 /// What was fetched off the loop.
 enum Fed {
     Read(Read, Found),
-    Blob(Digest, Result<Arc<Value>, String>),
-    Answer(Command),
+    Told(Command),
 }
 
 impl Driver {
@@ -250,10 +252,7 @@ impl Driver {
     fn feed(&mut self, fed: Fed) {
         match fed {
             Fed::Read(read, found) => self.core.found(read, found),
-            Fed::Answer(command) => self.core.push(Request::worker(command), None),
-            Fed::Blob(digest, value) => {
-                self.core.push(Request::worker(Command::Fetched { digest, value }), None);
-            }
+            Fed::Told(command) => self.core.push(Request::worker(command), None),
         }
     }
 
@@ -293,7 +292,24 @@ impl Driver {
                     let (blobs, found) = (self.blobs.clone(), self.found_in.clone());
                     spawn(async move {
                         let value = fetch(&*blobs, &digest).await;
-                        let _ = found.send(Fed::Blob(digest, value));
+                        let _ = found.send(Fed::Told(Command::Fetched { digest, value }));
+                    });
+                }
+                Output::Effect(Effect::Recall { project, run, earlier }) => {
+                    let (store, found) = (self.store.clone(), self.found_in.clone());
+                    spawn(async move {
+                        let earlier = recall(&*store, project, earlier).await;
+                        let _ = found.send(Fed::Told(Command::Recalled { run, earlier }));
+                    });
+                }
+                Output::Effect(Effect::Lookup { project, workflow, task, key, run, path }) => {
+                    let (store, found) = (self.store.clone(), self.found_in.clone());
+                    spawn(async move {
+                        let cached = store.cached(project, &workflow, &task, &key).await;
+                        // What cannot be looked up is done.
+                        let Cached { hit, last } = cached.unwrap_or_default();
+                        let (hit, last) = (hit.map(Box::new), last.map(Box::new));
+                        let _ = found.send(Fed::Told(Command::Found { run, path, hit, last }));
                     });
                 }
                 Output::Effect(Effect::Compile(ask)) => {
@@ -302,7 +318,7 @@ impl Driver {
                     spawn(async move {
                         let result = compiling.await;
                         let answer = Command::Compiled { run, path, generation, result };
-                        let _ = found.send(Fed::Answer(answer));
+                        let _ = found.send(Fed::Told(answer));
                     });
                 }
                 Output::Events(events) => self.effects.committed(events),
@@ -345,11 +361,20 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
 }
 
-async fn lead(
-    store: &dyn Store,
-) -> Result<(ork_core::ids::Epoch, Vec<ork_core::rows::ActiveRun>), StoreError> {
+async fn lead(store: &dyn Store) -> Result<Led, StoreError> {
     let epoch = store.lead().await?;
-    Ok((epoch, store.load_active().await?))
+    Ok(Led { epoch, runs: store.load_active().await?, pauses: store.pauses().await? })
+}
+
+/// A run that another does again. While the store cannot say, that one waits.
+async fn recall(store: &dyn Store, project: ProjectId, run: RunId) -> Option<Arc<ActiveRun>> {
+    loop {
+        match store.load_run(project, run).await {
+            Ok(found) => return found.map(Arc::new),
+            Err(StoreError::Retryable(_)) => pause(RECALL_AGAIN).await,
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Whether the rows know the attempt of this token, as one that is over and was not lost.

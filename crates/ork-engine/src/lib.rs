@@ -19,4 +19,4 @@ mod turn;
 pub use crate::clock::{Clock, SystemClock};
 pub use crate::engine::{Blobs, Compiling, Effects, Engine, Ticket};
 pub use crate::request::{Answer, Ask, Error, Found, Key, Read, Request};
-pub use crate::turn::{Config, Core, Output, Step};
+pub use crate::turn::{Config, Core, Led, Output, Step};

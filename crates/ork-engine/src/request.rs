@@ -84,7 +84,7 @@ impl Request {
         matches!(
             &self.ask,
             Ask::Run(
-                Command::Report { report: Report::Confirmed | Report::Started, .. }
+                Command::Report { report: Report::Confirmed | Report::Started | Report::Beat, .. }
                     | Command::WorkerBeat { .. }
             )
         )
@@ -100,6 +100,8 @@ impl Request {
                     | Command::WorkerBeat { .. }
                     | Command::WorkerGone { .. }
                     | Command::WorkerLeaving { .. }
+                    | Command::Recalled { .. }
+                    | Command::Found { .. }
             )
         )
     }

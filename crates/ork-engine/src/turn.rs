@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use ork_core::catalog::{self, Known};
 use ork_core::ids::{AttemptRef, Epoch, ProjectId, RunId, Token, WorkerId};
-use ork_core::rows::{ActiveRun, AnswerRow, Change};
-use ork_core::run::{self, Blob, Command, Effect, Machine, Out, Refusal, RefusalCode, Report};
+use ork_core::rows::{ActiveRun, AnswerRow, Change, PauseRow};
+use ork_core::run::{
+    self, Blob, Command, Effect, Machine, Out, Pausable, Refusal, RefusalCode, Report,
+};
 use ork_core::schedule::{Declared, Site};
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_store::{CommitSeq, Committed, StoreError};
@@ -93,6 +95,17 @@ pub enum Step<'a> {
         /// The next deadline.
         until: Option<Mono>,
     },
+}
+
+/// What whoever takes the lead of a store finds in it.
+#[derive(Clone, Debug)]
+pub struct Led {
+    /// The epoch that leads now.
+    pub epoch: Epoch,
+    /// The runs that are not over.
+    pub runs: Vec<ActiveRun>,
+    /// What is paused.
+    pub pauses: Vec<PauseRow>,
 }
 
 /// What leaves the engine, in order.
@@ -324,8 +337,8 @@ impl<S> Core<S> {
     }
 
     /// Takes the lead, or hears that it could not.
-    pub fn led(&mut self, led: Result<(Epoch, Vec<ActiveRun>), StoreError>, now: Now) {
-        let Ok((epoch, mut runs)) = led else {
+    pub fn led(&mut self, led: Result<Led, StoreError>, now: Now) {
+        let Ok(Led { epoch, mut runs, pauses }) = led else {
             self.lead_tries += 1;
             return;
         };
@@ -336,7 +349,10 @@ impl<S> Core<S> {
         }
         runs.retain(|active| !self.excluded.contains(&active.run.id));
         self.machine = Some(Machine::new(self.config.machine.clone(), epoch));
-        self.guarded(None, |machine, out| machine.load(runs, now, out));
+        self.guarded(None, |machine, out| {
+            machine.learn_pauses(pauses);
+            machine.load(runs, now, out);
+        });
         self.rejoin(now);
         for (run, reason) in std::mem::take(&mut self.condemned) {
             let command = Command::Quarantine { run, reason };
@@ -632,6 +648,10 @@ impl<S> Core<S> {
     fn missing(&self, command: &Command, loaded: bool) -> Option<RunId> {
         let (Command::Cancel { run, .. }
         | Command::Retry { run, .. }
+        | Command::Mark { run, .. }
+        | Command::Signal { run, .. }
+        | Command::Decide { run, .. }
+        | Command::Pause { what: Pausable::Run(run), .. }
         | Command::Quarantine { run, .. }) = command
         else {
             return None;
@@ -1043,12 +1063,19 @@ fn run_of(command: &Command) -> Option<RunId> {
         Command::Cancel { run, .. }
         | Command::Retry { run, .. }
         | Command::Compiled { run, .. }
+        | Command::Mark { run, .. }
+        | Command::Signal { run, .. }
+        | Command::Decide { run, .. }
+        | Command::Pause { what: Pausable::Run(run), .. }
+        | Command::Recalled { run, .. }
+        | Command::Found { run, .. }
         | Command::Quarantine { run, .. } => Some(*run),
         Command::Report { attempt, .. } => Some(attempt.run),
         Command::WorkerJoined { .. }
         | Command::WorkerBeat { .. }
         | Command::WorkerGone { .. }
         | Command::WorkerLeaving { .. }
+        | Command::Pause { .. }
         | Command::Fetched { .. } => None,
     }
 }
@@ -1058,6 +1085,7 @@ fn run_of_effect(effect: &Effect) -> Option<Owner> {
         Effect::Dispatch { assignment, .. } => Some(Owner::Run(assignment.attempt.run)),
         Effect::Stop { attempt, .. } => Some(Owner::Run(attempt.run)),
         Effect::Compile(ask) => Some(Owner::Run(ask.run)),
+        Effect::Recall { run, .. } | Effect::Lookup { run, .. } => Some(Owner::Run(*run)),
         Effect::Fetch { .. } => None,
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Asker {
 impl Asker {
     pub(crate) fn actor(&self, reason: Option<String>) -> Actor {
         let request_id = Some(self.request_id.to_string());
-        Actor { name: self.name.to_owned(), reason, request_id }
+        Actor { name: self.name.to_owned(), reason, request_id, ..Actor::default() }
     }
 }
 

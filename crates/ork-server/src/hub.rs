@@ -260,7 +260,9 @@ fn summed(kept: LogSummary, read: LogSummary) -> LogSummary {
 fn over(kind: &EventKind) -> Option<Token> {
     match kind {
         EventKind::TaskUnclaimed { token } | EventKind::TaskRetrying { token, .. } => Some(*token),
-        EventKind::TaskFinished { token, .. } => *token,
+        EventKind::TaskFinished { token, .. }
+        | EventKind::TaskDeferred { token, .. }
+        | EventKind::TaskReset { token } => *token,
         _ => None,
     }
 }

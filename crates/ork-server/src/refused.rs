@@ -67,6 +67,8 @@ impl From<ork_engine::Error> for Refused {
                     RefusalCode::Conflict => Code::Conflict,
                     RefusalCode::LimitReached => Code::LimitReached,
                     RefusalCode::KeyReused => Code::IdempotencyKeyReused,
+                    RefusalCode::Invalid => Code::Invalid,
+                    RefusalCode::Forbidden => Code::Forbidden,
                 };
                 Self::new(code, refusal.message)
             }

@@ -79,6 +79,17 @@ routes! {
     get "/api/v1/projects/{project}/runs/{id}" Token runs::show;
     post "/api/v1/projects/{project}/runs/{id}/cancel" Token runs::cancel;
     post "/api/v1/projects/{project}/runs/{id}/retry" Token runs::retry;
+    post "/api/v1/projects/{project}/runs/{id}/pause" Token operate::pause;
+    post "/api/v1/projects/{project}/runs/{id}/resume" Token operate::resume;
+    post "/api/v1/projects/{project}/runs/{id}/mark" Token operate::mark;
+    post "/api/v1/projects/{project}/runs/{id}/signal" Token operate::signal;
+    post "/api/v1/projects/{project}/runs/{id}/rerun" Token operate::rerun;
+    post "/api/v1/projects/{project}/runs/{id}/tasks/{path}/approve" Token operate::approve;
+    get "/api/v1/projects/{project}/approvals" Token operate::approvals;
+    post "/api/v1/projects/{project}/workflows/{name}/pause" Token operate::pause_workflow;
+    post "/api/v1/projects/{project}/workflows/{name}/resume" Token operate::resume_workflow;
+    post "/api/v1/projects/{project}/pause" Token operate::pause_project;
+    post "/api/v1/projects/{project}/resume" Token operate::resume_project;
     get "/api/v1/projects/{project}/runs/{id}/explain" Token explain::explain;
     get "/api/v1/projects/{project}/runs/{id}/events" Token events::list;
     get "/api/v1/projects/{project}/runs/{id}/tasks" Token tasks::list;

@@ -318,7 +318,9 @@ impl Streaming {
         let event = &committed.event;
         let over = match event.kind {
             EventKind::TaskStarted { .. } => false,
-            EventKind::TaskRetrying { .. } | EventKind::TaskFinished { .. } => true,
+            EventKind::TaskRetrying { .. }
+            | EventKind::TaskDeferred { token: Some(_), .. }
+            | EventKind::TaskFinished { .. } => true,
             _ => return None,
         };
         let (path, generation) = (event.path.clone()?, event.generation?);

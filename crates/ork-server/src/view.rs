@@ -3,16 +3,21 @@
 use indexmap::IndexMap;
 use ork_api::stamp::Stamp;
 use ork_api::types::{
-    Attempt, Blocker, Code, Event, Param, Payload, Run, Task, TaskDeclaration, Version,
+    Attempt, Blocker, Code, Event, OpenApproval, Param, Paused, Payload, Run, Task, TaskDeclaration, Version,
     VersionItem, Workflow,
 };
 use ork_core::plan::{Action, Binding, Plan, Scope};
-use ork_core::rows::{AttemptRow, CodeRef, RunRow, TaskRow, VersionRow, WorkflowRow};
+use ork_core::rows::{AttemptRow, CodeRef, Pause, PauseRow, RunRow, TaskRow, VersionRow, WorkflowRow};
 use ork_core::run;
+use ork_core::time::Wall;
 use ork_core::value::Data;
 use ork_store::Committed;
 
-pub(crate) fn workflow(row: WorkflowRow) -> Workflow {
+pub(crate) fn workflow(row: WorkflowRow, pauses: &[PauseRow]) -> Workflow {
+    let own = pauses.iter().find(|pause| {
+        pause.project == row.project && pause.workflow.as_ref() == Some(&row.name)
+    });
+    let pause = own.and_then(|row| row.pause.clone());
     Workflow {
         name: row.name,
         current: row.current.map(|version| version.0),
@@ -22,6 +27,7 @@ pub(crate) fn workflow(row: WorkflowRow) -> Workflow {
         owner: row.metadata.owner,
         created_at: Stamp(row.created_at),
         updated_at: Stamp(row.updated_at),
+        paused: pause.map(paused),
     }
 }
 
@@ -50,7 +56,11 @@ pub(crate) fn version(row: VersionRow) -> Version {
 }
 
 fn params(plan: &Plan) -> IndexMap<String, Param> {
-    let declared = plan.params.iter().map(|(name, param)| {
+    declared(&plan.params)
+}
+
+fn declared(params: &IndexMap<String, ork_core::plan::Param>) -> IndexMap<String, Param> {
+    let declared = params.iter().map(|(name, param)| {
         let default = match &param.default {
             Some(Binding::Const(value)) => Some(value.clone()),
             _ => None,
@@ -102,6 +112,25 @@ pub(crate) fn run(row: RunRow, project: &str) -> Run {
         finished_at: row.finished_at.map(Stamp),
         failure: row.failure,
         output: row.output.map(Payload::from),
+        rerun_of: row.rerun_of,
+        paused: row.paused.map(paused),
+    }
+}
+
+pub(crate) fn paused(pause: Pause) -> Paused {
+    Paused { by: pause.by, at: Stamp(pause.at) }
+}
+
+pub(crate) fn approval(open: run::OpenApproval) -> OpenApproval {
+    OpenApproval {
+        run: open.run,
+        workflow: open.workflow,
+        path: open.path,
+        prompt: open.prompt,
+        approvers: open.approvers,
+        form: declared(&open.form),
+        since: open.since.map(Stamp),
+        until: open.until.map(Stamp),
     }
 }
 
@@ -121,6 +150,8 @@ pub(crate) fn task(row: TaskRow) -> Task {
         queued_at: row.queued_at.map(Stamp),
         started_at: row.started_at.map(Stamp),
         finished_at: row.finished_at.map(Stamp),
+        marked: row.marked,
+        cache: row.cache,
     }
 }
 
@@ -169,6 +200,16 @@ fn name(state: run::TaskState) -> String {
     word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
+/// A time, to the second.
+fn second(at: Wall) -> String {
+    let at = Stamp(at).to_string();
+    format!("{}Z", at.get(..19).unwrap_or(&at).replace('T', " "))
+}
+
+fn at_most(until: Option<Wall>) -> String {
+    until.map(|until| format!(", at most until {}", second(until))).unwrap_or_default()
+}
+
 fn reason(blocker: &run::Blocker) -> String {
     match blocker {
         run::Blocker::SetAside { reason } => {
@@ -185,10 +226,36 @@ fn reason(blocker: &run::Blocker) -> String {
             format!("is inside of `{path}`, which is {}", name(*state))
         }
         run::Blocker::Compiler => "what it is to hold is being compiled".to_owned(),
-        run::Blocker::RetryAt { at } => {
-            let at = Stamp(*at).to_string();
-            format!("is tried again at {}Z", at.get(..19).unwrap_or(&at).replace('T', " "))
+        run::Blocker::RetryAt { at } => format!("is tried again at {}", second(*at)),
+        run::Blocker::Paused { scope, by, reason, since } => {
+            let what = match scope {
+                run::PauseScope::Run => "the run",
+                run::PauseScope::Workflow => "its workflow",
+                run::PauseScope::Project => "its project",
+            };
+            let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{what} was paused by {by} at {}{why}", second(*since))
         }
+        run::Blocker::Time { at, until } => {
+            format!("waits until {}{}", second(*at), at_most(*until))
+        }
+        run::Blocker::Event { name, until } => {
+            format!("waits for the signal `{name}`{}", at_most(*until))
+        }
+        run::Blocker::Approval { prompt, approvers, until } => {
+            let who = match &approvers[..] {
+                [] => String::new(),
+                approvers => format!(" by {}", approvers.join(" or ")),
+            };
+            format!("waits for approval{who}{}: {prompt}", at_most(*until))
+        }
+        run::Blocker::Poll { at, until } => {
+            format!("is not ready; looks again at {}{}", second(*at), at_most(*until))
+        }
+        run::Blocker::Earlier { run: Some(run) } => {
+            format!("run {run} is being loaded, whose successes are copied")
+        }
+        run::Blocker::Earlier { run: None } => "an earlier success is being looked for".to_owned(),
         run::Blocker::Values { digests } => {
             format!("{} large values are being loaded for an expression", digests.len())
         }

@@ -71,7 +71,7 @@ fn step(run: RunId, n: u32) -> [Change; 2] {
         path: Some(path.clone()),
         generation: Some(1),
         attempt: Some(1),
-        actor: Actor { name: "system".into(), reason: None, request_id: None },
+        actor: Actor { name: "system".into(), reason: None, request_id: None, ..Actor::default() },
         schema_version: 1,
         kind: EventKind::TaskStarted { token: Token::new(Epoch(1), n) },
     };
@@ -90,6 +90,8 @@ fn step(run: RunId, n: u32) -> [Change; 2] {
         queued_at: Some(Wall(1)),
         started_at: None,
         finished_at: None,
+        marked: false,
+        cache: None,
         detail: Value::Null,
     };
     [Change::Task(Box::new(task)), Change::Event(Arc::new(event))]

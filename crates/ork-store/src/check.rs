@@ -4,8 +4,8 @@
 use std::io;
 
 use ork_core::rows::{
-    AnswerRow, AttemptRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionRow,
-    WorkflowRow,
+    AnswerRow, AttemptRow, CacheRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow,
+    VersionRow, WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind, Failure};
 use ork_core::value::{DETAIL_LIMIT, Data, INLINE_LIMIT, Value};
@@ -33,6 +33,8 @@ fn change(change: &Change) -> Result<()> {
         Change::Answer(row) => answer(row),
         Change::Schedule(row, _) => schedule(row),
         Change::Tick(row) => tick(row),
+        Change::Pause(_) => Ok(()),
+        Change::Cache(row) => cache(row),
     }
 }
 
@@ -111,6 +113,11 @@ fn version(row: &VersionRow) -> Result<()> {
 
 fn answer(row: &AnswerRow) -> Result<()> {
     payload(|| format!("the answer for key `{}`", row.key), "answer", &row.answer)
+}
+
+fn cache(row: &CacheRow) -> Result<()> {
+    let name = || format!("the reusable success of `{}` in run {}", row.path, row.run);
+    data(name, "output", row.output.as_ref())
 }
 
 const ENDED: &str = "it has a time of its end if, and only if, its state is final";

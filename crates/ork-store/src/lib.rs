@@ -17,8 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow,
-    VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, RunRow,
+    ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::{RunState, TaskState};
 use ork_core::time::{Span, Wall};
@@ -138,6 +138,15 @@ pub struct Committed {
     pub position: u32,
     /// The event.
     pub event: Arc<EventRow>,
+}
+
+/// What there is to be reused of a task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cached {
+    /// The success with the key.
+    pub hit: Option<CacheRow>,
+    /// The last success.
+    pub last: Option<CacheRow>,
 }
 
 /// Keeps rows. Every list is in keyset order: page 1,000 costs what page 1 costs.
@@ -290,6 +299,19 @@ pub trait Store: Send + Sync + 'static {
         schedule: &str,
         page: &Page,
     ) -> Result<Items<TickRow>>;
+
+    /// What is paused, or was.
+    async fn pauses(&self) -> Result<Vec<PauseRow>>;
+
+    /// The success of a workflow's task that can be reused for `key`, and the last one whatever
+    /// its key.
+    async fn cached(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        task: &str,
+        key: &CacheKey,
+    ) -> Result<Cached>;
 
     /// Those of these blobs that no row refers to.
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>>;

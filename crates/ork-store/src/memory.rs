@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow,
-    VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, RunRow,
+    ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
 use ork_core::value::Digest;
 
 use crate::{
-    CommitSeq, Committed, DRAFT_GRACE, Items, Page, Result, Retention, RunFilter, Store,
+    Cached, CommitSeq, Committed, DRAFT_GRACE, Items, Page, Result, Retention, RunFilter, Store,
     StoreError, check, page, refs,
 };
 
@@ -49,6 +49,8 @@ struct State {
     workflows: BTreeMap<(ProjectId, String), WorkflowRow>,
     versions: BTreeMap<(ProjectId, String, VersionId), VersionRow>,
     answers: BTreeMap<(ProjectId, String), AnswerRow>,
+    pauses: BTreeMap<(ProjectId, Option<String>), PauseRow>,
+    cache: BTreeMap<(ProjectId, String, String, Digest), CacheRow>,
     schedules: BTreeMap<(ProjectId, String, String), ScheduleRow>,
     ticks: BTreeMap<TickKey, TickRow>,
 }
@@ -172,6 +174,14 @@ impl State {
                 self.schedules.insert(key, (**row).clone());
             }
             Change::Tick(row) => drop(self.ticks.insert(tick_key(row), (**row).clone())),
+            Change::Pause(row) => {
+                self.pauses.insert((row.project, row.workflow.clone()), (**row).clone());
+            }
+            Change::Cache(row) => {
+                let (workflow, task) = (row.workflow.clone(), row.task.clone());
+                let key = (row.project, workflow, task, row.key.digest());
+                self.cache.insert(key, (**row).clone());
+            }
         }
     }
 
@@ -234,6 +244,7 @@ impl State {
         self.events.retain(|(of, _), _| *of != run);
         self.feed.retain(|_, row| (row.project, row.run) != run);
         self.answers.retain(|_, row| row.run.map(|of| (row.project, of)) != Some(run));
+        self.cache.retain(|_, row| (row.project, row.run) != run);
     }
 
     fn remove_drafts(&mut self, now: Wall) {
@@ -500,6 +511,28 @@ impl Store for Memory {
         Ok(page::items(rows, page.limit, |row: &TickRow| row.tick))
     }
 
+    async fn pauses(&self) -> Result<Vec<PauseRow>> {
+        Ok(self.state().pauses.values().cloned().collect())
+    }
+
+    async fn cached(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        task: &str,
+        key: &CacheKey,
+    ) -> Result<Cached> {
+        let state = self.state();
+        let of = |row: &&CacheRow| {
+            (row.project, &*row.workflow, &*row.task) == (project, workflow, task)
+        };
+        let place = (project, workflow.to_owned(), task.to_owned(), key.digest());
+        Ok(Cached {
+            hit: state.cache.get(&place).cloned(),
+            last: state.cache.values().filter(of).max_by_key(|row| row.at).cloned(),
+        })
+    }
+
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
         let state = self.state();
         let mut used = BTreeSet::new();
@@ -508,6 +541,7 @@ impl Store for Memory {
         };
         state.runs.values().for_each(|row| refs::run(row, &mut found));
         state.tasks.values().for_each(|row| refs::task(row, &mut found));
+        state.cache.values().for_each(|row| refs::cache(row, &mut found));
         used.extend(state.versions.values().filter_map(refs::version));
         Ok(digests.iter().copied().filter(|digest| !used.contains(digest)).collect())
     }
@@ -523,6 +557,7 @@ impl Store for Memory {
         state.answers.retain(|_, row| row.expires_at.is_none_or(|at| at > retention.now));
         let before = retention.finished_before;
         state.ticks.retain(|_, row| before.is_none_or(|before| row.decided_at >= before));
+        state.cache.retain(|_, row| row.expires_at.is_none_or(|at| at > retention.now));
         Ok(runs)
     }
 }

@@ -1,6 +1,6 @@
 //! Which blobs a row refers to.
 
-use ork_core::rows::{CodeRef, RunRow, TaskRow, VersionRow};
+use ork_core::rows::{CacheRow, CodeRef, RunRow, TaskRow, VersionRow};
 use ork_core::value::{Data, Digest, Value};
 
 /// The blobs of a run: its output, and what its `detail` names in the JSON form of a [`Data`].
@@ -14,6 +14,11 @@ pub(crate) fn task(row: &TaskRow, found: &mut dyn FnMut(Digest)) {
     row.inputs.iter().flat_map(|inputs| inputs.values()).for_each(|input| data(input, found));
     row.output.iter().for_each(|output| data(output, found));
     detail(&row.detail, found);
+}
+
+/// The output of a success that may be reused.
+pub(crate) fn cache(row: &CacheRow, found: &mut dyn FnMut(Digest)) {
+    row.output.iter().for_each(|output| data(output, found));
 }
 
 /// The bundle of a version.

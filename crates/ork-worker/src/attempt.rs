@@ -201,6 +201,36 @@ async fn gather(inner: &Inner, assignment: &Assignment) -> Result<(PathBuf, Vec<
     Ok((root, input, places))
 }
 
+/// Passes on signs of life of user code, a few times as often as they have to come; never ends.
+fn beats(
+    inner: Arc<Inner>,
+    assignment: &Assignment,
+    file: &OsString,
+) -> impl Future<Output = ()> + use<> {
+    let (heartbeat, attempt, file) =
+        (assignment.heartbeat, assignment.attempt.clone(), PathBuf::from(file));
+    async move {
+        let Some(heartbeat) = heartbeat else { return std::future::pending().await };
+        let pause = (heartbeat.to_std() / LOOKS_PER_BEAT).max(LEAST_LOOK);
+        let mut seen = None;
+        loop {
+            tokio::time::sleep(pause).await;
+            let touched = fs::metadata(&file).and_then(|file| file.modified()).ok();
+            if touched.is_some() && touched != seen {
+                seen = touched;
+                // A beat that is lost is followed by another, or by the end of the attempt.
+                let _ = inner.report(&attempt, Report::Beat).await;
+            }
+        }
+    }
+}
+
+/// How often a worker looks for a sign of life while one has to come; the machine allows for it.
+const LOOKS_PER_BEAT: u32 = 4;
+
+/// The shortest wait between two such looks.
+const LEAST_LOOK: Duration = Duration::from_millis(50);
+
 /// Pends until the attempt is to be stopped.
 pub(crate) async fn stopped(stop: &mut StopWatch) {
     if stop.wait_for(Option::is_some).await.is_err() {
@@ -245,7 +275,13 @@ impl Attempt {
         let inner = Arc::clone(&self.inner);
         let name = Arc::clone(&self.assignment.executor);
         let given = match inner.executor(&name) {
-            Some(executor) => executor.run(self).await,
+            Some(executor) => {
+                let beats = beats(Arc::clone(&inner), &self.assignment, &self.places.heartbeat);
+                tokio::select! {
+                    given = executor.run(self) => given,
+                    () = beats => Ok(None),
+                }
+            }
             None => Err(End::not_started(format!(
                 "this worker has no executor `{name}`; it has {}",
                 inner.executor_names()

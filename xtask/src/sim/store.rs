@@ -6,11 +6,11 @@ use std::sync::Arc;
 use ork_core::catalog::Known;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId, Token};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, Change, EventRow, RunRow, TaskRow, VersionId, VersionRow,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, RunRow, TaskRow, VersionId, VersionRow,
     WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind};
-use ork_engine::{Found, Read};
+use ork_engine::{Found, Led, Read};
 use ork_store::{CommitSeq, StoreError};
 
 /// A run's rows.
@@ -31,6 +31,8 @@ pub(super) struct SimStore {
     /// Places in the feed, by run.
     events: HashMap<RunId, Vec<usize>>,
     pub(super) answers: HashMap<(ProjectId, String), AnswerRow>,
+    pub(super) pauses: BTreeMap<Option<String>, PauseRow>,
+    pub(super) cache: Vec<CacheRow>,
     pub(super) workflows: HashMap<String, WorkflowRow>,
     pub(super) versions: HashMap<(String, VersionId), Arc<VersionRow>>,
     /// The one run whose changes are refused.
@@ -42,16 +44,35 @@ pub(super) struct SimStore {
 }
 
 impl SimStore {
-    pub(super) fn lead(&mut self) -> Epoch {
+    /// Takes the lead.
+    pub(super) fn led(&mut self) -> Led {
         self.epoch += 1;
-        Epoch(self.epoch)
+        let pauses = self.pauses.values().cloned().collect();
+        Led { epoch: Epoch(self.epoch), runs: self.load_active(), pauses }
+    }
+
+    /// A run that another does again.
+    pub(super) fn recall(&self, run: RunId) -> Option<Arc<ActiveRun>> {
+        self.runs.get(&run).map(|kept| Arc::new(self.active(kept)))
+    }
+
+    /// What there is to be reused of a task.
+    pub(super) fn cached(
+        &self,
+        task: &str,
+        key: &CacheKey,
+    ) -> (Option<Box<CacheRow>>, Option<Box<CacheRow>>) {
+        let last = self.cache.iter().rev();
+        let hit = last.clone().find(|row| row.key == *key);
+        let last = last.clone().find(|row| row.task == task);
+        (hit.cloned().map(Box::new), last.cloned().map(Box::new))
     }
 
     pub(super) fn commits(&self) -> u64 {
         self.commits
     }
 
-    pub(super) fn load_active(&self) -> Vec<ActiveRun> {
+    fn load_active(&self) -> Vec<ActiveRun> {
         let active = self.runs.values().filter(|kept| !kept.run.state.is_terminal());
         active.map(|kept| self.active(kept)).collect()
     }
@@ -127,6 +148,10 @@ impl SimStore {
                 self.answers.insert((row.project, row.key.clone()), (**row).clone());
             }
             Change::Schedule(..) | Change::Tick(_) => {}
+            Change::Pause(row) => {
+                self.pauses.insert(row.workflow.clone(), (**row).clone());
+            }
+            Change::Cache(row) => self.cache.push((**row).clone()),
         }
         Ok(())
     }

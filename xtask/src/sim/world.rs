@@ -53,6 +53,7 @@ enum Event {
     Read(u64, Read),
     Blob(u64, Digest),
     Compiled(u64, Box<Compile>),
+    Told(u64, Box<Command>),
     Client(usize),
     Kill,
     Restart,
@@ -366,12 +367,12 @@ impl World {
                 let result = if self.commit_fails() {
                     Err(StoreError::Retryable("by chance".into()))
                 } else {
-                    Ok((self.store.lead(), self.store.load_active()))
+                    Ok(self.store.led())
                 };
                 trace!(
                     self,
                     "leads: {:?}",
-                    result.as_ref().map(|(epoch, runs)| (epoch, runs.len()))
+                    result.as_ref().map(|led| (led.epoch, led.runs.len()))
                 );
                 self.loaded_at = self.mono;
                 core.led(result, now);
@@ -487,6 +488,18 @@ impl World {
                 Output::Effect(Effect::Fetch { digest }) => {
                     let delay = self.chance.between(100, 5 * MS);
                     self.at(delay, Event::Blob(self.life, digest));
+                }
+                Output::Effect(Effect::Recall { run, earlier, .. }) => {
+                    let earlier = self.store.recall(earlier);
+                    let command = Command::Recalled { run, earlier };
+                    let delay = self.chance.between(100, 5 * MS);
+                    self.at(delay, Event::Told(self.life, Box::new(command)));
+                }
+                Output::Effect(Effect::Lookup { task, key, run, path, .. }) => {
+                    let (hit, last) = self.store.cached(&task, &key);
+                    let command = Command::Found { run, path, hit, last };
+                    let delay = self.chance.between(100, 5 * MS);
+                    self.at(delay, Event::Told(self.life, Box::new(command)));
                 }
                 Output::Events(events) => {
                     let commit = events.first().map_or(0, |event| event.commit.0);
@@ -615,6 +628,7 @@ impl World {
             Event::Read(life, read) => self.read(life, read),
             Event::Blob(life, digest) => self.blob(life, digest),
             Event::Compiled(life, ask) => self.compiled(life, &ask),
+            Event::Told(life, command) => self.tell(life, *command),
             Event::Client(wish) => self.ask(wish),
             Event::Kill => self.kill(),
             Event::Restart => self.restart(),
@@ -706,6 +720,12 @@ impl World {
         core.push(Request::worker(command), Slot::Nobody);
     }
 
+    fn tell(&mut self, life: u64, command: Command) {
+        if let Some(core) = self.core.as_mut().filter(|_| life == self.life) {
+            core.push(Request::worker(command), Slot::Nobody);
+        }
+    }
+
     fn answer(&mut self, slot: Slot, result: &Result<Answer, Error>) {
         match slot {
             Slot::Client(wish) => self.client_hears(wish, result),
@@ -773,7 +793,11 @@ impl World {
 
     fn request(&mut self, place: usize, what: &What) -> Option<Request> {
         let by =
-            Actor { name: "someone".into(), reason: None, request_id: Some(request_id(place)) };
+            Actor {
+            name: "someone".into(),
+            request_id: Some(request_id(place)),
+            ..Actor::default()
+        };
         let run = |chance: &mut Chance, over: bool, store: &SimStore| {
             let runs = store.runs.values().filter(|kept| kept.run.state.is_terminal() == over);
             let runs: Vec<RunId> = runs.map(|kept| kept.run.id).collect();
@@ -793,7 +817,7 @@ impl World {
                 } else {
                     RetrySelection::Failed
                 };
-                Command::Retry { run, selection, by }
+                Command::Retry { run, selection, cancel_downstream: false, by }
             }
             What::Deploy { plan, content, draft } => {
                 let deploy = Deploy {
@@ -830,6 +854,7 @@ impl World {
             labels: indexmap::IndexMap::new(),
             trigger: "manual".into(),
             url: String::new(),
+            rerun_of: None,
             by,
         }))
     }

@@ -17,10 +17,10 @@ pub use self::transport::{Body, Http, Transport, TransportError};
 use crate::encode::{query, segment};
 use crate::problem::{self, Code, Problem};
 use crate::types::{
-    Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff, DiffQuery, Event, EventQuery,
-    Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Me, NewRun, Part, Retry,
-    Run, RunLogQuery, RunQuery, SCANNED_TO, Task, TaskQuery, Validate, Validated, Version,
-    VersionItem, Workflow,
+    Approve, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff, DiffQuery, Event,
+    EventQuery, Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Mark, Me,
+    NewRun, OpenApproval, Part, Pause, Preview, Rerun, Retry, Run, RunLogQuery, RunQuery,
+    SCANNED_TO, Signal, Task, TaskQuery, Validate, Validated, Version, VersionItem, Workflow,
 };
 use ork_core::ids::RunId;
 use ork_core::value::Digest;
@@ -362,12 +362,100 @@ impl Client {
         self.post(self.run_path(run, "/cancel"), cancel).await
     }
 
-    /// Opens a terminal run again.
+    /// Does parts of a run again: opens one that is over, or goes back in one that is not.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn retry(&self, run: RunId, retry: &Retry) -> Result<Run> {
         self.post(self.run_path(run, "/retry"), retry).await
+    }
+
+    /// Keeps everything of a run back that would start.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn pause(&self, run: RunId, pause: &Pause) -> Result<Run> {
+        self.post(self.run_path(run, "/pause"), pause).await
+    }
+
+    /// Ends a run's pause.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn resume(&self, run: RunId, pause: &Pause) -> Result<Run> {
+        self.post(self.run_path(run, "/resume"), pause).await
+    }
+
+    /// Keeps everything of a workflow back that would start, or ends that; tells the runs that it
+    /// concerns.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn pause_workflow(&self, name: &str, on: bool, pause: &Pause) -> Result<Preview> {
+        let verb = if on { "pause" } else { "resume" };
+        self.post(self.path(&format!("/workflows/{}/{verb}", segment(name))), pause).await
+    }
+
+    /// Keeps everything of the project back that would start, or ends that.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn pause_project(&self, on: bool, pause: &Pause) -> Result<Preview> {
+        self.post(self.path(if on { "/pause" } else { "/resume" }), pause).await
+    }
+
+    /// Sets the outcome of an instance.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn mark(&self, run: RunId, mark: &Mark) -> Result<Run> {
+        self.post(self.run_path(run, "/mark"), mark).await
+    }
+
+    /// Sends a signal to a run.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn signal(&self, run: RunId, signal: &Signal) -> Result<Run> {
+        self.post(self.run_path(run, "/signal"), signal).await
+    }
+
+    /// Decides on an approval.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn approve(&self, run: RunId, path: &str, approve: &Approve) -> Result<Run> {
+        self.post(self.task_path(run, path, "/approve"), approve).await
+    }
+
+    /// Approvals that wait for a decision, by run and task.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn approvals(&self, part: &Part) -> Result<List<OpenApproval>> {
+        self.get(self.path("/approvals") + &query(part)).await
+    }
+
+    /// Makes a run that does another one again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rerun(&self, run: RunId, rerun: &Rerun) -> Result<Run> {
+        self.post(self.run_path(run, "/rerun"), rerun).await
+    }
+
+    /// What a command on a run would change: `verb` is the last part of its path, such as
+    /// `cancel`, and `body` what it takes.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so does the command.
+    pub async fn preview<T: Serialize>(
+        &self,
+        run: RunId,
+        verb: &str,
+        body: &T,
+    ) -> Result<Preview> {
+        self.post(self.run_path(run, &format!("/{verb}?dry_run=true")), body).await
     }
 
     /// Why a run does not go on, or how it ended.

@@ -36,6 +36,7 @@ pub use self::fmt::{Formatted, format};
 pub use self::generated::generated;
 pub use self::graph::{GraphFormat, graph};
 use self::notation::Aliases;
+pub(crate) use self::params::bind_form;
 pub use self::params::{Given, ParamError, RunFacts, bind_params, bind_scheduled};
 use self::python::{Reader, Signature, SignatureError, Target};
 pub use self::read::{duration, is_name, is_workflow_name, size};

@@ -67,12 +67,38 @@ pub fn bind_params(
     given: &IndexMap<String, Given>,
     facts: &RunFacts,
 ) -> Result<Value, Vec<ParamError>> {
+    bind_all(&plan.params, given, facts, |name| unknown(plan, name))
+}
+
+/// The fields of an approval's form, bound like a run's params.
+///
+/// # Errors
+/// All that is wrong.
+pub(crate) fn bind_form(
+    form: &IndexMap<String, Param>,
+    given: &IndexMap<String, Given>,
+    facts: &RunFacts,
+) -> Result<Value, Vec<ParamError>> {
+    let names = || form.keys().map(String::as_str);
+    bind_all(form, given, facts, |name| match nearest(name, names()) {
+        Some(near) => format!("the form has no such field; did you mean `{near}`?"),
+        None if form.is_empty() => "the form has no fields".into(),
+        None => format!("the form has no such field; it has {}", names().collect::<Vec<_>>().join(", ")),
+    })
+}
+
+fn bind_all(
+    params: &IndexMap<String, Param>,
+    given: &IndexMap<String, Given>,
+    facts: &RunFacts,
+    unknown: impl Fn(&str) -> String,
+) -> Result<Value, Vec<ParamError>> {
     let mut errors = Vec::new();
     let mut values = serde_json::Map::new();
-    for name in given.keys().filter(|name| !plan.params.contains_key(*name)) {
-        errors.push(ParamError { name: name.clone(), message: unknown(plan, name) });
+    for name in given.keys().filter(|name| !params.contains_key(*name)) {
+        errors.push(ParamError { name: name.clone(), message: unknown(name) });
     }
-    for (name, param) in &plan.params {
+    for (name, param) in params {
         match bind(param, given.get(name), facts) {
             Ok(value) => drop(values.insert(name.clone(), value)),
             Err(message) => errors.push(ParamError { name: name.clone(), message }),

@@ -1,18 +1,21 @@
 //! A run in memory, and the one door through which its instances change.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::ids::{Epoch, InstancePath, ProjectId, RunId, Token};
 use crate::plan::{Plan, Task};
-use crate::rows::{Actor, AttemptRow, Change, CodeRef, EventRow, VersionId};
+use crate::rows::{Actor, AttemptRow, Change, CodeRef, EventRow, Pause, VersionId};
 use crate::run::instance::{Closing, Hold, Instance, Ix, Key, Lease, Parked, Phase};
 use crate::run::level::{Frame, Held, Level, Part, Shape};
 use crate::run::machine::{Config, Out};
+use crate::run::pause::Pauses;
 use crate::run::ready::{Place, Ready};
 use crate::run::remnant::Remnants;
+use crate::run::rerun::Earlier;
+use crate::run::signals::Signals;
 use crate::run::timers::{Owner, Timers};
 use crate::run::transition::{self, Illegal, Step};
 use crate::run::values::{Map, Values};
@@ -43,6 +46,14 @@ pub(super) struct Desk {
     pub(super) pending: Pending,
     /// Runs that had more to do than one commit should carry.
     pub(super) backlog: Vec<RunId>,
+    /// Workflows and projects that are paused.
+    pub(super) pauses: Pauses,
+    /// Pending runs that are paused.
+    pub(super) resting: BTreeSet<RunId>,
+    /// Instances that wait for a wall time, the earliest first.
+    pub(super) alarms: BTreeSet<(Wall, Key)>,
+    /// Approvals that are open.
+    pub(super) approvals: BTreeSet<Key>,
     /// Offers that were made and have not left yet.
     pub(super) offers: Vec<Key>,
     /// The name of the one queue, shared.
@@ -66,6 +77,10 @@ impl Desk {
             starting: VecDeque::new(),
             pending: Pending::default(),
             backlog: Vec::new(),
+            pauses: Pauses::default(),
+            resting: BTreeSet::new(),
+            alarms: BTreeSet::new(),
+            approvals: BTreeSet::new(),
             offers: Vec::new(),
             queue: DEFAULT_QUEUE.into(),
         }
@@ -156,6 +171,7 @@ pub(super) struct Facts {
     pub(super) labels: IndexMap<String, String>,
     pub(super) trigger: String,
     pub(super) url: String,
+    pub(super) rerun_of: Option<RunId>,
     pub(super) created_by: Actor,
     pub(super) created_at: Wall,
 }
@@ -177,6 +193,16 @@ pub(super) struct Run {
     pub(super) output: Option<Data>,
     /// What the output waits for.
     pub(super) parked: Option<Box<Parked>>,
+    /// The run's own pause.
+    pub(super) paused: Option<Pause>,
+    /// Whether anything keeps new starts back: its own pause, its workflow's, or its project's.
+    pub(super) rests: bool,
+    /// Signals that no wait has taken.
+    pub(super) signals: Signals,
+    /// Instances that wait for a signal, by its name, in the order of the plan.
+    pub(super) listening: BTreeMap<Arc<str>, BTreeSet<Ix>>,
+    /// The run that this one does again, as far as it is here.
+    pub(super) earlier: Earlier,
     pub(super) instances: Vec<Instance>,
     pub(super) by_path: Map<InstancePath, Ix>,
     pub(super) levels: Vec<Level>,
@@ -220,6 +246,11 @@ impl Run {
             failure: None,
             output: None,
             parked: None,
+            paused: None,
+            rests: false,
+            signals: Signals::default(),
+            listening: BTreeMap::new(),
+            earlier: Earlier::None,
             instances: Vec::with_capacity(plan.body.tasks.len() + plan.finally.tasks.len()),
             by_path: Map::default(),
             levels: Vec::new(),
@@ -307,7 +338,7 @@ impl Run {
     pub(super) fn announce_again(&mut self, level: u32, cx: &mut Cx<'_>) {
         for ix in self.levels[level as usize].all() {
             if self.instance(ix).generation > 1 {
-                self.log_at(ix, EventKind::TaskReset, cx);
+                self.log_at(ix, EventKind::TaskReset { token: None }, cx);
             }
         }
     }
@@ -323,6 +354,7 @@ impl Run {
             labels: new.labels,
             trigger: new.trigger,
             url: new.url,
+            rerun_of: new.rerun_of,
             created_by: new.by,
             created_at: now.wall,
         };
@@ -469,15 +501,17 @@ impl Run {
         }
         self.leave_queue(ix, cx.desk);
         self.unpark(ix, cx.desk);
+        self.leave_wait(ix, cx.desk);
         let key = self.key(ix);
         let instance = self.instance_mut(ix);
-        instance.due = None;
+        instance.clear_deadlines();
         let old = std::mem::replace(&mut instance.phase, phase);
         let new = &instance.phase;
         move_slot(old.lease(), new.lease(), key, cx.desk);
         #[cfg(feature = "sabotage")]
         release_early(new, key, cx.desk);
         self.enter_queue(ix, cx.desk);
+        self.enter_wait(ix, cx.desk);
         self.mark(ix, cx.desk);
         Ok(())
     }
@@ -492,8 +526,9 @@ impl Run {
         }
     }
 
+    /// Whether it stands in the queue for a slot. Nothing of a paused run does.
     pub(super) fn is_ready(&self, ix: Ix) -> bool {
-        matches!(self.instance(ix).phase, Phase::Queued { hold: Hold::Ready, .. })
+        !self.rests && matches!(self.instance(ix).phase, Phase::Queued { hold: Hold::Ready, .. })
     }
 
     /// Since when it waits, for the order of the queue. What is inside an item of a map is as old

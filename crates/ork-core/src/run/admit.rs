@@ -3,12 +3,14 @@
 use crate::run::active::{Desk, Run, Stage};
 use crate::run::instance::{Hold, Ix, Phase};
 use crate::run::machine::{Blocker, Machine, Out};
+use crate::run::rerun::Earlier;
 use crate::run::rule::Verdict;
 use crate::time::Now;
 
 /// What keeps an instance from being offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
+    Paused,
     RunPending,
     Body,
     Outer,
@@ -16,6 +18,10 @@ pub(super) enum Gate {
     Upstreams,
     Retry,
     Values,
+    /// What there is to be reused is being looked for.
+    Earlier,
+    /// It waits for something outside.
+    Deferred,
     NoWorker,
     NoSlot,
     /// It is under way, over, or about to be ended: there is nothing to admit.
@@ -28,9 +34,11 @@ impl Run {
         let instance = self.instance(ix);
         match &instance.phase {
             Phase::Queued { .. } | Phase::Pending if self.is_ended(ix) => Some(Gate::Past),
+            Phase::Queued { hold: Hold::Ready, .. } if self.rests => Some(Gate::Paused),
             Phase::Queued { hold: Hold::Ready, .. } => room(&desk.queue, desk),
             Phase::Queued { hold: Hold::Retry, .. } => Some(Gate::Retry),
             Phase::Queued { hold: Hold::Values, .. } => Some(Gate::Values),
+            Phase::Pending if self.stage == Stage::Pending && self.rests => Some(Gate::Paused),
             Phase::Pending if self.stage == Stage::Pending => Some(Gate::RunPending),
             Phase::Pending if !self.is_open(ix) && self.is_cleanup(ix) => Some(Gate::Body),
             Phase::Pending if !self.is_open(ix) => Some(Gate::Outer),
@@ -38,7 +46,10 @@ impl Run {
                 Some(Gate::Compiler)
             }
             Phase::Pending if instance.parked.is_some() => Some(Gate::Values),
+            Phase::Pending if self.is_resolved(ix) && self.asks(ix) => Some(Gate::Earlier),
+            Phase::Pending if self.is_resolved(ix) && self.rests => Some(Gate::Paused),
             Phase::Pending => Some(Gate::Upstreams),
+            Phase::Deferred(_) => Some(Gate::Deferred),
             Phase::Offered { .. }
             | Phase::Running(_)
             | Phase::Stopping(_)
@@ -54,6 +65,9 @@ impl Run {
         let queue = || desk.queue.to_string();
         match gate {
             Gate::Past => Vec::new(),
+            Gate::Paused => self.pauses(desk),
+            Gate::Deferred => self.waits_for(ix, now),
+            Gate::Earlier => vec![Blocker::Earlier { run: self.facts.rerun_of }],
             Gate::RunPending => vec![Blocker::RunPending],
             Gate::Body => {
                 vec![Blocker::Body { open: self.levels[self.frame(ix).body as usize].open }]
@@ -62,7 +76,8 @@ impl Run {
             Gate::Compiler => vec![Blocker::Compiler],
             Gate::Upstreams => self.open_upstreams(ix),
             Gate::Retry => instance
-                .due
+                .rare()
+                .wake
                 .map(|due| Blocker::RetryAt { at: now.wall + (due - now.mono) })
                 .into_iter()
                 .collect(),
@@ -80,6 +95,16 @@ impl Run {
     fn outer(&self, owner: Ix) -> Blocker {
         let owner = self.instance(owner);
         Blocker::Outer { path: owner.path.clone(), state: owner.state() }
+    }
+
+    /// Whether what an instance depends on has been decided.
+    fn is_resolved(&self, ix: Ix) -> bool {
+        self.instance(ix).tally.verdict(self.task(ix).trigger_rule) != Verdict::Wait
+    }
+
+    /// Whether an instance waits to hear of an earlier success.
+    pub(super) fn asks(&self, ix: Ix) -> bool {
+        self.instance(ix).rare().asked || matches!(self.earlier, Earlier::Asked)
     }
 
     fn open_upstreams(&self, ix: Ix) -> Vec<Blocker> {

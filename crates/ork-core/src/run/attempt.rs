@@ -66,6 +66,8 @@ impl Run {
             return Ok(());
         };
         let attempt = self.instance(ix).next_attempt();
+        self.halt_patience(ix, cx);
+        self.begin_poll(ix, cx);
         let (worker, offered_at) = (worker.clone(), cx.now.wall);
         let lease =
             Lease { token, worker: worker.clone(), offered_at, started_at: None, beats: None };
@@ -117,11 +119,8 @@ impl Run {
     fn prepare(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<Work, EvalError> {
         let plan = Arc::clone(&self.frame(ix).plan);
         let task = self.held_task(ix);
+        let inputs = self.resolve_inputs(ix, cx);
         let view = self.view(Some(ix), cx.desk);
-        let inputs = match self.instance(ix).inputs {
-            Some(_) => Ok(None),
-            None => each("inputs", task.inputs.iter(), |b| view.data(b)).map(Some),
-        };
         let shared = plan.env.iter().filter(|(name, _)| !task.env.contains_key(*name));
         let env = each("env", shared.chain(&task.env), |binding| view.text(binding));
         let Action::Execute { executor, spec } = &task.action else {
@@ -132,13 +131,22 @@ impl Run {
             EvalError::Failed(message) => EvalError::Failed(format!("{executor}: {message}")),
             need @ EvalError::Need(_) => need,
         });
-        let (inputs, env, spec) = all(inputs, env, spec)?;
-        if let Some(inputs) = inputs {
-            let fitted: Result<_, EvalError> =
-                inputs.into_iter().map(|(name, data)| Ok((name, fit(data, cx.out)?))).collect();
-            self.instance_mut(ix).inputs = Some(Box::new(fitted?));
-        }
+        let ((), env, spec) = all(inputs, env, spec)?;
         Ok(Work { env, spec })
+    }
+
+    /// Evaluates the inputs, once a generation.
+    pub(super) fn resolve_inputs(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), EvalError> {
+        if self.instance(ix).inputs.is_some() {
+            return Ok(());
+        }
+        let view = self.view(Some(ix), cx.desk);
+        let inputs = each("inputs", self.task(ix).inputs.iter(), |b| view.data(b))?;
+        let fitted: Result<_, EvalError> =
+            inputs.into_iter().map(|(name, data)| Ok((name, fit(data, cx.out)?))).collect();
+        self.instance_mut(ix).inputs = Some(Box::new(fitted?));
+        self.mark(ix, cx.desk);
+        Ok(())
     }
 
     fn assignment(&self, ix: Ix, token: Token, work: Work) -> Assignment {
@@ -157,6 +165,7 @@ impl Run {
             output_type: task.output_type.clone(),
             env: work.env,
             timeout: task.timeout,
+            heartbeat: task.heartbeat_timeout,
             grace: task.grace,
             code: self.frame(ix).code.clone(),
             logical_time: Arc::clone(&facts.logical_time),
@@ -195,13 +204,12 @@ impl Run {
             Report::Started => {
                 if matches!(self.instance(ix).phase, Phase::Offered { .. }) {
                     self.confirm(ix, cx);
-                    let due = self.instance(ix).due;
+                    let limit = self.instance(ix).rare().limit;
                     self.start(ix, cx.now.wall, cx)?;
-                    if let Some(at) = due {
-                        self.arm(ix, at, cx.desk);
-                    }
+                    self.arm_running(ix, limit, cx);
                 }
             }
+            Report::Beat => self.beat(ix, cx),
             Report::Finished(finished) => {
                 self.finish(ix, *finished, cx)?;
                 self.instance_mut(ix).reported = Some(token);
@@ -254,7 +262,8 @@ impl Run {
         instance.due = None;
         if let Some(timeout) = timeout {
             let left = Span(timeout.0.saturating_sub(passed).max(0));
-            self.arm(ix, cx.now.mono + left, cx.desk);
+            self.instance_mut(ix).rare_mut().limit = Some(cx.now.mono + left);
+            self.arm_due(ix, cx.desk);
         }
     }
 
@@ -287,6 +296,9 @@ impl Run {
         }
         match finished.outcome {
             Outcome::Success { output } => self.succeed(ix, output, logs, cx),
+            Outcome::Failed(failure) if self.says_not_yet(ix, &failure) => {
+                self.not_yet(ix, logs, cx)
+            }
             Outcome::Failed(failure) => self.fail(ix, failure, logs, cx),
             Outcome::Stopped => {
                 let message = "the worker stopped it without being asked to";
@@ -309,7 +321,11 @@ impl Run {
                 return self.fail(ix, failure, logs, cx);
             }
         };
+        if self.looks_again(ix, output.as_ref(), logs, cx)? {
+            return Ok(());
+        }
         self.close_attempt(ix, AttemptState::Success, None, logs, cx);
+        self.remember(ix, output.as_ref(), cx);
         self.end(ix, TaskState::Success, Ending { output, logs, ..Ending::default() }, cx)
     }
 
@@ -346,7 +362,10 @@ impl Run {
         let hold = if wait > Span::ZERO { Hold::Retry } else { Hold::Ready };
         self.shift(ix, Step::Retry, Phase::Queued { hold, unclaimed: None }, cx)?;
         if hold == Hold::Retry {
-            self.arm(ix, cx.now.mono + wait, cx.desk);
+            self.instance_mut(ix).rare_mut().wake = Some(cx.now.mono + wait);
+            self.arm_due(ix, cx.desk);
+        } else {
+            self.arm_ready(ix, cx);
         }
         self.instance_mut(ix).failure = Some(Box::new(failure.clone()));
         let not_before = cx.now.wall + wait;
@@ -366,7 +385,7 @@ impl Run {
         let Some(lease) = self.instance(ix).phase.lease().cloned() else { return Ok(()) };
         let token = lease.token;
         let until = cx.now.mono + self.task(ix).grace + cx.desk.config.stop_margin;
-        let stop = Stop { lease, reason, failure, until, last };
+        let stop = Stop { lease, reason, failure, until, last, then: None };
         self.shift(ix, Step::Stop, Phase::Stopping(Box::new(stop)), cx)?;
         self.instance_mut(ix).attempt_dirty = true;
         self.log_at(ix, EventKind::TaskStopping { token, reason }, cx);
@@ -399,6 +418,9 @@ impl Run {
     fn end_stop(&mut self, ix: Ix, logs: LogSummary, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         let Phase::Stopping(stop) = &self.instance(ix).phase else { return Ok(()) };
         let (reason, last, failure) = (stop.reason, stop.last, stop.failure.clone());
+        if let Some(then) = stop.then.clone() {
+            return self.end_superseded(ix, then, logs, cx);
+        }
         if reason == StopReason::TimedOut && !last {
             return self.fail(ix, failure, logs, cx);
         }
@@ -422,7 +444,11 @@ impl Run {
                 self.fail(ix, failure, LogSummary::default(), cx)?;
             }
             Phase::Stopping(_) => self.end_stop(ix, LogSummary::default(), cx)?,
-            Phase::Pending | Phase::Queued { .. } | Phase::Open(_) | Phase::Over(_) => {}
+            Phase::Pending
+            | Phase::Queued { .. }
+            | Phase::Deferred(_)
+            | Phase::Open(_)
+            | Phase::Over(_) => {}
         }
         self.drain(cx)
     }
@@ -431,13 +457,14 @@ impl Run {
     pub(super) fn on_due(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         self.instance_mut(ix).due = None;
         match &self.instance(ix).phase {
-            Phase::Queued { .. } => self.set_hold(ix, Hold::Ready, cx.desk),
+            Phase::Queued { .. } => self.queued_due(ix, cx)?,
+            Phase::Deferred(_) => self.deferral_due(ix, cx)?,
+            Phase::Running(_) => self.running_due(ix, cx)?,
             Phase::Offered { confirmed: true, .. } => {
                 self.time_out_attempt(ix, ", before its code had started", cx)?;
             }
             Phase::Offered { kept: true, .. } => self.offer_again(ix, cx),
             Phase::Offered { .. } => self.unclaim(ix, cx)?,
-            Phase::Running(_) => self.time_out_attempt(ix, "", cx)?,
             Phase::Stopping(stop) if stop.until <= cx.now.mono => {
                 self.end_stop(ix, LogSummary::default(), cx)?;
             }
@@ -448,7 +475,7 @@ impl Run {
         self.drain(cx)
     }
 
-    fn time_out_attempt(
+    pub(super) fn time_out_attempt(
         &mut self,
         ix: Ix,
         where_it_stood: &str,
@@ -473,6 +500,7 @@ impl Run {
         let phase = Phase::Queued { hold: Hold::Ready, unclaimed: Some(Box::new(lease)) };
         self.shift(ix, Step::Unclaim, phase, cx)?;
         self.log_at(ix, EventKind::TaskUnclaimed { token }, cx);
+        self.arm_ready(ix, cx);
         Ok(())
     }
 

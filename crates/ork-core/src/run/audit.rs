@@ -36,9 +36,11 @@ impl Machine {
         for run in self.runs.values() {
             self.check_run(run, &mut found);
         }
-        let ready = self.runs.values().flat_map(|run| &run.instances);
+        let ready = self.runs.values();
         let ready =
-            ready.filter(|i| matches!(i.phase, Phase::Queued { hold: Hold::Ready, .. })).count();
+            ready.flat_map(|run| (0..run.instances.len()).map(Ix::new).map(move |ix| (run, ix)));
+        let ready =
+            ready.filter(|(run, ix)| run.is_ready(*ix)).count();
         if ready != self.desk.ready.len() {
             let counted = self.desk.ready.len();
             found.push(Violation(format!("{ready} instances are ready, {counted} are counted")));
@@ -88,6 +90,9 @@ impl Machine {
         if !run.queue_agrees(ix, &self.desk) {
             return Some("the queue does not agree");
         }
+        if !run.wait_agrees(ix, &self.desk) {
+            return Some("nothing will ever end its wait");
+        }
         if instance.due.is_some_and(|at| !self.desk.timers.has(at, &Owner::Instance(key))) {
             return Some("its deadline has no timer");
         }
@@ -106,7 +111,8 @@ impl Machine {
             Phase::Pending => {
                 let parked = instance.parked.as_ref();
                 let compiling = parked.is_some_and(|parked| parked.compiling);
-                is_waiting(run, ix) || !missing.is_empty() || compiling
+                let looked_after = run.rests || run.asks(ix);
+                is_waiting(run, ix) || !missing.is_empty() || compiling || looked_after
             }
             Phase::Open(_) => {
                 let open = |ix: &Ix| !run.instance(*ix).state().is_terminal();
@@ -122,6 +128,7 @@ impl Machine {
             Phase::Queued { hold: Hold::Ready, .. }
             | Phase::Offered { confirmed: true, .. }
             | Phase::Running(_)
+            | Phase::Deferred(_)
             | Phase::Over(_) => true,
         };
         (!reachable && run.todo.is_empty()).then_some("nothing will ever wake it")

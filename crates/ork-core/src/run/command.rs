@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AttemptRef, InstancePath, ProjectId, RunId, WorkerId};
 use crate::plan::{Plan, Scope};
-use crate::rows::{Actor, CodeRef, LogSummary, VersionId};
+use crate::rows::{ActiveRun, Actor, CacheKey, CacheRow, CodeRef, LogSummary, VersionId};
 use crate::run::{Failure, StopReason};
 use crate::time::Span;
 use crate::types::Type;
@@ -29,14 +29,77 @@ pub enum Command {
         /// Who asked.
         by: Actor,
     },
-    /// Opens a terminal run again.
+    /// Does parts of a run again: opens one that is over, or goes back in one that is not.
     Retry {
         /// The run.
         run: RunId,
         /// What is done again.
         selection: RetrySelection,
+        /// Whether what is under way downstream, in a run that is not over, is stopped for it;
+        /// else it is a reason to refuse.
+        cancel_downstream: bool,
         /// Who asked.
         by: Actor,
+    },
+    /// Stops new starts, or lets them go on. What runs goes on, and so do deadlines.
+    Pause {
+        /// Of what.
+        what: Pausable,
+        /// Stop or go on.
+        on: bool,
+        /// Who asked.
+        by: Actor,
+    },
+    /// Keeps a signal for the run until a wait takes it.
+    Signal {
+        /// The run.
+        run: RunId,
+        /// Its name.
+        name: String,
+        /// What it says.
+        payload: Value,
+        /// Who sent it.
+        by: Actor,
+    },
+    /// A person's decision on an approval.
+    Decide {
+        /// The run.
+        run: RunId,
+        /// The instance.
+        path: InstancePath,
+        /// What was decided.
+        decision: Decision,
+        /// Who decided.
+        by: Actor,
+    },
+    /// Sets the outcome of an instance: a new generation that nothing is done for.
+    Mark {
+        /// The run.
+        run: RunId,
+        /// The instance.
+        path: InstancePath,
+        /// The outcome.
+        outcome: Marked,
+        /// Who asked.
+        by: Actor,
+    },
+    /// The run that [`Effect::Recall`] asked for; none: it is gone.
+    Recalled {
+        /// The run that asked.
+        run: RunId,
+        /// The other as it is kept.
+        earlier: Option<Arc<ActiveRun>>,
+    },
+    /// What [`Effect::Lookup`] found.
+    Found {
+        /// The run.
+        run: RunId,
+        /// The instance.
+        path: InstancePath,
+        /// The success with this key.
+        hit: Option<Box<CacheRow>>,
+        /// The last success of the task, whatever its key.
+        last: Option<Box<CacheRow>>,
     },
     /// A worker is ready to take attempts.
     WorkerJoined {
@@ -145,8 +208,47 @@ pub struct NewRun {
     pub trigger: String,
     /// Where a person finds it.
     pub url: String,
+    /// The run that it is done again for: its successes are copied where nothing differs.
+    pub rerun_of: Option<RunId>,
     /// Who asked.
     pub by: Actor,
+}
+
+/// What can be paused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pausable {
+    /// A run.
+    Run(RunId),
+    /// All runs of a workflow.
+    Workflow(ProjectId, String),
+    /// All runs of a project.
+    Project(ProjectId),
+}
+
+/// A person's decision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Whether it is a yes.
+    pub approved: bool,
+    /// What they say to it.
+    pub comment: Option<String>,
+    /// What they filled in: an object, or null for nothing.
+    pub form: Value,
+}
+
+/// The outcome that a person sets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Marked {
+    /// Success.
+    Success {
+        /// Of the task's type.
+        output: Value,
+    },
+    /// Failed.
+    Failed,
+    /// Skipped.
+    Skipped,
 }
 
 /// What a retry does again.
@@ -157,6 +259,8 @@ pub enum RetrySelection {
     Failed,
     /// These instances and everything downstream of them.
     Tasks(Vec<InstancePath>),
+    /// These instances, and of what is downstream of them that which did not succeed.
+    Only(Vec<InstancePath>),
 }
 
 /// A worker's word on an attempt.
@@ -167,6 +271,8 @@ pub enum Report {
     Confirmed,
     /// User code runs.
     Started,
+    /// User code gave a sign of life.
+    Beat,
     /// User code and all its processes are gone.
     Finished(Box<Finished>),
 }
@@ -223,6 +329,30 @@ pub enum Effect {
         /// The blob.
         digest: Digest,
     },
+    /// Load a run and bring it with [`Command::Recalled`].
+    Recall {
+        /// Its project.
+        project: ProjectId,
+        /// The run that asks.
+        run: RunId,
+        /// The run to be loaded.
+        earlier: RunId,
+    },
+    /// Look for an earlier success, and bring what there is with [`Command::Found`].
+    Lookup {
+        /// The project.
+        project: ProjectId,
+        /// The workflow.
+        workflow: Arc<str>,
+        /// The task, as the plan names it.
+        task: String,
+        /// What it could be reused for.
+        key: CacheKey,
+        /// The run that asks.
+        run: RunId,
+        /// The instance.
+        path: InstancePath,
+    },
     /// Compile a DAG that was made at run time and bring it with [`Command::Compiled`].
     Compile(Box<Compile>),
 }
@@ -278,6 +408,10 @@ pub struct Assignment {
     pub env: IndexMap<String, String>,
     /// How long the attempt may take; the machine enforces it.
     pub timeout: Option<Span>,
+    /// How often user code has to give a sign of life; the worker passes it on as
+    /// [`Report::Beat`], a few times as often at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Span>,
     /// How long between the polite stop and the kill.
     pub grace: Span,
     /// Its code.
@@ -311,6 +445,13 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    /// A refusal.
+    pub(super) fn new(code: RefusalCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
 /// The kinds of refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -325,4 +466,8 @@ pub enum RefusalCode {
     LimitReached,
     /// The idempotency key was used for another request.
     KeyReused,
+    /// A value is not of its type.
+    Invalid,
+    /// Not theirs to decide.
+    Forbidden,
 }

@@ -1,6 +1,6 @@
 //! What people and the machine itself ask of a run.
 
-use crate::ids::InstancePath;
+use crate::ids::{InstancePath, RunId};
 use crate::run::active::{Cx, Desk, Run, RunStop, Stage};
 use crate::run::flow::Ending;
 use crate::run::instance::{Closing, Hold, Ix, Phase};
@@ -10,7 +10,7 @@ use crate::run::{
 };
 
 /// What a command comes to, unless the run is broken.
-type Answered = Result<Result<Answer, Refusal>, Illegal>;
+pub(super) type Answered = Result<Result<Answer, Refusal>, Illegal>;
 
 impl Run {
     /// The run is accepted.
@@ -19,8 +19,11 @@ impl Run {
             workflow: self.facts.workflow.to_string(),
             version: self.facts.version,
             tasks: Ix::new(self.instances.len()).0,
+            rerun_of: self.facts.rerun_of,
         };
         self.log(event, cx);
+        self.rests = self.is_paused(cx.desk);
+        self.recall(cx);
         self.dirty = true;
         self.unwritten = 0;
     }
@@ -44,10 +47,7 @@ impl Run {
     pub(super) fn cancel(&mut self, force: bool, cx: &mut Cx<'_>) -> Answered {
         match self.stage {
             Stage::Over(RunState::Cancelled) => return Ok(Ok(Answer::Done)),
-            Stage::Over(state) => {
-                let message = format!("run {} is over: {}", self.id, name(&state));
-                return Ok(Err(Refusal { code: RefusalCode::Conflict, message }));
-            }
+            Stage::Over(state) => return Ok(Err(over(self.id, state))),
             _ => {}
         }
         let before = self.stop.filter(|stop| stop.reason == StopReason::Cancelled);
@@ -61,10 +61,7 @@ impl Run {
 
     /// Ends one instance.
     pub(super) fn cancel_one(&mut self, path: &InstancePath, cx: &mut Cx<'_>) -> Answered {
-        let Some(&ix) = self.by_path.get(path) else {
-            let message = format!("run {} has no task {path}", self.id);
-            return Ok(Err(Refusal { code: RefusalCode::NotFound, message }));
-        };
+        let Some(&ix) = self.by_path.get(path) else { return Ok(Err(no_task(self.id, path))) };
         match self.instance(ix).state() {
             TaskState::Cancelled => Ok(Ok(Answer::Done)),
             state if state.is_terminal() => {
@@ -107,6 +104,10 @@ impl Run {
             }
             Phase::Queued { .. } => self.set_hold(ix, Hold::Ready, cx.desk),
             Phase::Offered { .. } => self.offer_again(ix, cx),
+            Phase::Deferred(_) => {
+                self.judge_look(ix, cx)?;
+                return self.drain(cx);
+            }
             Phase::Open(_) => {
                 self.wake(ix);
                 self.drain(cx)?;
@@ -128,7 +129,10 @@ impl Run {
             self.fail_output(message, cx);
             return Ok(());
         };
-        if matches!(self.instance(ix).phase, Phase::Pending | Phase::Queued { .. }) {
+        if matches!(
+            self.instance(ix).phase,
+            Phase::Pending | Phase::Queued { .. } | Phase::Deferred(_)
+        ) {
             let ending = Ending::failed(FailureKind::Expression, message);
             self.end(ix, TaskState::Failed, ending, cx)?;
             return self.drain(cx);
@@ -144,8 +148,10 @@ impl Run {
     /// Gives up all that the run holds of what is shared.
     pub(super) fn let_go(&mut self, desk: &mut Desk) {
         self.unpark_at(None, desk);
+        desk.resting.remove(&self.id);
         for ix in (0..self.instances.len()).map(Ix::new) {
             self.leave_queue(ix, desk);
+            self.leave_wait(ix, desk);
             self.unpark(ix, desk);
             if let Some(lease) = self.instance(ix).phase.lease() {
                 desk.workers.free(&lease.worker, self.key(ix));
@@ -154,8 +160,19 @@ impl Run {
     }
 }
 
+/// The run is over, and what was asked needs one that is not.
+pub(super) fn over(id: RunId, state: RunState) -> Refusal {
+    let message = format!("run {id} is over: {}", name(&state));
+    Refusal { code: RefusalCode::Conflict, message }
+}
+
+/// The run has no such instance.
+pub(super) fn no_task(id: RunId, path: &InstancePath) -> Refusal {
+    Refusal { code: RefusalCode::NotFound, message: format!("run {id} has no task {path}") }
+}
+
 /// A state's name, as rows and clients know it.
-fn name(state: &impl serde::Serialize) -> String {
+pub(super) fn name(state: &impl serde::Serialize) -> String {
     serde_json::to_value(state)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))

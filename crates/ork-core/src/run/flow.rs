@@ -11,7 +11,9 @@ use crate::run::rule::{Verdict, decides};
 use crate::run::scope::fit;
 use crate::run::timers::Owner;
 use crate::run::transition::{Illegal, Step};
-use crate::run::{AttemptState, EventKind, Failure, FailureKind, RunState, StopReason, TaskState};
+use crate::run::{
+    AttemptState, EventKind, Failure, FailureKind, RunState, Source, StopReason, TaskState,
+};
 use crate::value::Data;
 
 /// How many names a message lists.
@@ -29,6 +31,7 @@ pub(super) struct Ending {
     pub(super) cause: Option<Ix>,
     pub(super) output: Option<Data>,
     pub(super) logs: LogSummary,
+    pub(super) source: Option<Source>,
 }
 
 impl Ending {
@@ -44,13 +47,18 @@ impl Run {
         self.enter(Stage::Body, cx.desk);
         self.started_at.get_or_insert(cx.now.wall);
         self.dirty = true;
+        self.arm_run(cx);
+        self.log(EventKind::RunStarted { run_attempt: self.round }, cx);
+        self.todo.extend(self.levels[self.frames[0].body as usize].all());
+        self.drain(cx)
+    }
+
+    /// From now on the run's timeout runs.
+    pub(super) fn arm_run(&mut self, cx: &mut Cx<'_>) {
         self.due = self.plan().timeout.map(|timeout| cx.now.mono + timeout);
         if let Some(at) = self.due {
             cx.desk.timers.set(at, Owner::Run(self.id));
         }
-        self.log(EventKind::RunStarted { run_attempt: self.round }, cx);
-        self.todo.extend(self.levels[self.frames[0].body as usize].all());
-        self.drain(cx)
     }
 
     /// Decides all that can be decided.
@@ -141,6 +149,9 @@ impl Run {
 
     fn resolve(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         let instance = self.instance(ix);
+        if matches!(instance.phase, Phase::Deferred(_)) && instance.parked.is_none() {
+            return self.judge_look(ix, cx);
+        }
         let parked = instance.parked.as_ref();
         let waits = parked.is_some_and(|parked| parked.compiling || !parked.missing.is_empty());
         if !matches!(instance.phase, Phase::Pending) || waits || !self.is_open(ix) {
@@ -168,14 +179,7 @@ impl Run {
         match holds {
             Ok(true) => self.begin_inside(ix, cx),
             Ok(false) => self.end(ix, TaskState::Skipped, Ending::default(), cx),
-            Err(EvalError::Need(needs)) => {
-                self.park(Some(ix), needs, cx);
-                Ok(())
-            }
-            Err(EvalError::Failed(message)) => {
-                let ending = Ending::failed(FailureKind::Expression, format!("when: {message}"));
-                self.end(ix, TaskState::Failed, ending, cx)
-            }
+            Err(error) => self.no_value(ix, "when", error, cx),
         }
     }
 
@@ -183,6 +187,7 @@ impl Run {
         self.instance_mut(ix).queued_at = Some(cx.now.wall);
         self.shift(ix, Step::Queue, Phase::READY, cx)?;
         self.log_at(ix, EventKind::TaskQueued, cx);
+        self.arm_ready(ix, cx);
         Ok(())
     }
 
@@ -205,7 +210,7 @@ impl Run {
         ending: Ending,
         cx: &mut Cx<'_>,
     ) -> Result<(), Illegal> {
-        let Ending { failure, cause, output, logs } = ending;
+        let Ending { failure, cause, output, logs, source } = ending;
         self.close_unclaimed(ix, cx);
         let token = self.instance(ix).phase.lease().map(|lease| lease.token);
         self.shift(ix, Step::End(state), Phase::Over(state), cx)?;
@@ -215,7 +220,7 @@ impl Run {
         instance.output = output.map(Box::new);
         instance.finished_at = Some(cx.now.wall);
         let cause = cause.map(|ix| self.instance(ix).path.clone());
-        self.log_at(ix, EventKind::TaskFinished { state, token, failure, cause, logs }, cx);
+        self.log_at(ix, EventKind::TaskFinished { state, token, failure, cause, logs, source }, cx);
         self.tell_downstreams(ix, state);
         Ok(())
     }
@@ -376,6 +381,7 @@ impl Run {
         }
         if self.stage == Stage::Pending {
             self.enter(Stage::Body, cx.desk);
+            cx.desk.resting.remove(&self.id);
         }
         if self.stage == Stage::Output {
             self.unpark_at(None, cx.desk);
@@ -393,7 +399,7 @@ impl Run {
         let failure = &closing.failure;
         match &mut self.instance_mut(ix).phase {
             Phase::Over(_) => Ok(()),
-            Phase::Pending | Phase::Queued { .. } => {
+            Phase::Pending | Phase::Queued { .. } | Phase::Deferred(_) => {
                 let ending = Ending { failure: Some(failure.clone()), ..Ending::default() };
                 self.end(ix, TaskState::Cancelled, ending, cx)
             }
@@ -402,6 +408,7 @@ impl Run {
             }
             Phase::Stopping(stop) => {
                 stop.last = true;
+                stop.then = None;
                 self.mark(ix, cx.desk);
                 Ok(())
             }

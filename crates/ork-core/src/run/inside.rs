@@ -105,7 +105,7 @@ impl Run {
             Nature::Group => self.open_group(ix, cx),
             Nature::Generated => self.generate(ix, cx),
             Nature::Call => self.open_call(ix, cx),
-            Nature::Leaf => self.queue(ix, cx),
+            Nature::Leaf => self.launch(ix, cx),
         }
     }
 

@@ -3,10 +3,14 @@
 use indexmap::IndexMap;
 
 use crate::ids::{InstancePath, RunId, Token, WorkerId};
+use crate::rows::{CacheKey, CacheNote};
+use crate::run::approval::Decided;
 use crate::run::inside::Inside;
+use crate::run::mark::Then;
 use crate::run::rule::Tally;
+use crate::run::wait::Deferral;
 use crate::run::{Failure, FailureKind, StopReason, TaskState};
-use crate::time::{Mono, Wall};
+use crate::time::{Mono, Span, Wall};
 use crate::value::{Data, Digest};
 
 /// An instance's number within its run. Paths are for the border.
@@ -89,6 +93,9 @@ pub(super) struct Stop {
     pub(super) until: Mono,
     /// Whether no attempt may follow.
     pub(super) last: bool,
+    /// What the instance becomes once its processes are gone, where another generation takes its
+    /// place.
+    pub(super) then: Option<Then>,
 }
 
 /// Where an instance stands.
@@ -108,6 +115,7 @@ pub(super) enum Phase {
         kept: bool,
     },
     Running(Lease),
+    Deferred(Box<Deferral>),
     Stopping(Box<Stop>),
     /// What is inside is under way, or is being ended.
     Open(Option<Box<Closing>>),
@@ -125,6 +133,7 @@ impl Phase {
             Self::Queued { .. } => TaskState::Queued,
             Self::Offered { .. } => TaskState::Dispatched,
             Self::Running(_) | Self::Open(None) => TaskState::Running,
+            Self::Deferred(_) => TaskState::Deferred,
             Self::Stopping(_) | Self::Open(Some(_)) => TaskState::Stopping,
             Self::Over(state) => *state,
         }
@@ -135,7 +144,11 @@ impl Phase {
         match self {
             Self::Offered { lease, .. } | Self::Running(lease) => Some(lease),
             Self::Stopping(stop) => Some(&mut stop.lease),
-            Self::Pending | Self::Queued { .. } | Self::Open(_) | Self::Over(_) => None,
+            Self::Pending
+            | Self::Queued { .. }
+            | Self::Deferred(_)
+            | Self::Open(_)
+            | Self::Over(_) => None,
         }
     }
 
@@ -144,7 +157,11 @@ impl Phase {
         match self {
             Self::Offered { lease, .. } | Self::Running(lease) => Some(lease),
             Self::Stopping(stop) => Some(&stop.lease),
-            Self::Pending | Self::Queued { .. } | Self::Open(_) | Self::Over(_) => None,
+            Self::Pending
+            | Self::Queued { .. }
+            | Self::Deferred(_)
+            | Self::Open(_)
+            | Self::Over(_) => None,
         }
     }
 }
@@ -168,6 +185,50 @@ pub(super) struct ItemOf {
     /// The map's [`Inside::series`] that the item is of.
     pub(super) series: u32,
 }
+
+/// What few instances need, and none needs always.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rare {
+    /// When a deferral is over by itself.
+    pub(super) wake: Option<Mono>,
+    /// When a running attempt, a deferral, or the wait for a slot has taken too long.
+    pub(super) limit: Option<Mono>,
+    /// When the next sign of life must have come.
+    pub(super) beat: Option<Mono>,
+    /// When a sensor's time is over, all its attempts together.
+    pub(super) expires: Option<Mono>,
+    /// What is left of `start_within` while it does not run.
+    pub(super) patience: Option<Span>,
+    /// Attempts that said `not yet`.
+    pub(super) polls: u32,
+    /// Whether a person set the outcome.
+    pub(super) marked: bool,
+    /// Who decided, for an approval that is over.
+    pub(super) decided: Option<Decided>,
+    /// What a success may be reused for.
+    pub(super) cache: Option<CacheKey>,
+    /// What came of the cache.
+    pub(super) note: Option<CacheNote>,
+    /// Whether an earlier success is being looked for.
+    pub(super) asked: bool,
+    /// Whether one has been looked for.
+    pub(super) looked: bool,
+}
+
+static NOTHING_RARE: Rare = Rare {
+    wake: None,
+    limit: None,
+    beat: None,
+    expires: None,
+    patience: None,
+    polls: 0,
+    marked: false,
+    decided: None,
+    cache: None,
+    note: None,
+    asked: false,
+    looked: false,
+};
 
 /// An instance.
 #[derive(Clone, Debug)]
@@ -193,6 +254,7 @@ pub(super) struct Instance {
     /// The phase's deadline, if it has one.
     pub(super) due: Option<Mono>,
     pub(super) parked: Option<Box<Parked>>,
+    rare: Option<Box<Rare>>,
     pub(super) cause: Option<Ix>,
     pub(super) failure: Option<Box<Failure>>,
     pub(super) inputs: Option<Box<IndexMap<String, Data>>>,
@@ -226,6 +288,7 @@ impl Instance {
             phase: Phase::Pending,
             due: None,
             parked: None,
+            rare: None,
             cause: None,
             failure: None,
             inputs: None,
@@ -253,6 +316,24 @@ impl Instance {
     /// Its state's name.
     pub(super) fn state(&self) -> TaskState {
         self.phase.state()
+    }
+
+    /// What it has of what few have.
+    pub(super) fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&NOTHING_RARE)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Forgets the deadlines of the phase that is over.
+    pub(super) fn clear_deadlines(&mut self) {
+        self.due = None;
+        if let Some(rare) = &mut self.rare {
+            (rare.wake, rare.limit, rare.beat) = (None, None, None);
+        }
     }
 
     /// The number of the attempt that is offered next.

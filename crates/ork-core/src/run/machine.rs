@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AttemptRef, Epoch, InstancePath, RunId, WorkerId};
 use crate::rows::{ActiveRun, Actor, Change};
 use crate::run::active::{Cx, Desk, Run, Stage};
+use crate::run::control::Answered as RunAnswered;
+use crate::run::pause::PauseScope;
 use crate::run::attempt::stale;
 use crate::run::instance::{Ix, Key};
 use crate::run::timers::Owner;
@@ -15,7 +17,6 @@ use crate::run::values::Map;
 use crate::run::workers::DEFAULT_QUEUE;
 use crate::run::{
     Answer, Command, Departure, Effect, Failure, FailureKind, NewRun, Refusal, RefusalCode, Report,
-    RetrySelection,
 };
 use crate::time::{Mono, Now, Span, Wall};
 use crate::value::{Digest, Value};
@@ -119,6 +120,54 @@ pub enum Blocker {
         /// When.
         at: Wall,
     },
+    /// Nothing of it may start.
+    Paused {
+        /// What is paused.
+        scope: PauseScope,
+        /// Who paused it.
+        by: String,
+        /// Why, as they said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Since when.
+        since: Wall,
+    },
+    /// It waits for a time.
+    Time {
+        /// Which.
+        at: Wall,
+        /// When the wait is given up.
+        until: Option<Wall>,
+    },
+    /// It waits for a signal.
+    Event {
+        /// Its name.
+        name: String,
+        /// When the wait is given up.
+        until: Option<Wall>,
+    },
+    /// It waits for a person.
+    Approval {
+        /// What is asked.
+        prompt: String,
+        /// Who may decide; empty: whoever may run the workflow.
+        approvers: Vec<String>,
+        /// When silence counts as an answer.
+        until: Option<Wall>,
+    },
+    /// What it looks for was not there; it looks again.
+    Poll {
+        /// When.
+        at: Wall,
+        /// When it is given up.
+        until: Option<Wall>,
+    },
+    /// An earlier success that may be reused is being looked for.
+    Earlier {
+        /// The run whose successes are copied, if it is that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<RunId>,
+    },
     /// Values that an expression needs are being loaded.
     Values {
         /// The blobs.
@@ -173,7 +222,10 @@ pub struct WorkerView {
 pub struct Violation(pub String);
 
 /// What a command comes to.
-type Answered = Result<Answer, Refusal>;
+pub(super) type Answered = Result<Answer, Refusal>;
+
+/// The longest time after which the civil clock is looked at while something waits for it.
+const ALARM: Span = Span::from_secs(60);
 
 /// Every active run, and the workers.
 #[derive(Debug)]
@@ -183,7 +235,7 @@ pub struct Machine {
     /// Who causes what nobody asked for.
     system: Actor,
     /// The last time that was told.
-    seen: Now,
+    pub(super) seen: Now,
     /// Since when this machine has been called in time; none: it has not been called.
     healthy: Option<Mono>,
 }
@@ -237,7 +289,33 @@ impl Machine {
             Command::Cancel { run, path, force, by } => {
                 self.cancel(run, path.as_ref(), force, &by, now, out)
             }
-            Command::Retry { run, selection, by } => self.retry(run, &selection, &by, now, out),
+            Command::Retry { run, selection, cancel_downstream, by } => {
+                self.is_clear(run)?;
+                self.ask_run(run, &by, (now, out), |run, cx| {
+                    run.retry(&selection, cancel_downstream, cx)
+                })
+            }
+            Command::Pause { what, on, by } => self.pause(what, on, &by, (now, out)),
+            Command::Signal { run, name, payload, by } => {
+                self.ask_run(run, &by, (now, out), |run, cx| run.signal(&name, payload, cx))
+            }
+            Command::Decide { run, path, decision, by } => {
+                let decide =
+                    |run: &mut Run, cx: &mut Cx<'_>| run.decide_approval(&path, decision, cx);
+                self.ask_run(run, &by, (now, out), decide)
+            }
+            Command::Mark { run, path, outcome, by } => {
+                self.ask_run(run, &by, (now, out), |run, cx| run.mark_as(&path, outcome, cx))
+            }
+            Command::Recalled { run, earlier } => {
+                self.step(run, now, out, |run, cx| run.recalled(earlier, cx));
+                Ok(Answer::Done)
+            }
+            Command::Found { run, path, hit, last } => {
+                let (hit, last) = (hit.map(|row| *row), last.map(|row| *row));
+                self.step(run, now, out, |run, cx| run.looked_up(&path, hit, last, cx));
+                Ok(Answer::Done)
+            }
             Command::WorkerJoined { worker, slots, queues, confirms } => {
                 self.desk.workers.change(&worker, |worker| worker.near = !confirms);
                 self.join(&worker, slots, &queues, now, out);
@@ -282,6 +360,10 @@ impl Machine {
         self.fire(now, out);
         while let Some(id) = self.desk.starting.pop_front() {
             self.step(id, now, out, |run, cx| match run.stage {
+                Stage::Pending if run.rests => {
+                    cx.desk.resting.insert(id);
+                    Ok(())
+                }
                 Stage::Pending => run.begin(cx),
                 _ => Ok(()),
             });
@@ -328,14 +410,27 @@ impl Machine {
     /// When [`Machine::settle`] has to be called next without a command. An instant that has
     /// passed means at once: a wide run goes on in several steps, each small enough for a commit.
     pub fn next_wakeup(&self) -> Option<Mono> {
-        if self.desk.backlog.is_empty() { self.desk.timers.next() } else { Some(self.seen.mono) }
+        if !self.desk.backlog.is_empty() {
+            return Some(self.seen.mono);
+        }
+        let alarm = self.desk.alarms.first().map(|(at, _)| self.alarm(*at));
+        [alarm, self.desk.timers.next()].into_iter().flatten().min()
+    }
+
+    /// When to look whether the civil clock has come to `at`. It may step, so that is not put off
+    /// for long.
+    fn alarm(&self, at: Wall) -> Mono {
+        let left = at - self.seen.wall;
+        self.seen.mono + Span(left.0.clamp(0, ALARM.0))
     }
 
     /// When the run next goes on by itself: the first of its own deadlines. None where it waits
     /// for others, or is not held.
     pub fn run_wakeup(&self, run: RunId) -> Option<Mono> {
         let run = self.runs.get(&run)?;
-        run.instances.iter().filter_map(|instance| instance.due).chain(run.due).min()
+        let timers = run.instances.iter().filter_map(|instance| instance.due).chain(run.due);
+        let alarms = self.desk.alarms.iter().find(|(_, key)| key.run == run.id);
+        timers.chain(alarms.map(|(at, _)| self.seen.mono + (*at - self.seen.wall))).min()
     }
 
     /// Why the instance does not go on: empty when it is under way or over, none when the machine
@@ -356,7 +451,7 @@ impl Machine {
 
     /// How much the machine holds.
     pub fn counts(&self) -> Counts {
-        let pending = self.desk.starting.len();
+        let pending = self.desk.starting.len() + self.desk.resting.len();
         Counts {
             pending,
             running: self.runs.len().saturating_sub(pending),
@@ -475,31 +570,33 @@ impl Machine {
         now: Now,
         out: &mut Out,
     ) -> Answered {
-        self.step_by(id, by, (now, out), |run, cx| match path {
+        self.ask_run(id, by, (now, out), |run, cx| match path {
             None => run.cancel(force, cx),
             Some(path) => run.cancel_one(path, cx),
         })
-        .unwrap_or_else(|| Err(not_held(id)))
     }
 
-    fn retry(
+    /// Refuses while something is left of the run's attempts that no instance knows of.
+    fn is_clear(&self, id: RunId) -> Result<(), Refusal> {
+        let Some(left) = self.desk.remnants.values().find(|left| left.attempt.run == id) else {
+            return Ok(());
+        };
+        let message = format!(
+            "{} of run {id} is still being stopped; repeat this when that is done",
+            left.attempt.path
+        );
+        Err(Refusal { code: RefusalCode::Conflict, message })
+    }
+
+    /// Asks something of a run that the machine holds.
+    pub(super) fn ask_run(
         &mut self,
         id: RunId,
-        selection: &RetrySelection,
         by: &Actor,
-        now: Now,
-        out: &mut Out,
+        at: (Now, &mut Out),
+        act: impl FnOnce(&mut Run, &mut Cx<'_>) -> RunAnswered,
     ) -> Answered {
-        if let Some(left) = self.desk.remnants.values().find(|left| left.attempt.run == id) {
-            let message = format!(
-                "{} of run {id} is still being stopped; repeat this when that is done",
-                left.attempt.path
-            );
-            return Err(Refusal { code: RefusalCode::Conflict, message });
-        }
-        self.step_by(id, by, (now, out), |run, cx| run.reopen(selection, cx))
-            .unwrap_or_else(|| Err(not_held(id)))
-            .map(|()| Answer::Done)
+        self.step_by(id, by, at, act).unwrap_or_else(|| Err(not_held(id)))
     }
 
     fn report(
@@ -653,6 +750,13 @@ impl Machine {
                 Owner::Worker(id) => self.check_lease(&id, at, now, out),
                 Owner::Remnant(token) => self.tend_remnant(token, at, now, out),
             }
+        }
+        while let Some((at, key)) = self.desk.alarms.first().copied() {
+            if at > now.wall {
+                break;
+            }
+            self.desk.alarms.pop_first();
+            self.step(key.run, now, out, |run, cx| run.on_alarm(key.ix, cx));
         }
     }
 

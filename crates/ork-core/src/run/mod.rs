@@ -6,11 +6,14 @@
 
 mod active;
 mod admit;
+mod approval;
 mod attempt;
 mod audit;
+mod cache;
 mod call;
 mod command;
 mod control;
+mod deadlines;
 mod flow;
 mod gather;
 mod generate;
@@ -19,28 +22,39 @@ mod instance;
 mod level;
 mod machine;
 mod map;
+mod mark;
+mod pause;
 mod persist;
+mod poll;
+mod preview;
 mod ready;
 mod remnant;
 mod reopen;
+mod rerun;
 mod retry;
 mod rule;
 mod scope;
+mod signals;
 mod state;
 mod timers;
 pub mod transition;
 mod values;
+mod wait;
 mod workers;
 
 pub use command::{
-    Answer, Assignment, Command, Compile, Departure, Effect, Finished, NewRun, Outcome, Refusal,
-    RefusalCode, Report, RetrySelection,
+    Answer, Assignment, Command, Compile, Decision, Departure, Effect, Finished, Marked, NewRun,
+    Outcome, Pausable, Refusal, RefusalCode, Report, RetrySelection,
 };
 #[cfg(feature = "sabotage")]
 pub use machine::Sabotage;
+pub use approval::OpenApproval;
+pub use pause::PauseScope;
+pub use preview::{Planned, preview, preview_rerun};
+pub use signals::{MAX_SIGNALS, MAX_SIGNALS_OF_RUN};
 pub use machine::{Blob, Blocker, Config, Counts, Machine, Out, Violation, WorkerView};
 pub use remnant::Remnant;
 pub use state::{
     AttemptState, EventKind, Failure, FailureKind, MAX_DETAILS, MAX_INTERRUPTIONS, MAX_MESSAGE,
-    RunState, StopReason, TaskState,
+    RunState, Source, StopReason, TaskState, Waiting,
 };

@@ -6,14 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstancePath, Token};
 use crate::plan::{Action, Scope};
-use crate::rows::{ActiveRun, AttemptRow, Change, LogSummary, RunRow, TaskRow};
+use crate::rows::{ActiveRun, AttemptRow, CacheKey, CacheNote, Change, LogSummary, RunRow, TaskRow};
 use crate::run::active::{Cx, Desk, Facts, Run, RunStop, Stage};
+use crate::run::approval::Decided;
 use crate::run::inside::{Inside, Kind};
-use crate::run::instance::{Closing, Hold, Instance, ItemOf, Ix, Lease, Phase, Stop};
+use crate::run::instance::{Closing, Hold, Instance, ItemOf, Ix, Lease, Phase, Rare, Stop};
 use crate::run::level::{Root, Shape};
 use crate::run::map::Map as Items;
+use crate::run::mark::Then;
+use crate::run::signals::Signals;
 use crate::run::timers::Owner;
 use crate::run::values::Map;
+use crate::run::wait::Deferral;
 use crate::run::{AttemptState, Failure, RunState, StopReason, TaskState};
 use crate::time::{Mono, Now, Span, Wall};
 use crate::value::{Data, Value};
@@ -49,6 +53,8 @@ struct RunDetail {
     due: Option<Left>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stop: Option<(StopReason, bool)>,
+    #[serde(default, skip_serializing_if = "Signals::is_empty")]
+    signals: Signals,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -65,6 +71,22 @@ struct TaskDetail {
     stop: Option<StopDetail>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     beats: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deferral: Option<Deferral>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wake: Option<Left>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<Left>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<Left>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patience: Option<Span>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    polls: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decided: Option<Decided>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache_key: Option<CacheKey>,
     /// Of an item: its place, and the series of its map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     item: Option<(u32, u32)>,
@@ -106,6 +128,8 @@ struct StopDetail {
     last: bool,
     #[serde(default)]
     forced: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    then: Option<Then>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -149,13 +173,22 @@ impl Run {
         }
     }
 
-    fn row(&self, now: Now) -> RunRow {
+    /// Appends the rows of all instances and of the attempts under way.
+    pub(super) fn rows(&self, now: Now, changes: &mut Vec<Change>) {
+        for ix in (0..self.instances.len()).map(Ix::new) {
+            changes.push(Change::Task(Box::new(self.task_row(ix, now))));
+            changes.extend(self.open_attempt(ix).map(|row| Change::Attempt(Box::new(row))));
+        }
+    }
+
+    pub(super) fn row(&self, now: Now) -> RunRow {
         let facts = &self.facts;
         let detail = RunDetail {
             project_name: Arc::clone(&facts.project_name),
             url: facts.url.clone(),
             due: self.due.map(|due| Left::of(due, now)),
             stop: self.stop.map(|stop| (stop.reason, stop.forced)),
+            signals: self.signals.clone(),
         };
         RunRow {
             project: facts.project,
@@ -174,6 +207,8 @@ impl Run {
             finished_at: self.finished_at,
             failure: self.failure.clone(),
             output: self.output.clone(),
+            rerun_of: facts.rerun_of,
+            paused: self.paused.clone(),
             detail: json(&detail),
         }
     }
@@ -196,6 +231,8 @@ impl Run {
             queued_at: instance.queued_at,
             started_at: instance.started_at,
             finished_at: instance.finished_at,
+            marked: instance.rare().marked,
+            cache: instance.rare().note.clone(),
             detail: json(&TaskDetail {
                 inside: self.inside_detail(ix),
                 ..task_detail(instance, now)
@@ -209,7 +246,11 @@ impl Run {
             Phase::Offered { .. } => AttemptState::Dispatched,
             Phase::Running(_) => AttemptState::Running,
             Phase::Stopping(_) => AttemptState::Stopping,
-            Phase::Pending | Phase::Queued { .. } | Phase::Open(_) | Phase::Over(_) => return None,
+            Phase::Pending
+            | Phase::Queued { .. }
+            | Phase::Deferred(_)
+            | Phase::Open(_)
+            | Phase::Over(_) => return None,
         };
         phase.lease().map(|lease| self.attempt_row(ix, lease, state))
     }
@@ -254,6 +295,7 @@ impl Run {
             labels: row.labels,
             trigger: row.trigger,
             url: detail.url,
+            rerun_of: row.rerun_of,
             created_by: row.created_by,
             created_at: row.created_at,
         };
@@ -264,6 +306,9 @@ impl Run {
         run.finished_at = row.finished_at;
         run.failure = row.failure;
         run.output = row.output;
+        run.paused = row.paused;
+        run.signals = detail.signals;
+        run.rests = run.is_paused(cx.desk);
         run.stop = detail.stop.map(|(reason, forced)| RunStop { reason, forced });
         run.stage = match row.state {
             RunState::Pending => Stage::Pending,
@@ -271,6 +316,9 @@ impl Run {
             state => Stage::Over(state),
         };
         run.rebase(detail.due, cx);
+        if run.round == 1 && !matches!(run.stage, Stage::Over(_)) {
+            run.recall(cx);
+        }
         let restored = broken.map_or_else(|| run.restore_tasks(tasks, attempts, cx), Err);
         (run, restored)
     }
@@ -471,6 +519,10 @@ impl Run {
         instance.started_at = row.started_at;
         instance.finished_at = row.finished_at;
         let due = detail.due.map(|left| left.due(cx.now));
+        let rare = detail.rare(row.marked, row.cache, cx.now);
+        if let Some(rare) = rare {
+            *instance.rare_mut() = rare;
+        }
         let lease = attempt.map(|row| Lease {
             token: row.token,
             worker: row.worker,
@@ -479,10 +531,11 @@ impl Run {
             beats: detail.beats,
         });
         let open = detail.inside.is_some();
+        let retry = detail.wake.is_some();
         instance.phase = match row.state {
             TaskState::Running if open => Some(Phase::Open(None)),
             TaskState::Stopping if open => detail.stop.map(closing),
-            state => phase(state, due, lease, detail.stop),
+            state => phase(state, due, retry, lease, detail.stop, detail.deferral),
         }
         .ok_or_else(|| format!("{} is {:?}, without what that needs", row.path, row.state))?;
         if let Some(inside) = detail.inside {
@@ -500,39 +553,49 @@ impl Run {
             cx.desk.workers.take(&worker, self.key(ix));
             cx.desk.renew(&worker, cx.now);
         }
-        match (&self.instance(ix).phase, due) {
-            (Phase::Stopping(stop), _) => {
+        match &self.instance(ix).phase {
+            Phase::Stopping(stop) => {
                 let at = stop.until.min(soon);
                 self.arm(ix, at, cx.desk);
             }
-            (Phase::Queued { .. } | Phase::Running(_) | Phase::Open(_), Some(at)) => {
-                self.arm(ix, at, cx.desk)
+            Phase::Open(_) => {
+                if let Some(at) = due {
+                    self.arm(ix, at, cx.desk);
+                }
             }
-            _ => {}
+            Phase::Running(_) => {
+                self.beat(ix, cx);
+                self.arm_due(ix, cx.desk);
+            }
+            _ => self.arm_due(ix, cx.desk),
         }
         self.enter_queue(ix, cx.desk);
+        self.enter_wait(ix, cx.desk);
     }
 }
 
 fn phase(
     state: TaskState,
     due: Option<Mono>,
+    retry: bool,
     lease: Option<Lease>,
     stop: Option<StopDetail>,
+    deferral: Option<Deferral>,
 ) -> Option<Phase> {
     Some(match state {
         TaskState::Pending => Phase::Pending,
         TaskState::Queued => {
-            let hold = if due.is_some() { Hold::Retry } else { Hold::Ready };
+            let hold = if retry { Hold::Retry } else { Hold::Ready };
             Phase::Queued { hold, unclaimed: lease.map(Box::new) }
         }
         TaskState::Dispatched => Phase::Offered { lease: lease?, confirmed: false, kept: true },
         TaskState::Running => Phase::Running(lease?),
         TaskState::Stopping => {
-            let StopDetail { reason, failure, last, .. } = stop?;
-            Phase::Stopping(Box::new(Stop { lease: lease?, reason, failure, until: due?, last }))
+            let StopDetail { reason, failure, last, then, .. } = stop?;
+            let (lease, until) = (lease?, due?);
+            Phase::Stopping(Box::new(Stop { lease, reason, failure, until, last, then }))
         }
-        TaskState::Deferred => return None,
+        TaskState::Deferred => Phase::Deferred(Box::new(deferral?)),
         over => Phase::Over(over),
     })
 }
@@ -540,27 +603,73 @@ fn phase(
 fn task_detail(instance: &Instance, now: Now) -> TaskDetail {
     let (due, stop) = match &instance.phase {
         Phase::Stopping(stop) => {
-            let Stop { reason, failure, last, until, .. } = &**stop;
-            let (reason, failure) = (*reason, failure.clone());
-            (Some(*until), Some(StopDetail { reason, failure, last: *last, forced: false }))
+            let Stop { reason, failure, last, until, then, .. } = &**stop;
+            let (failure, then) = (failure.clone(), then.clone());
+            let detail =
+                StopDetail { reason: *reason, failure, last: *last, forced: false, then };
+            (Some(*until), Some(detail))
         }
+        Phase::Open(None) => (instance.due, None),
         Phase::Open(Some(closing)) => {
             let Closing { reason, failure, forced } = Closing::clone(closing);
-            (None, Some(StopDetail { reason, failure, last: true, forced }))
+            (None, Some(StopDetail { reason, failure, last: true, forced, then: None }))
         }
-        Phase::Offered { .. } => (None, None),
-        _ => (instance.due, None),
+        _ => (None, None),
     };
-    let due = due.map(|due| Left::of(due, now));
-    let item = instance.item.map(|item| (item.index, item.series));
-    let Instance { lost, interrupted, reported, .. } = *instance;
-    let beats = instance.phase.lease().and_then(|lease| lease.beats);
-    TaskDetail { due, lost, interrupted, reported, stop, beats, item, inside: None }
+    let deferral = match &instance.phase {
+        Phase::Deferred(deferral) => Some(Deferral::clone(deferral)),
+        _ => None,
+    };
+    let rare = instance.rare();
+    let left = |at: Option<Mono>| at.map(|at| Left::of(at, now));
+    TaskDetail {
+        due: left(due),
+        lost: instance.lost,
+        interrupted: instance.interrupted,
+        reported: instance.reported,
+        stop,
+        beats: instance.phase.lease().and_then(|lease| lease.beats),
+        deferral,
+        wake: left(rare.wake),
+        limit: left(rare.limit),
+        expires: left(rare.expires),
+        patience: rare.patience,
+        polls: rare.polls,
+        decided: rare.decided.clone(),
+        cache_key: rare.cache,
+        item: instance.item.map(|item| (item.index, item.series)),
+        inside: None,
+    }
 }
 
 fn closing(detail: StopDetail) -> Phase {
     let StopDetail { reason, failure, forced, .. } = detail;
     Phase::Open(Some(Box::new(Closing { reason, failure, forced })))
+}
+
+impl TaskDetail {
+    /// What few instances have, if this one has any of it.
+    fn rare(&self, marked: bool, note: Option<CacheNote>, now: Now) -> Option<Rare> {
+        let due = |left: Option<Left>| left.map(|left| left.due(now));
+        let (wake, limit, expires) = (due(self.wake), due(self.limit), due(self.expires));
+        let none = (wake, limit, expires) == (None, None, None)
+            && (self.patience, self.polls, marked) == (None, 0, false)
+            && self.decided.is_none()
+            && self.cache_key.is_none()
+            && note.is_none();
+        (!none).then(|| Rare {
+            wake,
+            limit,
+            expires,
+            patience: self.patience,
+            polls: self.polls,
+            marked,
+            decided: self.decided.clone(),
+            cache: self.cache_key,
+            note,
+            ..Rare::default()
+        })
+    }
 }
 
 /// These structures always have a JSON form.

@@ -36,7 +36,8 @@ impl Run {
         if let Some(more) = more {
             return if more { Next::Retry(Span::ZERO) } else { Next::GiveUp };
         }
-        let failures = instance.attempt.saturating_sub(instance.lost + instance.interrupted);
+        let spared = instance.lost + instance.interrupted + instance.rare().polls;
+        let failures = instance.attempt.saturating_sub(spared);
         if failures > task.retry.max || !is_wanted(&task.retry.on, failure) {
             return Next::GiveUp;
         }

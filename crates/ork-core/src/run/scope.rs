@@ -30,6 +30,7 @@ pub(super) struct View<'a> {
     item: Option<(Ix, u32)>,
     attempt: u32,
     error: Option<&'a Failure>,
+    output: Option<&'a Value>,
 }
 
 impl Env for View<'_> {
@@ -98,6 +99,7 @@ impl Env for View<'_> {
     fn other(&self, name: &str) -> Option<Named<'_>> {
         match name {
             "attempt" => Some(Value::from(self.attempt).into()),
+            "output" => self.output.map(|output| output.clone().into()),
             "error" => self.error.map(|error| {
                 json!({
                     "kind": error.kind,
@@ -206,9 +208,19 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The same, which also sees an attempt's output.
+    pub(super) fn over<'b>(&'b self, output: &'b Value) -> View<'b> {
+        View { output: Some(output), ..*self }
+    }
+
     /// A value that is at hand whole.
     pub(super) fn whole(&self, binding: &Binding) -> Result<Value, EvalError> {
-        match expr::resolve(binding, self)? {
+        self.at_hand(expr::resolve(binding, self)?)
+    }
+
+    /// A value, wherever it is kept.
+    pub(super) fn at_hand(&self, data: Data) -> Result<Value, EvalError> {
+        match data {
             Data::Inline(value) => Ok(value),
             Data::Blob { digest, .. } => match self.values.get(&digest) {
                 Some(value) => Ok(Value::clone(&value)),
@@ -293,7 +305,7 @@ impl Run {
         let attempt = at.map_or(1, |ix| self.instance(ix).next_attempt());
         let level = at.map_or(self.frames[0].body, |ix| self.instance(ix).level);
         let values = &desk.values;
-        View { run: self, values, level, who: at, item: None, attempt, error: None }
+        View { run: self, values, level, who: at, item: None, attempt, error: None, output: None }
     }
 
     /// What a retry condition sees after the attempt that failed.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InstancePath, Token, WorkerId};
+use crate::ids::{InstancePath, RunId, Token, WorkerId};
 use crate::plan::Scope;
-use crate::rows::{LogSummary, VersionId};
+use crate::rows::{CachePart, LogSummary, VersionId};
 use crate::time::Wall;
 
 /// Where a run stands.
@@ -84,6 +84,8 @@ pub enum AttemptState {
     Stopping,
     /// Succeeded.
     Success,
+    /// Said that what it looks for is not there yet; the next look is another attempt.
+    NotReady,
     /// Failed.
     Failed,
     /// Stopped by command.
@@ -192,10 +194,74 @@ pub enum FailureKind {
     Interrupted,
     /// Stopped by command.
     Cancelled,
+    /// A person refused to approve it.
+    Rejected,
     /// A task failed; for runs.
     TaskFailed,
     /// The run could not be kept or decided, and was set aside.
     Quarantined,
+}
+
+/// What a deferred instance waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "on", rename_all = "snake_case")]
+pub enum Waiting {
+    /// A time.
+    Time {
+        /// Which.
+        at: Wall,
+    },
+    /// A signal to the run.
+    Event {
+        /// Its name.
+        name: String,
+    },
+    /// A person's decision.
+    Approval {
+        /// What is asked.
+        prompt: String,
+        /// Who may decide; empty: whoever may run the workflow.
+        approvers: Vec<String>,
+    },
+    /// The next look of a sensor.
+    Poll {
+        /// When it is; none while a value is loaded that the answer of the last one depends on.
+        again: Option<Wall>,
+        /// How the attempt ended that looked last: `not_ready`, or `success` with an output for
+        /// which `poll.until` does not hold.
+        attempt: AttemptState,
+    },
+}
+
+/// Where an outcome comes from that no attempt made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum Source {
+    /// A person set it.
+    Mark,
+    /// A person decided; the event's actor.
+    Decision,
+    /// The time for a decision ran out.
+    Timeout,
+    /// A signal.
+    Signal {
+        /// Its number in the run.
+        number: u64,
+    },
+    /// An earlier success of the task.
+    Cache {
+        /// The run.
+        run: RunId,
+        /// The instance in it.
+        path: InstancePath,
+        /// When that ended.
+        at: Wall,
+    },
+    /// The same instance in the run that this one is a rerun of.
+    Copy {
+        /// That run.
+        run: RunId,
+    },
 }
 
 /// What happened. Each is one transition, or a report that changed nothing.
@@ -210,6 +276,20 @@ pub enum EventKind {
         version: VersionId,
         /// How many instances it has from the start.
         tasks: u32,
+        /// The run that it is done again for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rerun_of: Option<RunId>,
+    },
+    /// From here on nothing of the run starts.
+    RunPaused,
+    /// The run's own pause is over.
+    RunResumed,
+    /// A signal came, and is kept until a wait takes it.
+    SignalReceived {
+        /// Its name.
+        name: String,
+        /// Counts the run's signals from 1.
+        number: u64,
     },
     /// `pending → running`.
     RunStarted {
@@ -236,7 +316,16 @@ pub enum EventKind {
         run_attempt: u32,
     },
     /// The instance got a new generation: `→ pending`.
-    TaskReset,
+    TaskReset {
+        /// The token of the attempt that was stopped for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Token>,
+    },
+    /// No earlier success could be reused.
+    TaskCacheMissed {
+        /// What was another in the last success of the task; empty: there is none.
+        differs: Vec<CachePart>,
+    },
     /// `pending → queued`.
     TaskQueued,
     /// `pending → running` of an instance that has others inside.
@@ -255,6 +344,19 @@ pub enum EventKind {
         /// Why.
         reason: StopReason,
     },
+    /// `pending | running → deferred`: it waits without a slot.
+    TaskDeferred {
+        /// For what.
+        wait: Waiting,
+        /// When the wait is given up.
+        until: Option<Wall>,
+        /// The token of the attempt that is over, if there was one.
+        token: Option<Token>,
+        /// What that attempt wrote.
+        logs: LogSummary,
+    },
+    /// `deferred → queued`: it is tried again.
+    TaskResumed,
     /// `queued → dispatched`.
     TaskDispatched {
         /// The token of this offer.
@@ -302,6 +404,9 @@ pub enum EventKind {
         cause: Option<InstancePath>,
         /// What the last attempt wrote.
         logs: LogSummary,
+        /// Where the outcome comes from, when not from an attempt, a rule or a deadline.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<Source>,
     },
     /// A worker's report that came after the verdict, and changed nothing.
     ReportIgnored {

@@ -9,6 +9,10 @@ pub enum Step {
     Queue,
     /// What is inside begins.
     Open,
+    /// It waits for a time, an event, a decision, or its next look.
+    Defer,
+    /// That wait is over and it is tried again.
+    Resume,
     /// It is offered to a worker.
     Offer,
     /// Nobody confirmed the offer.
@@ -44,19 +48,24 @@ pub fn next(from: TaskState, step: Step) -> Result<TaskState, Illegal> {
     match (step, from) {
         (Step::Queue, S::Pending)
         | (Step::Unclaim, S::Dispatched)
+        | (Step::Resume, S::Deferred)
         | (Step::Retry, S::Dispatched | S::Running | S::Stopping) => Ok(S::Queued),
+        (Step::Defer, S::Pending | S::Running) => Ok(S::Deferred),
         (Step::Offer, S::Queued) => Ok(S::Dispatched),
         (Step::Start, S::Dispatched) | (Step::Open, S::Pending) => Ok(S::Running),
         (Step::Stop, S::Dispatched | S::Running) => Ok(S::Stopping),
-        (Step::End(S::Success), S::Running) => Ok(S::Success),
-        (Step::End(S::Skipped), S::Pending | S::Running) => Ok(S::Skipped),
+        (Step::End(S::Success), S::Pending | S::Running | S::Deferred) => Ok(S::Success),
+        (Step::End(S::Skipped), S::Pending | S::Running | S::Deferred) => Ok(S::Skipped),
         (Step::End(S::UpstreamFailed), S::Pending) => Ok(S::UpstreamFailed),
-        (Step::End(S::Cancelled), S::Pending | S::Queued | S::Stopping) => Ok(S::Cancelled),
+        (Step::End(S::Cancelled), S::Pending | S::Queued | S::Deferred | S::Stopping) => {
+            Ok(S::Cancelled)
+        }
         (
             Step::End(S::Failed),
-            S::Pending | S::Queued | S::Dispatched | S::Running | S::Stopping,
+            S::Pending | S::Queued | S::Dispatched | S::Running | S::Deferred | S::Stopping,
         ) => Ok(S::Failed),
-        (Step::Reset, from) if from.is_terminal() => Ok(S::Pending),
+        (Step::Reset, S::Dispatched | S::Running) => Err(Illegal { from, step }),
+        (Step::Reset, _) => Ok(S::Pending),
         _ => Err(Illegal { from, step }),
     }
 }

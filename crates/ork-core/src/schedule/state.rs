@@ -455,6 +455,7 @@ pub(super) fn tick_run(
         labels: indexmap::IndexMap::new(),
         trigger,
         url,
+        rerun_of: None,
         by,
     })
 }

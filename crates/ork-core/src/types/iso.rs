@@ -48,6 +48,18 @@ impl Moment {
         }
     }
 
+    /// The instant in microseconds since 1970. What has no zone is taken to be in UTC, and a day
+    /// begins at midnight.
+    pub(crate) fn micros(&self) -> Option<i64> {
+        let utc = |time: DateTime| time.to_zoned_datetime(TimeZone::UTC).ok();
+        let zoned = match self {
+            Self::Day(date) => utc(date.to_datetime(jiff::civil::Time::midnight()))?,
+            Self::Civil(time) => utc(*time)?,
+            Self::Zoned(zoned) => zoned.clone(),
+        };
+        Some(zoned.timestamp().as_microsecond())
+    }
+
     /// Whether it is a time in UTC.
     pub(crate) fn is_utc(&self) -> bool {
         matches!(self, Self::Zoned(zoned) if zoned.offset() == Offset::UTC

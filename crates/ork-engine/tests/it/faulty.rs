@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, Change, RunRow, ScheduleRow, TaskRow, TickRow, VersionId,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, Change, PauseRow, RunRow, ScheduleRow, TaskRow,
+    TickRow, VersionId,
     VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::value::Digest;
 use ork_store::Memory;
 use ork_store::{
-    CommitSeq, Committed, Items, Page, Result, Retention, RunFilter, Store, StoreError,
+    Cached, CommitSeq, Committed, Items, Page, Result, Retention, RunFilter, Store, StoreError,
 };
 use tokio::sync::{RwLock, mpsc};
 
@@ -218,6 +219,20 @@ impl Store for Faulty {
         page: &Page,
     ) -> Result<Items<TickRow>> {
         self.memory.ticks(project, workflow, schedule, page).await
+    }
+
+    async fn pauses(&self) -> Result<Vec<PauseRow>> {
+        self.memory.pauses().await
+    }
+
+    async fn cached(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        task: &str,
+        key: &CacheKey,
+    ) -> Result<Cached> {
+        self.memory.cached(project, workflow, task, key).await
     }
 
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {

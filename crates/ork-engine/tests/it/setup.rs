@@ -172,6 +172,7 @@ pub(crate) fn create(number: u128) -> Request {
             labels: IndexMap::new(),
             trigger: "manual".into(),
             url: String::new(),
+            rerun_of: None,
             by: Actor::default(),
         })),
     )

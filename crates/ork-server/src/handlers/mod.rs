@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod logs;
 pub(crate) mod meta;
+pub(crate) mod operate;
 pub(crate) mod runs;
 pub(crate) mod tasks;
 pub(crate) mod workflows;

@@ -10,13 +10,13 @@ use indexmap::IndexMap;
 use ork_api::problem::{Code, FieldError};
 use ork_api::stamp::{NoStamp, Stamp};
 use ork_api::types::{
-    Cancel, Draft, List, MAX_LABEL, MAX_LABELS, MAX_REASON, NewRun, Retry, Run, RunQuery,
+    Cancel, Commanded, Draft, DryRun, List, MAX_LABEL, MAX_LABELS, MAX_REASON, NewRun, Preview, Retry, Run, RunQuery,
 };
 use ork_core::catalog;
 use ork_core::ids::{InstancePath, ProjectId, RunId};
 use ork_core::lang::{Given, ParamError, RunFacts, bind_params};
 use ork_core::plan::Plan;
-use ork_core::rows::{Actor, CodeRef, RunRow, VersionId};
+use ork_core::rows::{ActiveRun, Actor, CodeRef, RunRow, VersionId};
 use ork_core::run::{self, Command, RetrySelection, RunState};
 use ork_core::value::{Digest, INLINE_LIMIT, Value};
 use ork_engine::{Answer, Ask, Key, Request};
@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::App;
 use crate::code::Folder;
-use crate::extract::{At, InProject, Sent, fields, page, words};
+use crate::extract::{At, Fields, InProject, Sent, fields, page, words};
 use crate::guard::Asker;
 use crate::handlers::workflows::{checked, compile};
 use crate::plans::Loaded;
@@ -145,7 +145,7 @@ pub(crate) async fn create(
 
 /// The run that an earlier request with this key made. It is the answer whatever became of its
 /// workflow since.
-async fn made_before(app: &App, project: ProjectId, key: Option<&Key>) -> Result<Option<RunRow>> {
+pub(crate) async fn made_before(app: &App, project: ProjectId, key: Option<&Key>) -> Result<Option<RunRow>> {
     let Some(key) = key else { return Ok(None) };
     let Some(kept) = app.store.answer(project, &key.key).await? else { return Ok(None) };
     if kept.request != key.request {
@@ -163,7 +163,7 @@ async fn made_before(app: &App, project: ProjectId, key: Option<&Key>) -> Result
     }
 }
 
-async fn made(app: &App, project: ProjectId, run: run::NewRun, key: Option<Key>) -> Result<RunId> {
+pub(crate) async fn made(app: &App, project: ProjectId, run: run::NewRun, key: Option<Key>) -> Result<RunId> {
     let ask = Ask::Run(Command::Create(Box::new(run)));
     match app.engine.submit(Request { project, ask, key }).await? {
         Answer::Created { run } => Ok(run),
@@ -171,7 +171,7 @@ async fn made(app: &App, project: ProjectId, run: run::NewRun, key: Option<Key>)
     }
 }
 
-fn new_run(
+pub(crate) fn new_run(
     app: &App,
     project: ProjectId,
     asker: &Asker,
@@ -211,6 +211,7 @@ fn new_run(
         labels: body.labels,
         trigger: "manual".to_owned(),
         url,
+        rerun_of: None,
         by,
     })
 }
@@ -274,7 +275,7 @@ fn refused_params(errors: Vec<ParamError>) -> Refused {
 }
 
 /// The run as the engine takes it.
-fn accepted(run: &run::NewRun) -> RunRow {
+pub(crate) fn accepted(run: &run::NewRun) -> RunRow {
     RunRow {
         project: run.project,
         id: run.id,
@@ -292,6 +293,8 @@ fn accepted(run: &run::NewRun) -> RunRow {
         finished_at: None,
         failure: None,
         output: None,
+        rerun_of: run.rerun_of,
+        paused: None,
         detail: Value::Null,
     }
 }
@@ -351,12 +354,14 @@ fn narrowed(digest: Digest, plan: Plan, draft: &Draft) -> Result<(Digest, Arc<Pl
 
 /// A command on the run in the path: who gives it, and what was sent.
 pub(crate) struct OnRun<T> {
-    app: Arc<App>,
-    project: ProjectId,
-    run: RunId,
-    asker: Asker,
-    body: T,
-    key: Option<Key>,
+    pub(crate) app: Arc<App>,
+    pub(crate) project: ProjectId,
+    pub(crate) run: RunId,
+    pub(crate) asker: Asker,
+    pub(crate) body: T,
+    pub(crate) key: Option<Key>,
+    /// Whether it is only told what would change.
+    pub(crate) dry_run: bool,
 }
 
 impl<T: DeserializeOwned + Send> FromRequest<Arc<App>> for OnRun<T> {
@@ -366,37 +371,54 @@ impl<T: DeserializeOwned + Send> FromRequest<Arc<App>> for OnRun<T> {
         let (mut parts, body) = request.into_parts();
         let InProject(project) = InProject::from_request_parts(&mut parts, app).await?;
         let At(RunAt { id }) = At::from_request_parts(&mut parts, app).await?;
+        let Fields(DryRun { dry_run }) = Fields::from_request_parts(&mut parts, app).await?;
         let asker = parts.extensions.get::<Asker>().cloned();
         let asker = asker.ok_or_else(|| Refused::internal("nobody asks"))?;
         let Sent { body, key } =
             Sent::from_request(axum::extract::Request::from_parts(parts, body), app).await?;
-        Ok(Self { app: app.clone(), project, run: id, asker, body, key })
+        Ok(Self { app: app.clone(), project, run: id, asker, body, key, dry_run })
     }
 }
 
 impl<T> OnRun<T> {
     /// Gives the command, which is by `reason`'s sender, and answers with the run as it is then.
-    async fn told(
+    pub(crate) async fn told(
         self,
         reason: impl FnOnce(&mut T) -> Option<String>,
         command: impl FnOnce(RunId, T, Actor) -> Command,
-    ) -> Result<Json<Run>> {
-        let Self { app, project, run, asker, mut body, key } = self;
+    ) -> Result<Json<Commanded>> {
+        let Self { app, project, run, asker, mut body, key, dry_run } = self;
         let by = asker.actor(bounded_reason(reason(&mut body))?);
         known(&app, project, run).await?;
-        let ask = Ask::Run(command(run, body, by));
-        app.engine.submit(Request { project, ask, key }).await?;
-        Ok(Json(view::run(row(&app, project, run).await?, &app.project)))
+        let command = command(run, body, by);
+        if dry_run {
+            let active = loaded_run(&app, project, run).await?;
+            let changes = run::preview(active, command, app.clock.now());
+            let changes = changes.map_err(ork_engine::Error::Refused)?;
+            return Ok(Json(Commanded::Preview(Preview { changes })));
+        }
+        app.engine.submit(Request { project, ask: Ask::Run(command), key }).await?;
+        let row = row(&app, project, run).await?;
+        Ok(Json(Commanded::Run(Box::new(view::run(row, &app.project)))))
     }
+}
+
+/// A run with its instances, as it is at the moment.
+pub(crate) async fn loaded_run(app: &App, project: ProjectId, run: RunId) -> Result<ActiveRun> {
+    if let Some(active) = app.engine.inspect(move |machine| machine.snapshot(run)).await? {
+        return Ok(active);
+    }
+    let active = app.store.load_run(project, run).await?;
+    active.ok_or_else(|| Refused::not_found(format_args!("run {run}")))
 }
 
 /// Ends a run's body, or one instance. A second one, or a forced one, ends `finally` too.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/cancel",
-    params(("project" = String, Path), ("id" = String, Path)),
-    request_body = Cancel, responses((status = 200, body = Run))
+    params(("project" = String, Path), ("id" = String, Path), DryRun),
+    request_body = Cancel, responses((status = 200, body = Commanded))
 )]
-pub(crate) async fn cancel(asked: OnRun<Cancel>) -> Result<Json<Run>> {
+pub(crate) async fn cancel(asked: OnRun<Cancel>) -> Result<Json<Commanded>> {
     let command = |run, body: Cancel, by| {
         let path = body.task.as_deref().map(InstancePath::from);
         Command::Cancel { run, path, force: body.force, by }
@@ -404,21 +426,24 @@ pub(crate) async fn cancel(asked: OnRun<Cancel>) -> Result<Json<Run>> {
     asked.told(|body| body.reason.take(), command).await
 }
 
-/// Opens a terminal run again: what failed, or the named instances, with everything downstream.
+/// Does parts of a run again: what failed, or the named instances, with everything downstream. A
+/// run that is over is opened again.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/retry",
-    params(("project" = String, Path), ("id" = String, Path)),
-    request_body = Retry, responses((status = 200, body = Run))
+    params(("project" = String, Path), ("id" = String, Path), DryRun),
+    request_body = Retry, responses((status = 200, body = Commanded))
 )]
-pub(crate) async fn retry(asked: OnRun<Retry>) -> Result<Json<Run>> {
+pub(crate) async fn retry(asked: OnRun<Retry>) -> Result<Json<Commanded>> {
     let open = asked.app.clone();
     let _open = open.door.enter().await?;
     let command = |run, body: Retry, by| {
-        let selection = match &body.tasks[..] {
-            [] => RetrySelection::Failed,
-            tasks => RetrySelection::Tasks(tasks.iter().map(|path| path.as_str().into()).collect()),
+        let paths = body.tasks.iter().map(|path| path.as_str().into()).collect();
+        let selection = match (body.tasks.is_empty(), body.only) {
+            (true, _) => RetrySelection::Failed,
+            (false, false) => RetrySelection::Tasks(paths),
+            (false, true) => RetrySelection::Only(paths),
         };
-        Command::Retry { run, selection, by }
+        Command::Retry { run, selection, cancel_downstream: body.cancel_downstream, by }
     };
     asked.told(|body| body.reason.take(), command).await
 }

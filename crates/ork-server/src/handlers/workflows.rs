@@ -33,7 +33,7 @@ use crate::view;
 /// A workflow in the path.
 #[derive(Debug, Deserialize)]
 pub(crate) struct WorkflowAt {
-    name: String,
+    pub(crate) name: String,
 }
 
 /// A version in the path.
@@ -54,7 +54,8 @@ pub(crate) async fn list(
     Fields(part): Fields<Part>,
 ) -> Result<Json<List<Workflow>>> {
     let found = app.store.workflows(project, &page(part.limit, part.cursor)?).await?;
-    let items = found.items.into_iter().map(view::workflow).collect();
+    let pauses = app.store.pauses().await?;
+    let items = found.items.into_iter().map(|row| view::workflow(row, &pauses)).collect();
     Ok(Json(List { items, next_cursor: found.next }))
 }
 
@@ -71,7 +72,7 @@ pub(crate) async fn show(
 ) -> Result<Json<Workflow>> {
     let row = app.store.workflow(project, &at.name).await?;
     let row = row.ok_or_else(|| Refused::not_found(format_args!("workflow `{}`", at.name)))?;
-    Ok(Json(view::workflow(row)))
+    Ok(Json(view::workflow(row, &app.store.pauses().await?)))
 }
 
 /// A workflow's versions without its drafts, newest first.

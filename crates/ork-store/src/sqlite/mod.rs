@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, Change, RunRow, ScheduleRow, TaskRow, TickRow, VersionId,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, Change, PauseRow, RunRow, ScheduleRow, TaskRow,
+    TickRow, VersionId,
     VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
@@ -28,7 +29,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
-    CommitSeq, Committed, DataDir, Items, Page, Result, Retention, RunFilter, Store, StoreError,
+    Cached, CommitSeq, Committed, DataDir, Items, Page, Result, Retention, RunFilter, Store, StoreError,
     page,
 };
 
@@ -348,6 +349,32 @@ impl Store for Sqlite {
             read::list(db, sql, params![project.0, workflow, schedule, before.0, limit + 1])
         });
         Ok(page::items(rows.await?, limit, |row: &TickRow| row.tick))
+    }
+
+    async fn pauses(&self) -> Result<Vec<PauseRow>> {
+        let sql = "SELECT row FROM pauses ORDER BY project, workflow";
+        self.read(move |db| read::list(db, sql, [])).await
+    }
+
+    async fn cached(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        task: &str,
+        key: &CacheKey,
+    ) -> Result<Cached> {
+        let (workflow, task, digest) = (workflow.to_owned(), task.to_owned(), key.digest().0);
+        self.read(move |db| {
+            let hit = "SELECT row FROM cache
+                       WHERE project = ?1 AND workflow = ?2 AND task = ?3 AND digest = ?4";
+            let last = "SELECT row FROM cache WHERE project = ?1 AND workflow = ?2 AND task = ?3
+                        ORDER BY at DESC LIMIT 1";
+            Ok(Cached {
+                hit: read::find(db, hit, params![project.0, workflow, task, digest])?,
+                last: read::find(db, last, params![project.0, workflow, task])?,
+            })
+        })
+        .await
     }
 
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>> {

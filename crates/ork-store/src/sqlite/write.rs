@@ -2,7 +2,8 @@
 
 use ork_core::ids::{Epoch, ProjectId, RunId};
 use ork_core::rows::{
-    AnswerRow, AttemptRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionRow,
+    AnswerRow, AttemptRow, CacheRow, Change, EventRow, PauseRow, RunRow, ScheduleRow, TaskRow,
+    TickRow, VersionRow,
     WorkflowRow,
 };
 use ork_core::time::Wall;
@@ -88,6 +89,8 @@ fn apply(db: &Connection, change: &Change, commit: CommitSeq, position: &mut u32
         Change::Answer(row) => answer(db, row),
         Change::Schedule(row, _) => schedule(db, row),
         Change::Tick(row) => tick(db, row),
+        Change::Pause(row) => pause(db, row),
+        Change::Cache(row) => cache(db, row),
     }
 }
 
@@ -294,6 +297,40 @@ fn tick(db: &Connection, row: &TickRow) -> Result<()> {
     }
 }
 
+fn pause(db: &Connection, row: &PauseRow) -> Result<()> {
+    let workflow = row.workflow.as_deref().unwrap_or_default();
+    execute(
+        db,
+        "INSERT INTO pauses (project, workflow, row) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET row = ?3",
+        &[&row.project.0, &workflow, &json(row)?],
+    )
+    .map_err(failed("store a pause"))?;
+    Ok(())
+}
+
+fn cache(db: &Connection, row: &CacheRow) -> Result<()> {
+    let expires = row.expires_at.map(|at| at.0);
+    execute(
+        db,
+        "INSERT INTO cache (project, workflow, task, digest, run, at, expires_at, row)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT DO UPDATE SET run = ?5, at = ?6, expires_at = ?7, row = ?8",
+        &[
+            &row.project.0,
+            &row.workflow,
+            &row.task,
+            &row.key.digest().0,
+            row.run.0.as_bytes(),
+            &row.at.0,
+            &expires,
+            &json(row)?,
+        ],
+    )
+    .map_err(failed("store a reusable success"))?;
+    blobs(db, row.project, row.run, |found| refs::cache(row, found))
+}
+
 fn blobs(
     db: &Connection,
     project: ProjectId,
@@ -382,6 +419,13 @@ pub(super) fn sweep(
                  LIMIT ?2)",
             &[&ticks_before.map_or(i64::MIN, |at| at.0), &REMOVAL],
         );
+        let stale = execute(
+            db,
+            "DELETE FROM cache WHERE (project, workflow, task, digest) IN (
+                 SELECT project, workflow, task, digest FROM cache
+                 WHERE expires_at <= ?1 LIMIT ?2)",
+            &[&now.0, &REMOVAL],
+        );
         let drafts = execute(
             db,
             "DELETE FROM versions WHERE rowid IN (
@@ -391,7 +435,8 @@ pub(super) fn sweep(
                  LIMIT 100)",
             &[&now.0.saturating_sub(DRAFT_GRACE.0)],
         );
-        Ok(removed || expired.and_then(|n| Ok(n + ticks? + drafts?)).map_err(failed("prune"))? > 0)
+        Ok(removed
+            || expired.and_then(|n| Ok(n + ticks? + stale? + drafts?)).map_err(failed("prune"))? > 0)
     })
 }
 
@@ -412,6 +457,9 @@ fn sweep_removed(db: &Connection) -> rusqlite::Result<bool> {
              SELECT place FROM events WHERE project = ?1 AND run = ?2 LIMIT ?3)",
         "DELETE FROM answers WHERE (project, key) IN (
              SELECT project, key FROM answers WHERE project = ?1 AND run = ?2 LIMIT ?3)",
+        "DELETE FROM cache WHERE (project, workflow, task, digest) IN (
+             SELECT project, workflow, task, digest FROM cache
+             WHERE project = ?1 AND run = ?2 LIMIT ?3)",
         "DELETE FROM run_blobs WHERE project = ?1 AND run = ?2 AND digest IN (
              SELECT digest FROM run_blobs WHERE project = ?1 AND run = ?2 LIMIT ?3)",
     ];

@@ -22,7 +22,7 @@ pub(crate) fn run_id(n: u128) -> RunId {
 }
 
 pub(crate) fn actor() -> Actor {
-    Actor { name: "ann".into(), reason: Some("try".into()), request_id: None }
+    Actor { name: "ann".into(), reason: Some("try".into()), request_id: None, ..Actor::default() }
 }
 
 /// A pending run made `n` µs after the epoch.
@@ -44,6 +44,8 @@ pub(crate) fn run(n: u128) -> RunRow {
         finished_at: None,
         failure: None,
         output: None,
+        rerun_of: None,
+        paused: None,
         detail: Value::Null,
     }
 }
@@ -71,6 +73,8 @@ pub(crate) fn task(run: u128, path: &str, ordinal: u32) -> TaskRow {
         queued_at: Some(Wall(5)),
         started_at: None,
         finished_at: None,
+        marked: false,
+        cache: None,
         detail: json!({"not_before": 7}),
     }
 }

@@ -186,6 +186,7 @@ impl Bed {
             output_type: None,
             env: IndexMap::new(),
             timeout: None,
+            heartbeat: None,
             grace: Span::from_secs(10),
             code: CodeRef::InPlace { root: self.root().to_str().unwrap().into() },
             logical_time: "2026-11-24T00:00:00+00:00".into(),

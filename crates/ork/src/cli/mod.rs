@@ -1,11 +1,13 @@
 //! The command line: what can be typed, and which module does it.
 
+mod approvals;
 mod completions;
 mod config;
 mod deploy;
 mod fmt;
 mod graph;
 mod init;
+mod operate;
 mod run;
 pub(crate) mod runs;
 mod schema;
@@ -134,15 +136,18 @@ enum Command {
     Ls(runs::ListArgs),
     Logs(runs::LogsArgs),
     Watch(runs::WatchArgs),
-    Cancel(runs::CancelArgs),
-    Retry(runs::RetryArgs),
+    Cancel(operate::CancelArgs),
+    Retry(operate::RetryArgs),
     Explain(runs::ExplainArgs),
-    /// Runs: list, show, watch, logs, cancel, retry, explain
+    /// Runs: list, show, watch, logs, cancel, pause, resume, retry, rerun, mark, signal, explain
     #[command(subcommand)]
     Runs(runs::RunsCommand),
-    /// Workflows: list, show, versions, diff
+    /// Workflows: list, show, versions, diff, pause, resume
     #[command(subcommand)]
     Workflows(workflows::WorkflowsCommand),
+    /// Approvals: list, approve, reject
+    #[command(subcommand)]
+    Approvals(approvals::ApprovalsCommand),
     /// The configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -189,6 +194,7 @@ fn dispatch(global: &Global, command: Command) -> Result {
         Command::Explain(args) => runs::run(global, runs::RunsCommand::Explain(args)),
         Command::Runs(command) => runs::run(global, command),
         Command::Workflows(command) => workflows::run(global, command),
+        Command::Approvals(command) => approvals::run(global, command),
         Command::Config(command) => config::run(global, &command),
         Command::Completions(args) => global.no_form().and_then(|()| completions::run(&args)),
     }

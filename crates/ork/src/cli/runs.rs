@@ -6,13 +6,12 @@ use clap::Subcommand;
 use ork_api::client::Client;
 use ork_api::stamp::Stamp;
 use ork_api::types::{
-    Cancel, Explanation, LogLine, LogQuery, Retry, Run, RunQuery, Task, TaskQuery,
+    Explanation, LogLine, LogQuery, Run, RunQuery, Task, TaskQuery,
 };
 use ork_core::logs::{Level, Stream};
 use ork_core::run::{RunState, TaskState};
 
-use super::run::went_away;
-use super::{Global, block_on};
+use super::{Global, block_on, operate};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::{self, Format, duration, say};
@@ -39,8 +38,13 @@ Examples:
     },
     Watch(WatchArgs),
     Logs(LogsArgs),
-    Cancel(CancelArgs),
-    Retry(RetryArgs),
+    Cancel(operate::CancelArgs),
+    Pause(operate::PauseArgs),
+    Resume(operate::ResumeArgs),
+    Retry(operate::RetryArgs),
+    Rerun(operate::RerunArgs),
+    Mark(operate::MarkArgs),
+    Signal(operate::SignalArgs),
     Explain(ExplainArgs),
 }
 
@@ -124,49 +128,6 @@ pub(crate) struct LogsArgs {
     attempt: Option<u32>,
 }
 
-/// Ends a run before its time; `finally` still runs
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  ork cancel last
-  ork cancel 01932b --reason 'wrong day'
-  ork cancel last --task load
-  ork cancel last --force        ends `finally` too")]
-pub(crate) struct CancelArgs {
-    /// An id, the beginning of one, or `last`
-    run: String,
-    /// Only this task
-    #[arg(long, value_name = "TASK")]
-    task: Option<String>,
-    /// End `finally` too
-    #[arg(long)]
-    force: bool,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-}
-
-/// Opens a run that ended once more: what failed, or the named tasks with all that follows them
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  ork retry last
-  ork retry 01932b --task load --task report
-  ork retry last --detach")]
-pub(crate) struct RetryArgs {
-    /// An id, the beginning of one, or `last`
-    run: String,
-    /// This task and everything downstream of it; may be given several times
-    #[arg(long = "task", value_name = "TASK")]
-    tasks: Vec<String>,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-    /// Do not wait for the end; needs a server that is running
-    #[arg(short, long)]
-    detach: bool,
-}
-
 /// Why a run does not go on, or how it ended
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -194,8 +155,9 @@ fn word<T: serde::de::DeserializeOwned>(text: &str, words: &str) -> std::result:
 
 pub(crate) fn run(global: &Global, command: RunsCommand) -> Result {
     let need = match &command {
-        RunsCommand::Retry(args) if args.detach => Need::Runs,
-        RunsCommand::Retry(_) | RunsCommand::Watch(_) => Need::Works,
+        RunsCommand::Retry(args) if !args.watches() => Need::Runs,
+        RunsCommand::Rerun(args) if !args.watches() => Need::Runs,
+        RunsCommand::Retry(_) | RunsCommand::Rerun(_) | RunsCommand::Watch(_) => Need::Works,
         RunsCommand::Logs(args) if args.follow => Need::Works,
         _ => Need::Answers,
     };
@@ -216,13 +178,18 @@ async fn go(session: &mut Session, command: RunsCommand, format: Format) -> Resu
         RunsCommand::List(args) => list(&session.client, args, format).await,
         RunsCommand::Show { run } => show(&session.client, &run, format).await,
         RunsCommand::Logs(args) => logs(session, args, format).await,
-        RunsCommand::Cancel(args) => cancel(&session.client, args, format).await,
+        RunsCommand::Cancel(args) => operate::cancel(&session.client, args, format).await,
+        RunsCommand::Pause(args) => operate::pause(&session.client, args, format).await,
+        RunsCommand::Resume(args) => operate::resume(&session.client, args, format).await,
+        RunsCommand::Mark(args) => operate::mark(&session.client, args, format).await,
+        RunsCommand::Signal(args) => operate::signal(&session.client, args, format).await,
+        RunsCommand::Rerun(args) => operate::rerun(session, args, format).await,
         RunsCommand::Explain(args) => explain(&session.client, &args, format).await,
         RunsCommand::Watch(args) => {
             let run = find(&session.client, &args.run).await?;
             super::run::watch_to_end(session, &run, Whose::Others, format).await
         }
-        RunsCommand::Retry(args) => retry(session, args, format).await,
+        RunsCommand::Retry(args) => operate::retry(session, args, format).await,
     }
 }
 
@@ -333,36 +300,6 @@ fn tasks_table(items: &[Task]) -> String {
         ]
     });
     output::table(&["TASK", "STATE", "ATTEMPT", "TOOK", "WHY"], rows)
-}
-
-async fn cancel(client: &Client, args: CancelArgs, format: Format) -> Result {
-    let run = find(client, &args.run).await?;
-    let what = match &args.task {
-        Some(task) => format!("{task} of {}", run.id),
-        None => run.id.to_string(),
-    };
-    let wanted = Cancel { task: args.task, force: args.force, reason: args.reason };
-    let run = client.cancel(run.id, &wanted).await?;
-    output::one(format, &run, &run.id.to_string(), |_| String::new())?;
-    say(format_args!("cancelling {what}"));
-    Ok(Exit::Ok)
-}
-
-async fn retry(session: &mut Session, args: RetryArgs, format: Format) -> Result {
-    let run = find(&session.client, &args.run).await?;
-    let wanted = Retry { tasks: args.tasks, reason: args.reason };
-    let run = match session.client.retry(run.id, &wanted).await {
-        Err(error) if went_away(&error) => {
-            session.reopen(error).await?;
-            session.client.retry(run.id, &wanted).await?
-        }
-        other => other?,
-    };
-    if args.detach {
-        output::one(format, &run, &run.id.to_string(), |run| format!("{}\n", run.id))?;
-        return Ok(Exit::Ok);
-    }
-    super::run::watch_to_end(session, &run, Whose::Own, format).await
 }
 
 async fn explain(client: &Client, args: &ExplainArgs, format: Format) -> Result {

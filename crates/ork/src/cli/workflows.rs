@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Subcommand;
 use ork_api::client::Client;
 use ork_api::problem::Code;
-use ork_api::types::{Diff, DiffQuery, Part, Validate, Version, VersionItem, Workflow};
+use ork_api::types::{Diff, DiffQuery, Part, Pause, Validate, Version, VersionItem, Workflow};
 use ork_core::difference::Difference;
 use owo_colors::OwoColorize as _;
 use serde_json::Value;
@@ -64,6 +64,16 @@ Examples:
         /// The newer version (the current one)
         to: Option<i64>,
     },
+    /// Keeps everything of a workflow back that would start; new runs are accepted and wait
+    #[command(after_help = "\
+Examples:
+  ork workflows pause etl --reason 'the source is down'")]
+    Pause(PauseArgs),
+    /// Ends a workflow's pause
+    #[command(after_help = "\
+Examples:
+  ork workflows resume etl")]
+    Resume(PauseArgs),
     /// A workflow's versions, newest first
     #[command(after_help = "\
 Examples:
@@ -74,6 +84,24 @@ Examples:
         #[command(flatten)]
         listed: Listed,
     },
+}
+
+/// Which workflow is paused, or goes on.
+#[derive(clap::Args)]
+pub(crate) struct PauseArgs {
+    /// The workflow
+    name: String,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+async fn pause(client: &Client, args: PauseArgs, on: bool) -> Result<()> {
+    let wanted = Pause { reason: args.reason };
+    let concerned = client.pause_workflow(&args.name, on, &wanted).await?.changes.len();
+    let word = if on { "paused" } else { "resumed" };
+    output::say(format_args!("{word} {}; runs that this concerns: {concerned}", args.name));
+    Ok(())
 }
 
 /// How much of a list is printed.
@@ -100,6 +128,8 @@ async fn go(session: &Session, global: &Global, command: WorkflowsCommand) -> Re
             let items = workflows(client, listed.limit as usize).await?;
             output::list(format, &items, |item| item.name.clone(), table)?;
         }
+        WorkflowsCommand::Pause(args) => pause(client, args, true).await?,
+        WorkflowsCommand::Resume(args) => pause(client, args, false).await?,
         WorkflowsCommand::Versions { name, listed } => {
             find(client, &name).await?;
             let items = versions(client, &name, listed.limit as usize).await?;

@@ -4,13 +4,15 @@ mod live;
 mod plain;
 mod progress;
 
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ork_api::client::{Client, ClientError, EventStream, Streamed, StreamedItem};
-use ork_api::types::{Cancel, LogChunk, Run, RunQuery, TaskQuery};
-use ork_core::ids::RunId;
-use ork_core::run::{RunState, TaskState};
+use ork_api::types::{Approve, Cancel, Event, LogChunk, Run, RunQuery, TaskQuery};
+use ork_core::ids::{InstancePath, RunId};
+use ork_core::run::{EventKind, RunState, TaskState, Waiting};
 use ork_core::time::Wall;
+use ork_core::value::Value;
 use owo_colors::OwoColorize as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -229,6 +231,8 @@ enum Asked {
     Nothing,
     /// Was asked whether to cancel or to leave.
     Choice,
+    /// Was asked whether to approve what the first of the approvals asks.
+    Approval,
     Cancel,
     Force,
 }
@@ -242,6 +246,10 @@ struct Watch {
     interrupts: Interrupts,
     answers: (mpsc::Sender<String>, mpsc::Receiver<String>),
     asked: Asked,
+    /// Approvals that wait, with what they ask.
+    approvals: VecDeque<(InstancePath, String)>,
+    /// Whether somebody reads a line of standard input.
+    reading: bool,
 }
 
 impl Watch {
@@ -260,6 +268,8 @@ impl Watch {
             interrupts: Interrupts::new()?,
             answers: mpsc::channel(1),
             asked: Asked::Nothing,
+            approvals: VecDeque::new(),
+            reading: false,
         })
     }
 
@@ -267,7 +277,10 @@ impl Watch {
         match step {
             Step::Streamed(streamed) => self.streamed(session, streamed.item).await?,
             Step::Interrupted(told) => return self.interrupted(session, told).await,
-            Step::Answered(answer) => return self.answered(session, &answer).await,
+            Step::Answered(answer) => {
+                self.reading = false;
+                return self.answered(session, &answer).await;
+            }
             Step::Frame => self.draw(),
         }
         Ok(Go::On)
@@ -279,6 +292,8 @@ impl Watch {
                 self.progress.apply(&event);
                 if self.block.is_none() {
                     plain::event(&self.progress, &event);
+                } else if self.whose == Whose::Own {
+                    self.notice_approval(&event);
                 }
             }
             StreamedItem::Log(chunk) => {
@@ -292,7 +307,8 @@ impl Watch {
     }
 
     fn draw(&mut self) {
-        if let Some(block) = self.block.as_mut().filter(|_| self.asked != Asked::Choice) {
+        let asks = matches!(self.asked, Asked::Choice | Asked::Approval);
+        if let Some(block) = self.block.as_mut().filter(|_| !asks) {
             block.draw(&self.progress, &self.title, now());
         }
     }
@@ -302,15 +318,17 @@ impl Watch {
     /// `finally` too, and one more leaves.
     async fn interrupted(&mut self, session: &Session, told: Told) -> Result<Go> {
         match self.asked {
-            Asked::Nothing if self.block.is_some() && told == Told::Interrupt => {
+            Asked::Nothing | Asked::Approval
+                if self.block.is_some() && told == Told::Interrupt =>
+            {
                 self.ask();
                 Ok(Go::On)
             }
-            Asked::Nothing if self.whose == Whose::Others => Ok(Go::Leave),
+            Asked::Nothing | Asked::Approval if self.whose == Whose::Others => Ok(Go::Leave),
             Asked::Choice if self.whose == Whose::Others && told == Told::Terminate => {
                 Ok(Go::Leave)
             }
-            Asked::Nothing | Asked::Choice => self.cancel(session, false).await,
+            Asked::Nothing | Asked::Approval | Asked::Choice => self.cancel(session, false).await,
             Asked::Cancel => self.cancel(session, true).await,
             Asked::Force => Ok(Go::Leave),
         }
@@ -322,6 +340,14 @@ impl Watch {
             block.clear();
         }
         say("cancel the run (c), leave it (l), or go on watching (Enter)? Ctrl-C cancels");
+        self.read_line();
+    }
+
+    /// Reads a line of standard input, unless one is being read.
+    fn read_line(&mut self) {
+        if std::mem::replace(&mut self.reading, true) {
+            return;
+        }
         let to = self.answers.0.clone();
         std::thread::spawn(move || {
             let mut line = String::new();
@@ -331,9 +357,58 @@ impl Watch {
         });
     }
 
+    /// An approval began to wait, or is over.
+    fn notice_approval(&mut self, event: &Event) {
+        let Some(path) = &event.path else { return };
+        let first = self.approvals.front().is_some_and(|(waits, _)| waits == path);
+        self.approvals.retain(|(waits, _)| waits != path);
+        if let EventKind::TaskDeferred { wait: Waiting::Approval { prompt, .. }, .. } = &event.data {
+            self.approvals.push_back((path.clone(), prompt.clone()));
+        } else if first && self.asked == Asked::Approval {
+            self.asked = Asked::Nothing;
+        }
+        self.ask_approval();
+    }
+
+    /// Asks whether to approve, if nothing else is asked.
+    fn ask_approval(&mut self) {
+        let Some((path, prompt)) = self.approvals.front() else { return };
+        if self.asked != Asked::Nothing {
+            return;
+        }
+        self.asked = Asked::Approval;
+        if let Some(block) = &mut self.block {
+            block.clear();
+        }
+        say(format_args!("{path} asks: {prompt}\napprove (y), reject (n), or later (Enter)?"));
+        self.read_line();
+    }
+
+    async fn decide(&mut self, session: &Session, answer: &str) {
+        self.asked = Asked::Nothing;
+        let Some((path, _)) = self.approvals.pop_front() else { return };
+        let approved = match answer.chars().next() {
+            Some('y') => true,
+            Some('n') => false,
+            _ => {
+                return say(format_args!("later: ork approvals approve {} {path}", self.run));
+            }
+        };
+        let wanted = Approve { approved, comment: None, form: Value::Null, reason: None };
+        if let Err(error) = session.client.approve(self.run, path.as_str(), &wanted).await {
+            say(format_args!("{error}; ork approvals approve {} {path} -f NAME=VALUE", self.run));
+        }
+    }
+
     async fn answered(&mut self, session: &Session, answer: &str) -> Result<Go> {
-        if self.asked != Asked::Choice {
-            return Ok(Go::On);
+        match self.asked {
+            Asked::Choice => {}
+            Asked::Approval => {
+                self.decide(session, answer).await;
+                self.ask_approval();
+                return Ok(Go::On);
+            }
+            _ => return Ok(Go::On),
         }
         self.asked = Asked::Nothing;
         match answer.chars().next() {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use ork_api::types::{Event, LogChunk};
-use ork_core::run::{EventKind, TaskState};
+use ork_core::run::{EventKind, TaskState, Waiting};
 use owo_colors::OwoColorize as _;
 
 use super::progress::Progress;
@@ -29,6 +29,17 @@ fn line(progress: &Progress, event: &Event) -> Option<String> {
             Some(format!("{path}: started, attempt {}", task.attempt))
         }
         EventKind::TaskStarted { .. } => Some(format!("{path}: started")),
+        EventKind::TaskDeferred { wait, .. } => Some(match wait {
+            Waiting::Time { at } => {
+                format!("{path}: waits for {}", duration((*at - event.at.0).0))
+            }
+            Waiting::Event { name } => format!("{path}: waits for the signal {name}"),
+            Waiting::Approval { prompt, .. } => format!("{path}: waits for approval: {prompt}"),
+            Waiting::Poll { again: Some(at), .. } => {
+                format!("{path}: not ready; again in {}", duration((*at - event.at.0).0))
+            }
+            Waiting::Poll { again: None, .. } => return None,
+        }),
         EventKind::TaskRetrying { failure, not_before, .. } => {
             let wait = duration((*not_before - event.at.0).0);
             Some(format!("{path}: {}; again in {wait}", failure.message))

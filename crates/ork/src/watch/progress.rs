@@ -104,7 +104,11 @@ impl Progress {
                 self.failure.clone_from(failure);
                 self.finished = Some(event.at.0);
             }
-            EventKind::RunStopping { .. } | EventKind::RunQuarantined { .. } => {}
+            EventKind::RunStopping { .. }
+            | EventKind::RunQuarantined { .. }
+            | EventKind::RunPaused
+            | EventKind::RunResumed
+            | EventKind::SignalReceived { .. } => {}
             _ => self.apply_to_task(event),
         }
     }
@@ -115,10 +119,14 @@ impl Progress {
         task.generation = event.generation.unwrap_or(task.generation);
         task.attempt = event.attempt.unwrap_or(task.attempt);
         match &event.data {
-            EventKind::TaskReset => {
+            EventKind::TaskReset { .. } => {
                 *task = TaskLine { generation: task.generation, ..TaskLine::default() };
             }
-            EventKind::TaskQueued | EventKind::TaskUnclaimed { .. } => {
+            EventKind::TaskDeferred { .. } => {
+                task.state = TaskState::Deferred;
+                task.started.get_or_insert(event.at.0);
+            }
+            EventKind::TaskQueued | EventKind::TaskResumed | EventKind::TaskUnclaimed { .. } => {
                 task.state = TaskState::Queued;
             }
             EventKind::TaskDispatched { .. } => task.state = TaskState::Dispatched,

@@ -171,6 +171,7 @@ fn skipped_for_no_reason(history: &mut History) {
         failure: None,
         cause: None,
         logs: LogSummary::default(),
+        source: None,
     };
 }
 

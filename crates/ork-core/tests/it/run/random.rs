@@ -262,7 +262,7 @@ struct Told {
 fn step(told: &mut Told, event: &EventRow, last_token: &mut Option<Token>) -> Result<(), String> {
     use TaskState as S;
     let (from, to): (&[S], S) = match &event.kind {
-        EventKind::TaskReset => {
+        EventKind::TaskReset { .. } => {
             (&[S::Success, S::Failed, S::Skipped, S::UpstreamFailed, S::Cancelled], S::Pending)
         }
         EventKind::TaskQueued => (&[S::Pending], S::Queued),
@@ -362,7 +362,10 @@ fn replay(world: &World) -> Result<(), String> {
 fn explained(play: &Play) -> Result<(), String> {
     let world = &play.world;
     for row in world.tasks.values().filter(|_| world.machine.holds(play.run)) {
-        let waits = matches!(row.state, TaskState::Pending | TaskState::Queued);
+        let waits = matches!(
+            row.state,
+            TaskState::Pending | TaskState::Queued | TaskState::Deferred
+        );
         let blockers = world.machine.blockers(play.run, &row.path).unwrap_or_default();
         if waits == blockers.is_empty() {
             return Err(format!("{} is {:?}, blocked by {blockers:?}", row.path, row.state));

@@ -861,7 +861,8 @@ fn a_retry_does_again_what_failed_and_all_below_it() {
       c #1 dispatched t1.7 to w1
         → w1: do c t1.7 #1
     > not while it is under way
-    > run 00000000-0000-0000-0000-000000000001 is not over; wait for its end, or cancel it first
+      refused: nothing in run 00000000-0000-0000-0000-000000000001 failed; name the tasks that are to run again
+    > nothing in run 00000000-0000-0000-0000-000000000001 failed; name the tasks that are to run again
     "#);
 }
 

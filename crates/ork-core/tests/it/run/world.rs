@@ -8,12 +8,12 @@ use indexmap::IndexMap;
 use ork_core::ids::{AttemptRef, Epoch, InstancePath, ProjectId, RunId, Token, WorkerId};
 use ork_core::plan::Plan;
 use ork_core::rows::{
-    ActiveRun, Actor, AttemptRow, Change, CodeRef, EventRow, LogSummary, RunRow, TaskRow,
-    VersionId, VersionRow,
+    ActiveRun, Actor, AttemptRow, CacheRow, Change, CodeRef, EventRow, LogSummary, PauseRow,
+    RunRow, TaskRow, VersionId, VersionRow,
 };
 use ork_core::run::{
     Answer, AttemptState, Command, Config, Departure, Effect, EventKind, Failure, FailureKind,
-    Finished, Machine, NewRun, Out, Outcome, Refusal, Report, RetrySelection,
+    Finished, Machine, NewRun, Out, Outcome, Refusal, Report, RetrySelection, Source, Waiting,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::{Data, Digest, Value};
@@ -44,6 +44,10 @@ pub(crate) struct World {
     commit: Span,
     /// The most changes that one settling made.
     pub(crate) largest: usize,
+    /// Whose rerun the next run is.
+    pub(crate) rerun_of: Option<RunId>,
+    pub(crate) pauses: Vec<PauseRow>,
+    pub(crate) cache: Vec<CacheRow>,
 }
 
 pub(crate) fn run_id(n: u128) -> RunId {
@@ -74,6 +78,9 @@ impl World {
             watched: true,
             commit: Span::ZERO,
             largest: 0,
+            rerun_of: None,
+            pauses: Vec::new(),
+            cache: Vec::new(),
         };
         world.machine.load(Vec::new(), world.now, &mut Out::default());
         world
@@ -144,6 +151,11 @@ impl World {
                     self.attempts.insert(key, *row);
                 }
                 Change::Event(row) => self.keep_event((*row).clone()),
+                Change::Pause(row) => {
+                    self.pauses.retain(|other| other.workflow != row.workflow);
+                    self.pauses.push(*row);
+                }
+                Change::Cache(row) => self.cache.push(*row),
                 other => panic!("the machine does not make {other:?}"),
             }
         }
@@ -275,6 +287,7 @@ impl World {
     fn creation_in(&mut self, n: u128, project: ProjectId, plan: &Plan) -> Command {
         let (id, plan) = (run_id(n), Arc::new(plan.clone()));
         self.versions.insert(id, version(project, &plan));
+        let rerun_of = self.rerun_of.take();
         Command::Create(Box::new(NewRun {
             project,
             project_name: "p".into(),
@@ -287,6 +300,7 @@ impl World {
             labels: IndexMap::new(),
             trigger: "manual".into(),
             url: "http://ork/r".into(),
+            rerun_of,
             by: by("ann"),
         }))
     }
@@ -344,12 +358,50 @@ impl World {
 
     /// Retries a terminal run as the engine does: loads it first.
     pub(crate) fn retry(&mut self, run: RunId, selection: RetrySelection) -> Result<(), Refusal> {
+        let command =
+            Command::Retry { run, selection, cancel_downstream: false, by: by("ann") };
+        self.on(run, command)
+    }
+
+    /// Asks something of a run as the engine does: loads it first if it is over.
+    pub(crate) fn on(&mut self, run: RunId, command: Command) -> Result<(), Refusal> {
         let mut out = Out::default();
-        self.machine.load(vec![self.active(run)], self.now, &mut out);
-        let command = Command::Retry { run, selection, by: by("ann") };
+        if !self.machine.holds(run) {
+            self.machine.load(vec![self.active(run)], self.now, &mut out);
+        }
         let answer = self.machine.apply(command, self.now, &mut out);
+        if let Err(refusal) = &answer {
+            let _ = writeln!(self.trace, "  refused: {refusal}");
+        }
         self.settle_into(out);
         answer.map(|_| ())
+    }
+
+    /// Answers what the machine asked of the store last: an earlier run, or earlier successes.
+    pub(crate) fn answer_lookups(&mut self) {
+        let asked: Vec<_> = self
+            .effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Recall { .. } | Effect::Lookup { .. }))
+            .cloned()
+            .collect();
+        self.effects.retain(|e| !matches!(e, Effect::Recall { .. } | Effect::Lookup { .. }));
+        for effect in asked {
+            let command = match effect {
+                Effect::Recall { run, earlier, .. } => {
+                    let earlier = self.runs.contains_key(&earlier).then(|| self.active(earlier));
+                    Command::Recalled { run, earlier: earlier.map(Arc::new) }
+                }
+                Effect::Lookup { workflow, task, key, run, path, .. } => {
+                    let mine = |row: &&CacheRow| row.workflow == *workflow && row.task == task;
+                    let last = self.cache.iter().rev().find(mine).cloned().map(Box::new);
+                    let hit = self.cache.iter().rev().find(|row| row.key == key);
+                    Command::Found { run, path, hit: hit.cloned().map(Box::new), last }
+                }
+                _ => continue,
+            };
+            self.ask(command);
+        }
     }
 
     /// A run from its rows.
@@ -374,6 +426,7 @@ impl World {
         let open = self.runs.values().filter(|row| !row.state.is_terminal());
         let active: Vec<_> = open.map(|row| self.active(row.id)).collect();
         self.machine = Machine::new(self.config.clone(), Epoch(self.epoch));
+        self.machine.learn_pauses(self.pauses.clone());
         let mut out = Out::default();
         self.machine.load(active, self.now, &mut out);
         self.settle_into(out);
@@ -458,6 +511,8 @@ fn show_effect(effect: &Effect) -> String {
         Effect::Stop { worker, attempt, .. } => to(worker, "stop", attempt),
         Effect::Fetch { .. } => "→ fetch a value".into(),
         Effect::Compile(ask) => format!("→ compile {} for {}", ask.tasks, ask.path),
+        Effect::Recall { .. } => "→ recall a run".into(),
+        Effect::Lookup { path, .. } => format!("→ look for a success of {path}"),
     }
 }
 
@@ -475,7 +530,25 @@ fn show_event(row: &EventRow) -> String {
         EventKind::RunFinished { state, failure } => format!("{}{}", name(state), message(failure)),
         EventKind::RunReopened { run_attempt } => format!("reopened, attempt {run_attempt}"),
         EventKind::RunQuarantined { reason } => format!("quarantined: {reason}"),
-        EventKind::TaskReset => format!("reset, generation {}", row.generation.unwrap_or(0)),
+        EventKind::RunPaused => format!("paused by {}", row.actor.name),
+        EventKind::RunResumed => format!("resumed by {}", row.actor.name),
+        EventKind::SignalReceived { name, number } => format!("signal {number}: {name}"),
+        EventKind::TaskCacheMissed { differs } => format!("cache missed {differs:?}"),
+        EventKind::TaskDeferred { wait, until, .. } => {
+            let until = until.map_or(String::new(), |at| format!(", at most {}", at - row.at));
+            let wait = match wait {
+                Waiting::Time { at } => format!("time in {}", *at - row.at),
+                Waiting::Event { name } => format!("event {name}"),
+                Waiting::Approval { prompt, .. } => format!("approval: {prompt}"),
+                Waiting::Poll { again, attempt } => {
+                    let again = again.map_or("?".into(), |at| (at - row.at).to_string());
+                    format!("{}, another look in {again}", name(attempt))
+                }
+            };
+            format!("deferred: {wait}{until}")
+        }
+        EventKind::TaskResumed => "resumed".into(),
+        EventKind::TaskReset { .. } => format!("reset, generation {}", row.generation.unwrap_or(0)),
         EventKind::TaskQueued => "queued".into(),
         EventKind::TaskOpened { count, kept, .. } => {
             format!("opened with {count} inside{}", if *kept { ", kept" } else { "" })
@@ -493,9 +566,18 @@ fn show_event(row: &EventRow) -> String {
             let wait = *not_before - row.at;
             format!("retrying in {wait} ({}: {})", name(failure.kind), failure.message)
         }
-        EventKind::TaskFinished { state, failure, cause, .. } => {
+        EventKind::TaskFinished { state, failure, cause, source, .. } => {
             let cause = cause.as_ref().map_or(String::new(), |path| format!(" because of {path}"));
-            format!("{}{}{cause}", name(state), message(failure))
+            let source = match source {
+                None => "",
+                Some(Source::Mark) => " by mark",
+                Some(Source::Decision) => " by decision",
+                Some(Source::Timeout) => " by timeout",
+                Some(Source::Signal { .. }) => " by signal",
+                Some(Source::Cache { .. }) => " from the cache",
+                Some(Source::Copy { .. }) => " by copy",
+            };
+            format!("{}{}{cause}{source}", name(state), message(failure))
         }
         EventKind::ReportIgnored { outcome, .. } => format!("ignored: {outcome}"),
     };

@@ -1,0 +1,190 @@
+//! What a command would change, without doing it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Epoch, InstancePath, RunId};
+use crate::plan::Plan;
+use crate::rows::{ActiveRun, Change, CodeRef, VersionRow};
+use crate::run::active::Run;
+use crate::run::rerun::{plain, task_digest};
+use crate::run::{Command, Config, Machine, Out, Pausable, Refusal, RunState, TaskState};
+use crate::time::Now;
+use crate::value::Digest;
+
+/// One thing that a command would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The run.
+    pub run: RunId,
+    /// The instance; none: the run itself.
+    pub path: Option<InstancePath>,
+    /// How it stands: a state, `paused` or `not paused`.
+    pub from: String,
+    /// How it would stand.
+    pub to: String,
+    /// Whether it would get a new generation.
+    pub again: bool,
+}
+
+/// What a command on a run would change at once, before anything else happens. It is applied to a
+/// copy of the run in a machine of its own, so it is decided by the code that decides it in
+/// earnest.
+///
+/// # Errors
+/// The command would be refused.
+pub fn preview(active: ActiveRun, command: Command, now: Now) -> Result<Vec<Planned>, Refusal> {
+    let id = active.run.id;
+    let mut machine = Machine::new(Config::default(), Epoch(u32::MAX));
+    machine.load(vec![active], now, &mut Out::default());
+    let before = machine.runs.get(&id).map(Standing::of);
+    machine.apply(command, now, &mut Out::default())?;
+    let after = machine.runs.get(&id).map(Standing::of);
+    Ok(match (before, after) {
+        (Some(before), Some(after)) => before.differences(&after, id),
+        _ => Vec::new(),
+    })
+}
+
+/// What a rerun of a run with another plan would take over: for each success whether it is copied
+/// if its inputs turn out the same. What is not named is done again.
+pub fn preview_rerun(earlier: &ActiveRun, plan: &Plan, code: &CodeRef) -> Vec<Planned> {
+    let then = &earlier.version;
+    let successes = earlier.tasks.iter().filter(|row| row.state == TaskState::Success);
+    let same = |path: &InstancePath| {
+        let name = plain(path);
+        let old = then.plan.task(&name).map(|task| task_digest(&then.plan, task, &then.code));
+        let new = plan.task(&name).map(|task| task_digest(plan, task, code));
+        old.is_some() && old == new
+    };
+    successes
+        .map(|row| Planned {
+            run: earlier.run.id,
+            path: Some(row.path.clone()),
+            from: name(&row.state),
+            to: if same(&row.path) && !row.marked {
+                "copied if its inputs are the same".into()
+            } else {
+                "done again".into()
+            },
+            again: true,
+        })
+        .collect()
+}
+
+impl Machine {
+    /// A run that it holds, as a store would give it back now.
+    pub fn snapshot(&self, run: RunId) -> Option<ActiveRun> {
+        let run = self.runs.get(&run)?;
+        let mut changes = Vec::new();
+        run.rows(self.seen, &mut changes);
+        let mut active = ActiveRun {
+            run: run.row(self.seen),
+            version: run.version_row(),
+            tasks: Vec::new(),
+            attempts: Vec::new(),
+            last_seq: run.seq,
+        };
+        for change in changes {
+            match change {
+                Change::Task(row) => active.tasks.push(*row),
+                Change::Attempt(row) => active.attempts.push(*row),
+                _ => {}
+            }
+        }
+        Some(active)
+    }
+}
+
+impl Machine {
+    /// The runs that a pause, or its end, would concern: those that it would keep back, or let go
+    /// on.
+    pub fn preview_pause(&self, what: &Pausable, on: bool) -> Vec<Planned> {
+        let mine = |run: &&Run| match what {
+            Pausable::Run(id) => run.id == *id,
+            Pausable::Workflow(project, name) => {
+                run.facts.project == *project && *run.facts.workflow == **name
+            }
+            Pausable::Project(project) => run.facts.project == *project,
+        };
+        let rests_after = |run: &Run| on || run.is_paused_beside(what, &self.desk);
+        let runs = self.runs.values().filter(mine);
+        let word = |rests: bool| if rests { "paused" } else { "not paused" }.to_owned();
+        let mut changes: Vec<Planned> = runs
+            .filter(|run| run.rests != rests_after(run))
+            .map(|run| Planned {
+                run: run.id,
+                path: None,
+                from: word(run.rests),
+                to: word(!run.rests),
+                again: false,
+            })
+            .collect();
+        changes.sort_unstable_by_key(|planned| planned.run);
+        changes
+    }
+}
+
+impl Run {
+    fn version_row(&self) -> VersionRow {
+        let facts = &self.facts;
+        VersionRow {
+            project: facts.project,
+            workflow: facts.workflow.to_string(),
+            version: facts.version,
+            digest: Digest::of(&[]),
+            source: String::new(),
+            plan: self.plan().clone(),
+            code: self.frames[0].code.clone(),
+            created_by: facts.created_by.clone(),
+            created_at: facts.created_at,
+        }
+    }
+}
+
+/// How a run and its instances stand.
+struct Standing {
+    run: RunState,
+    round: u32,
+    paused: bool,
+    tasks: BTreeMap<InstancePath, (TaskState, u32)>,
+}
+
+impl Standing {
+    fn of(run: &Run) -> Self {
+        let tasks = run.instances.iter();
+        Self {
+            run: run.stage.state(),
+            round: run.round,
+            paused: run.paused.is_some(),
+            tasks: tasks.map(|i| (i.path.clone(), (i.state(), i.generation))).collect(),
+        }
+    }
+
+    fn differences(&self, after: &Self, run: RunId) -> Vec<Planned> {
+        let planned = |path, from: String, to: String, again| Planned { run, path, from, to, again };
+        let mut found = Vec::new();
+        if (self.run, self.round) != (after.run, after.round) {
+            let again = self.round != after.round;
+            found.push(planned(None, name(&self.run), name(&after.run), again));
+        }
+        if self.paused != after.paused {
+            let word = |paused: bool| if paused { "paused" } else { "not paused" }.to_owned();
+            found.push(planned(None, word(self.paused), word(after.paused), false));
+        }
+        for (path, (state, generation)) in &after.tasks {
+            let before = self.tasks.get(path);
+            let (from, old) = before.copied().unwrap_or((TaskState::Pending, *generation));
+            if (from, old) != (*state, *generation) {
+                let again = old != *generation;
+                found.push(planned(Some(path.clone()), name(&from), name(state), again));
+            }
+        }
+        found
+    }
+}
+
+fn name(state: &impl Serialize) -> String {
+    super::control::name(state)
+}
