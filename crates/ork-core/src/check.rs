@@ -10,8 +10,8 @@ use crate::ids::{InstancePath, RunId, Token, WorkerId};
 use crate::plan::{Action, Plan, Scope, Task, TriggerRule};
 use crate::rows::{AttemptRow, EventRow, RunRow, TaskRow};
 use crate::run::{
-    AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, Source,
-    StopReason, TaskState, Waiting,
+    AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, Source, StopReason,
+    TaskState, Waiting,
 };
 
 /// A broken promise.
@@ -849,12 +849,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Whether the way in which an instance ended follows from its upstreams.
-    fn ended(
-        &self,
-        place: usize,
-        state: TaskState,
-        source: Option<&Source>,
-    ) -> Result<(), Broken> {
+    fn ended(&self, place: usize, state: TaskState, source: Option<&Source>) -> Result<(), Broken> {
         let instance = &self.instances[place];
         let decided = source == Some(&Source::Mark) || self.quarantined;
         if instance.state != TaskState::Pending || decided {
@@ -1072,9 +1067,7 @@ impl<'a> Instance<'a> {
                 self.polls()
             }
             EventKind::TaskResumed => self.go(&[Deferred], Queued, "task_resumed"),
-            EventKind::TaskCacheMissed { .. } => {
-                self.go(&[Pending], Pending, "task_cache_missed")
-            }
+            EventKind::TaskCacheMissed { .. } => self.go(&[Pending], Pending, "task_cache_missed"),
             EventKind::TaskRetrying { token, failure, .. } => {
                 self.current(*token)?;
                 self.token = None;

@@ -8,10 +8,10 @@ use super::keys::FILE;
 use super::notation::Aliases;
 use super::python::Reader;
 use super::read::Known;
-use super::task::World;
+use super::task::{Form, Head, World};
 use super::tree::{self, Limits};
 use super::{Lower, Sources};
-use crate::plan::{Action, Plan, Scope, Task};
+use crate::plan::{Plan, Scope};
 use crate::types::Type;
 use crate::value::Value;
 
@@ -69,30 +69,31 @@ impl Lower<'_> {
         let types = super::file::types(&heads, &facts, false);
         let world =
             World { params: &plan.params, tasks: &types, defaults: None, finally: false, values };
-        let scope = self.scope(&heads, &facts, &world)?;
-        for (head, task) in heads.iter().zip(&scope.tasks) {
-            if let Some(why) = fence(task, allow) {
-                self.report
-                    .error(head.place, "not-allowed", why)
-                    .hint("`allow` lists what a DAG made at run time may run");
-            }
-        }
-        Some(scope)
+        let scope = self.scope(&heads, &facts, &world);
+        heads.iter().for_each(|head| self.fence(head, allow));
+        scope
     }
-}
 
-/// Why a task may not be in a DAG that was made at run time.
-fn fence(task: &Task, allow: &[String]) -> Option<String> {
-    match &task.action {
-        Action::Execute { executor, .. } if !allow.contains(executor) => {
-            Some(format!("`{}` is run by `{executor}`, which is not allowed here", task.name))
-        }
-        Action::Call { .. } | Action::Generate { .. } => Some(format!(
-            "`{}` has `{}`, which cannot stand in a DAG made at run time",
-            task.name,
-            task.action.word()
-        )),
-        Action::Group { tasks, .. } => tasks.tasks.iter().find_map(|task| fence(task, allow)),
-        Action::Execute { .. } | Action::Approval(_) | Action::Wait(_) => None,
+    /// What may not be in a DAG that was made at run time is an error.
+    fn fence(&mut self, head: &Head, allow: &[String]) {
+        let (why, hint) = match &head.form {
+            Form::Group(members) => {
+                return members.iter().for_each(|member| self.fence(member, allow));
+            }
+            Form::Executor(executor) if !allow.iter().any(|name| name == executor.name) => (
+                format!("`{}` is run by `{}`, which is not allowed here", head.name, executor.name),
+                format!("`allow` lists {}", allow.join(", ")),
+            ),
+            Form::Call(_) => (
+                format!("`{}` calls a workflow, which a DAG made at run time cannot", head.name),
+                "call it from the file".to_owned(),
+            ),
+            Form::Generate(_) => (
+                format!("`{}` is a DAG made at run time inside another one", head.name),
+                "write its tasks out".to_owned(),
+            ),
+            Form::Executor(_) | Form::Approval(_) | Form::Wait(_) => return,
+        };
+        self.report.error(head.place, "not-allowed", why).hint(hint);
     }
 }

@@ -83,7 +83,9 @@ pub(crate) fn bind_form(
     bind_all(form, given, facts, |name| match nearest(name, names()) {
         Some(near) => format!("the form has no such field; did you mean `{near}`?"),
         None if form.is_empty() => "the form has no fields".into(),
-        None => format!("the form has no such field; it has {}", names().collect::<Vec<_>>().join(", ")),
+        None => {
+            format!("the form has no such field; it has {}", names().collect::<Vec<_>>().join(", "))
+        }
     })
 }
 

@@ -24,13 +24,13 @@ pub(crate) struct Head<'n> {
     pub(crate) name: &'n str,
     pub(crate) place: Place,
     pub(crate) fields: Fields<'n>,
-    form: Form<'n>,
+    pub(crate) form: Form<'n>,
     /// The block that a task of the older form means.
     older: Option<Node>,
 }
 
 /// How a task is done.
-enum Form<'n> {
+pub(crate) enum Form<'n> {
     Executor(&'static Executor),
     Group(Vec<Head<'n>>),
     Generate(&'n Node),

@@ -301,7 +301,7 @@ impl Run {
             if let Some(old) = self.by_path.insert(path, ix) {
                 let old = self.instance_mut(old);
                 instance.generation = old.generation + 1;
-                *old = Instance::void();
+                *old = Instance::void("".into(), 0);
             }
             self.put(ix, instance);
         }
@@ -315,7 +315,7 @@ impl Run {
     /// Puts an instance in its place; what is between it and the last is none.
     pub(super) fn put(&mut self, ix: Ix, instance: Instance) {
         while self.instances.len() <= ix.at() {
-            self.instances.push(Instance::void());
+            self.instances.push(Instance::void("".into(), 0));
         }
         *self.instance_mut(ix) = instance;
     }

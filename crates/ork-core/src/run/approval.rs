@@ -1,6 +1,5 @@
 //! Approvals: what a person decides, who may, and what comes of silence.
 
-
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -17,9 +16,7 @@ use crate::run::machine::Machine;
 use crate::run::scope::fit;
 use crate::run::transition::Illegal;
 use crate::run::wait::Deferral;
-use crate::run::{
-    Answer, Decision, FailureKind, Refusal, RefusalCode, Source, TaskState,
-};
+use crate::run::{Answer, Decision, FailureKind, Refusal, RefusalCode, Source, TaskState};
 use crate::time::Wall;
 use crate::value::{Data, Value};
 

@@ -39,8 +39,7 @@ impl Machine {
         let ready = self.runs.values();
         let ready =
             ready.flat_map(|run| (0..run.instances.len()).map(Ix::new).map(move |ix| (run, ix)));
-        let ready =
-            ready.filter(|(run, ix)| run.is_ready(*ix)).count();
+        let ready = ready.filter(|(run, ix)| run.is_ready(*ix)).count();
         if ready != self.desk.ready.len() {
             let counted = self.desk.ready.len();
             found.push(Violation(format!("{ready} instances are ready, {counted} are counted")));

@@ -30,7 +30,8 @@ impl Run {
         let key = match value {
             Ok(key) => key,
             Err(EvalError::Failed(message)) => {
-                let failed = Ending::failed(FailureKind::Expression, format!("cache.key: {message}"));
+                let failed =
+                    Ending::failed(FailureKind::Expression, format!("cache.key: {message}"));
                 self.end(ix, TaskState::Failed, failed, cx)?;
                 return Ok(true);
             }

@@ -230,6 +230,9 @@ static NOTHING_RARE: Rare = Rare {
     looked: false,
 };
 
+/// The level of an instance that is in none.
+const NO_LEVEL: u32 = u32::MAX;
+
 /// An instance.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
@@ -302,15 +305,15 @@ impl Instance {
         }
     }
 
-    /// The place of one that there is no more.
-    pub(super) fn void() -> Self {
-        let over = Phase::Over(TaskState::Cancelled);
-        Self { phase: over, ..Self::new("".into(), 0, 0, 0) }
+    /// The place of one that there is no more: nothing that is under way has a part for it.
+    pub(super) fn void(path: InstancePath, generation: u32) -> Self {
+        let phase = Phase::Over(TaskState::Cancelled);
+        Self { phase, generation, ..Self::new(path, NO_LEVEL, 0, 0) }
     }
 
-    /// Whether there is none at this place.
+    /// Whether it is no more than a memory of its generation.
     pub(super) fn is_void(&self) -> bool {
-        self.path.as_str().is_empty()
+        self.level == NO_LEVEL
     }
 
     /// Its state's name.

@@ -15,7 +15,7 @@ use crate::run::instance::{Closing, Instance, ItemOf, Ix, Phase};
 use crate::run::level::Shape;
 use crate::run::scope::{View, fit_within};
 use crate::run::transition::Illegal;
-use crate::run::{Failure, FailureKind, StopReason, TaskState};
+use crate::run::{EventKind, Failure, FailureKind, StopReason, TaskState};
 use crate::types::{Type, describe};
 use crate::value::{Data, Value};
 
@@ -274,12 +274,14 @@ impl Run {
         let path: Arc<str> = format!("{}[{key}]", self.instance(ix).path).into();
         let series = self.instance(ix).inside.as_deref().map_or(1, |inside| inside.series);
         let of = ItemOf { map: ix, index, series };
-        let item = match self.by_path.get(&*path).copied() {
+        let old = self.by_path.get(&*path).copied();
+        let own = |old: &Ix| self.instance(*old).item.is_some_and(|item| item.map == ix);
+        let item = match old.filter(own) {
             Some(old) => {
                 self.renew_item(old, of, cx)?;
                 old
             }
-            None => self.push_item(path, of),
+            None => self.push_item(path, of, cx),
         };
         if let Some(map) = self.map_mut(ix) {
             map.made.push(item);
@@ -289,16 +291,24 @@ impl Run {
         Ok(item)
     }
 
-    fn push_item(&mut self, path: Arc<str>, of: ItemOf) -> Ix {
+    fn push_item(&mut self, path: Arc<str>, of: ItemOf, cx: &mut Cx<'_>) -> Ix {
         let (item, map) = (Ix::new(self.instances.len()), self.instance(of.map));
         let path = crate::ids::InstancePath(path);
         let mut instance = Instance::new(path.clone(), map.level, map.task, 0);
         instance.item = Some(of);
+        let old = self.by_path.insert(path, item);
+        if let Some(old) = old.map(|old| self.instance_mut(old)) {
+            instance.generation = old.generation + 1;
+            *old = Instance::void("".into(), 0);
+        }
+        let again = instance.generation > 1;
         self.instances.push(instance);
-        self.by_path.insert(path, item);
         if self.unwritten == item.at() {
             // Its row is written with what happens to it.
             self.unwritten += 1;
+        }
+        if again {
+            self.log_at(item, EventKind::TaskReset { token: None }, cx);
         }
         item
     }

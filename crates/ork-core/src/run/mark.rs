@@ -98,12 +98,7 @@ impl Run {
     }
 
     /// Gives an instance a new generation: at once, or when the processes of the old one are gone.
-    pub(super) fn supersede(
-        &mut self,
-        ix: Ix,
-        then: Then,
-        cx: &mut Cx<'_>,
-    ) -> Result<(), Illegal> {
+    pub(super) fn supersede(&mut self, ix: Ix, then: Then, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         if self.instance(ix).phase.lease().is_none() {
             return self.replace(ix, then, cx);
         }

@@ -42,18 +42,18 @@ mod values;
 mod wait;
 mod workers;
 
+pub use approval::OpenApproval;
 pub use command::{
     Answer, Assignment, Command, Compile, Decision, Departure, Effect, Finished, Marked, NewRun,
     Outcome, Pausable, Refusal, RefusalCode, Report, RetrySelection,
 };
 #[cfg(feature = "sabotage")]
 pub use machine::Sabotage;
-pub use approval::OpenApproval;
+pub use machine::{Blob, Blocker, Config, Counts, Machine, Out, Violation, WorkerView};
 pub use pause::PauseScope;
 pub use preview::{Planned, preview, preview_rerun};
-pub use signals::{MAX_SIGNALS, MAX_SIGNALS_OF_RUN};
-pub use machine::{Blob, Blocker, Config, Counts, Machine, Out, Violation, WorkerView};
 pub use remnant::Remnant;
+pub use signals::{MAX_SIGNALS, MAX_SIGNALS_OF_RUN};
 pub use state::{
     AttemptState, EventKind, Failure, FailureKind, MAX_DETAILS, MAX_INTERRUPTIONS, MAX_MESSAGE,
     RunState, Source, StopReason, TaskState, Waiting,

@@ -106,9 +106,6 @@ impl Machine {
     }
 }
 
-
-
-
 impl Run {
     /// Pauses the run, or ends its pause.
     pub(super) fn pause(&mut self, on: bool, cx: &mut Cx<'_>) -> Answered {

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstancePath, Token};
 use crate::plan::{Action, Scope};
-use crate::rows::{ActiveRun, AttemptRow, CacheKey, CacheNote, Change, LogSummary, RunRow, TaskRow};
+use crate::rows::{
+    ActiveRun, AttemptRow, CacheKey, CacheNote, Change, LogSummary, RunRow, TaskRow,
+};
 use crate::run::active::{Cx, Desk, Facts, Run, RunStop, Stage};
 use crate::run::approval::Decided;
 use crate::run::inside::{Inside, Kind};
@@ -373,7 +375,9 @@ impl Run {
         let outer = |end: char| row.path.as_str().rfind(end).map(|at| &row.path.as_str()[..at]);
         if let Some((index, series)) = detail.item {
             let map = outer('[').and_then(|path| self.by_path.get(path).copied());
-            let Some(map) = map else { return self.lost(row) };
+            let Some(map) = map.filter(|map| !self.instance(*map).is_void()) else {
+                return self.left_over(row);
+            };
             let of = self.instance(map);
             let mut instance = Instance::new(row.path.clone(), of.level, of.task, 0);
             instance.item = Some(ItemOf { map, index, series });
@@ -381,18 +385,28 @@ impl Run {
             self.by_path.insert(row.path.clone(), ix);
             return Ok(Some(ix));
         }
-        self.lost(row)
+        self.left_over(row)
     }
 
-    fn lost(&self, row: &TaskRow) -> Result<Option<Ix>, String> {
+    /// What an earlier DAG made at run time left is kept in mind, since what comes under the same
+    /// path is its next generation.
+    fn left_over(&mut self, row: &TaskRow) -> Result<Option<Ix>, String> {
         let path = row.path.as_str();
         let outer = path.match_indices(['/', '[']).map(|(at, _)| &path[..at]);
         let made = |path: &str| {
             let ix = self.by_path.get(path);
-            ix.is_some_and(|ix| matches!(self.task(*ix).action, Action::Generate { .. }))
+            ix.is_some_and(|ix| {
+                self.instance(*ix).is_void()
+                    || matches!(self.task(*ix).action, Action::Generate { .. })
+            })
         };
-        let left = outer.into_iter().any(made);
-        if left { Ok(None) } else { Err(format!("its plan has no task {path}")) }
+        if !outer.into_iter().any(made) {
+            return Err(format!("its plan has no task {path}"));
+        }
+        let ix = Ix(row.ordinal);
+        self.put(ix, Instance::void(row.path.clone(), row.generation));
+        self.by_path.insert(row.path.clone(), ix);
+        Ok(None)
     }
 
     fn first_unseen(&mut self, seen: &[Ix], desk: &mut Desk) {
@@ -605,8 +619,7 @@ fn task_detail(instance: &Instance, now: Now) -> TaskDetail {
         Phase::Stopping(stop) => {
             let Stop { reason, failure, last, until, then, .. } = &**stop;
             let (failure, then) = (failure.clone(), then.clone());
-            let detail =
-                StopDetail { reason: *reason, failure, last: *last, forced: false, then };
+            let detail = StopDetail { reason: *reason, failure, last: *last, forced: false, then };
             (Some(*until), Some(detail))
         }
         Phase::Open(None) => (instance.due, None),

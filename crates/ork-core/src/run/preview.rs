@@ -163,7 +163,8 @@ impl Standing {
     }
 
     fn differences(&self, after: &Self, run: RunId) -> Vec<Planned> {
-        let planned = |path, from: String, to: String, again| Planned { run, path, from, to, again };
+        let planned =
+            |path, from: String, to: String, again| Planned { run, path, from, to, again };
         let mut found = Vec::new();
         if (self.run, self.round) != (after.run, after.round) {
             let again = self.round != after.round;

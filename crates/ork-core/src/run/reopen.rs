@@ -198,6 +198,9 @@ impl Run {
 
     /// Whether an instance, and all that it is inside of, is of the present generation.
     fn is_current(&self, ix: Ix) -> bool {
+        if self.instance(ix).is_void() {
+            return false;
+        }
         let mut inner = ix;
         for owner in self.owners(ix) {
             if self.kept(owner).is_none() || !self.children(owner).contains(&inner) {

@@ -150,13 +150,7 @@ impl Run {
     }
 
     /// An instance gets a signal.
-    fn hear(
-        &mut self,
-        ix: Ix,
-        number: u64,
-        payload: Data,
-        cx: &mut Cx<'_>,
-    ) -> Result<(), Illegal> {
+    fn hear(&mut self, ix: Ix, number: u64, payload: Data, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         let source = Some(Source::Signal { number });
         let wrong = match (&payload, &self.task(ix).output_type) {
             (Data::Inline(value), Some(ty)) => ty.check(value).err(),

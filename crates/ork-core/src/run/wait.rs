@@ -130,9 +130,7 @@ impl Run {
             Deferral::Approval { prompt } => {
                 Waiting::Approval { prompt: prompt.clone(), approvers: self.approvers(ix) }
             }
-            Deferral::Poll { .. } => {
-                Waiting::Poll { again: wake, attempt: AttemptState::NotReady }
-            }
+            Deferral::Poll { .. } => Waiting::Poll { again: wake, attempt: AttemptState::NotReady },
         }
     }
 
@@ -252,11 +250,9 @@ impl Run {
             Deferral::Timer => Blocker::Time { at: wall(rare.wake).unwrap_or(now.wall), until },
             Deferral::Until { at } => Blocker::Time { at: *at, until },
             Deferral::Event { name } => Blocker::Event { name: name.to_string(), until },
-            Deferral::Approval { prompt } => Blocker::Approval {
-                prompt: prompt.clone(),
-                approvers: self.approvers(ix),
-                until,
-            },
+            Deferral::Approval { prompt } => {
+                Blocker::Approval { prompt: prompt.clone(), approvers: self.approvers(ix), until }
+            }
             Deferral::Poll { output: None } => {
                 let at = wall(rare.wake).unwrap_or(now.wall);
                 Blocker::Poll { at, until: wall(rare.expires) }

@@ -3,6 +3,7 @@
 mod dynamic;
 mod fmt;
 mod fuzz;
+mod generated;
 mod hostile;
 mod lower;
 mod schedules;

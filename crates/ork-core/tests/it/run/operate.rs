@@ -394,7 +394,8 @@ fn a_retry_in_a_run_that_is_not_over() {
 
 #[test]
 fn a_retry_goes_back_from_finally() {
-    let plan = plan_with_finally(vec![task("a"), task("b")], vec![task("f"), task("g").after(&["f"])]);
+    let plan =
+        plan_with_finally(vec![task("a"), task("b")], vec![task("f"), task("g").after(&["f"])]);
     assert_snapshot!(trace(4, &plan, |w, run| {
         w.fail(run, "a");
         w.succeed(run, "b");
@@ -498,7 +499,9 @@ fn a_rerun_copies_what_would_be_the_same() {
     world.rerun_of = Some(first);
     world.take_trace();
     let mut changed = body();
-    changed[1] = changed[1].clone().with(|task| task.env.insert("X".into(), ork_core::plan::Binding::Const(json!("1"))).map_or((), drop));
+    changed[1] = changed[1].clone().with(|task| {
+        task.env.insert("X".into(), ork_core::plan::Binding::Const(json!("1"))).map_or((), drop)
+    });
     let second = world.create(2, &plan(changed));
     world.note("a is the same, b is another task now");
     world.reload(Span::ZERO);

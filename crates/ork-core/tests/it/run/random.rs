@@ -362,10 +362,8 @@ fn replay(world: &World) -> Result<(), String> {
 fn explained(play: &Play) -> Result<(), String> {
     let world = &play.world;
     for row in world.tasks.values().filter(|_| world.machine.holds(play.run)) {
-        let waits = matches!(
-            row.state,
-            TaskState::Pending | TaskState::Queued | TaskState::Deferred
-        );
+        let waits =
+            matches!(row.state, TaskState::Pending | TaskState::Queued | TaskState::Deferred);
         let blockers = world.machine.blockers(play.run, &row.path).unwrap_or_default();
         if waits == blockers.is_empty() {
             return Err(format!("{} is {:?}, blocked by {blockers:?}", row.path, row.state));

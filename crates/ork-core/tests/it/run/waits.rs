@@ -4,9 +4,7 @@ use insta::assert_snapshot;
 use ork_core::ids::RunId;
 use ork_core::plan::{Action, Approval, Binding, Expr, OnReject, OnTimeout, Param, Poll, Wait};
 use ork_core::rows::Actor;
-use ork_core::run::{
-    Command, Decision, Outcome, RefusalCode, Report, TaskState,
-};
+use ork_core::run::{Command, Decision, Outcome, RefusalCode, Report, TaskState};
 use ork_core::time::Span;
 use ork_core::types::Type;
 use ork_core::value::{Data, Value};
@@ -72,7 +70,8 @@ fn trace_with(slots: u32, tasks: Vec<Build>, script: impl FnOnce(&mut World, Run
 
 #[test]
 fn a_wait_of_no_time_is_one_event() {
-    let tasks = vec![wait("a", Wait::For(Span::ZERO)), wait("b", Wait::For(Span::ZERO)).after(&["a"])];
+    let tasks =
+        vec![wait("a", Wait::For(Span::ZERO)), wait("b", Wait::For(Span::ZERO)).after(&["a"])];
     assert_snapshot!(trace(tasks, |_, _| {}), @r#"
     run created
     run started, attempt 1
@@ -145,7 +144,8 @@ fn a_wait_fails_past_its_timeout() {
 
 #[test]
 fn signals_are_taken_in_their_order_before_and_after_the_wait() {
-    let tasks = vec![event("a", "go"), event("b", "go").after(&["a"]), event("c", "go").after(&["b"])];
+    let tasks =
+        vec![event("a", "go"), event("b", "go").after(&["a"]), event("c", "go").after(&["b"])];
     let mut world = World::new();
     let run = world.create(1, &plan(tasks));
     for n in 1..=2 {
@@ -155,8 +155,7 @@ fn signals_are_taken_in_their_order_before_and_after_the_wait() {
     world.reload(Span::from_secs(5));
     world.ask(signal(run, "go", json!(3)));
     judge(&world);
-    let outputs: Vec<_> =
-        world.tasks.values().map(|row| row.output.clone()).collect();
+    let outputs: Vec<_> = world.tasks.values().map(|row| row.output.clone()).collect();
     assert_eq!(outputs, [1, 2, 3].map(|n| Some(Data::Inline(json!(n)))));
     assert_snapshot!(world.take_trace(), @r#"
     run created
@@ -204,7 +203,10 @@ fn signals_are_typed_and_counted() {
     };
     let (code, message) = refused(&mut world, "go", json!({ "n": "three" }));
     assert_eq!(code, RefusalCode::Invalid);
-    assert_eq!(message, "the payload of signal \"go\" does not fit: n: expected int, got str \"three\"");
+    assert_eq!(
+        message,
+        "the payload of signal \"go\" does not fit: n: expected int, got str \"three\""
+    );
     assert_eq!(refused(&mut world, "", json!(1)).0, RefusalCode::Invalid);
     for _ in 0..64 {
         world.apply(signal(run, "go", json!({ "n": 3 }))).unwrap();
@@ -267,7 +269,9 @@ fn what_a_rejection_and_what_silence_come_to() {
     };
     let mut ends = Vec::new();
     for on_reject in [OnReject::Skip, OnReject::Fail, OnReject::Continue] {
-        for on_timeout in [None, Some(OnTimeout::Fail), Some(OnTimeout::Approve), Some(OnTimeout::Reject)] {
+        for on_timeout in
+            [None, Some(OnTimeout::Fail), Some(OnTimeout::Approve), Some(OnTimeout::Reject)]
+        {
             let mut world = World::new();
             let run = world.create(1, &plan(asks(on_reject, on_timeout.unwrap_or_default())));
             match on_timeout {
@@ -282,7 +286,10 @@ fn what_a_rejection_and_what_silence_come_to() {
                 _ => String::new(),
             };
             let state = format!("{:?} {approved} {message}", row.state);
-            ends.push(format!("{on_reject:?} {on_timeout:?}: {state} → run {:?}", world.runs[&run].state));
+            ends.push(format!(
+                "{on_reject:?} {on_timeout:?}: {state} → run {:?}",
+                world.runs[&run].state
+            ));
         }
     }
     assert_snapshot!(ends.join("\n"), @r#"

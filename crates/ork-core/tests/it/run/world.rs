@@ -358,8 +358,7 @@ impl World {
 
     /// Retries a terminal run as the engine does: loads it first.
     pub(crate) fn retry(&mut self, run: RunId, selection: RetrySelection) -> Result<(), Refusal> {
-        let command =
-            Command::Retry { run, selection, cancel_downstream: false, by: by("ann") };
+        let command = Command::Retry { run, selection, cancel_downstream: false, by: by("ann") };
         self.on(run, command)
     }
 

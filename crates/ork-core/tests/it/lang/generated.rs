@@ -1,0 +1,53 @@
+//! DAGs that are made at run time: what is accepted, and the fence.
+
+use ork_core::lang::generated;
+use ork_core::plan::{Action, Plan, Scope};
+use ork_core::types::Type;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::Files;
+use super::lower::plan;
+
+fn outer() -> Plan {
+    plan("params: { n: int }\ntasks: { a: { run: [x] } }\n")
+}
+
+fn compile(value: &Value) -> Result<Scope, String> {
+    let values = [("item".to_owned(), Type::Str)];
+    let allow = ["run".to_owned()];
+    generated(value, &allow, &outer(), &values, &Files::default()).map_err(|found| {
+        let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    })
+}
+
+#[test]
+fn a_dag_sees_params_items_and_its_own_tasks() {
+    let dag = compile(&json!({
+        "x": { "run": ["echo", "${{ params.n }}", "${{ item }}"] },
+        "y": { "run": ["echo", "${{ tasks.x.state }}"] },
+        "g": { "tasks": { "z": { "run": ["echo"], "depends_on": [] } }, "depends_on": "y" },
+    }));
+    let dag = dag.unwrap();
+    let upstreams: Vec<_> = dag.tasks.iter().map(|task| task.upstreams.clone()).collect();
+    assert_eq!(upstreams, [vec![], vec![0], vec![1]]);
+    assert!(matches!(dag.tasks[2].action, Action::Group { .. }));
+}
+
+#[rstest]
+#[case(json!(1), "tasks")]
+#[case(json!({}), "no tasks")]
+#[case(json!({ "x": { "python": "f.py:g" } }), "`x` is run by `python`, which is not allowed")]
+#[case(json!({ "x": { "run": ["${{ tasks.a.state }}"] } }), "there is no task `a`")]
+#[case(json!({ "x": { "run": ["x"], "env": { "K": "${{ secrets.k }}" } } }), "secrets")]
+#[case(json!({ "x": { "workflow": "other" } }), "`x` calls a workflow, which a DAG made")]
+#[case(json!({ "x": { "tasks": "item", "allow": ["run"] } }), "made at run time inside another")]
+#[case(
+    json!({ "g": { "tasks": { "x": { "python": "f.py:g" } } } }),
+    "`x` is run by `python`, which is not allowed"
+)]
+fn what_is_fenced_off(#[case] value: Value, #[case] expected: &str) {
+    let told = compile(&value).unwrap_err();
+    assert!(told.contains(expected), "{told}");
+}
