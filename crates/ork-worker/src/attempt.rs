@@ -51,11 +51,13 @@ pub(crate) struct Places {
     pub(crate) output: OsString,
     pub(crate) heartbeat: OsString,
     pub(crate) artifacts: OsString,
+    /// A folder for whatever it writes meanwhile.
+    pub(crate) scratch: OsString,
     has_input: bool,
 }
 
 impl Places {
-    fn of(inner: &Inner, assignment: &Assignment) -> Self {
+    fn of(inner: &Inner, assignment: &Assignment, scratch: PathBuf) -> Self {
         let attempt = &assignment.attempt;
         let file = |end: &str| inner.config.dirs.scratch.join(format!("{}.{end}", attempt.token));
         let artifacts = inner.config.dirs.artifacts.join(attempt.run.to_string());
@@ -66,6 +68,7 @@ impl Places {
             output: file("output.json").into(),
             heartbeat: file("heartbeat").into(),
             artifacts: artifacts.join(attempt.token.to_string()).into(),
+            scratch: scratch.into(),
             has_input,
         }
     }
@@ -86,7 +89,10 @@ impl Places {
     }
 
     /// Removes all but artifacts.
-    fn clear(&self) {
+    async fn clear(&self, inner: &Inner) {
+        if let Err(error) = inner.rooms.give_back(PathBuf::from(&self.scratch)).await {
+            tracing::warn!(folder = ?self.scratch, %error, "an attempt's files are left");
+        }
         if fs::remove_dir(&self.artifacts).is_ok()
             && let Some(run) = Path::new(&self.artifacts).parent()
         {
@@ -127,7 +133,7 @@ pub(crate) async fn perform(inner: Arc<Inner>, assignment: Assignment, stop: Sto
     let outcome = match prepared(&inner, assignment, logs, stop).await {
         Ok(mut attempt) => {
             let outcome = attempt.run().await;
-            attempt.places.clear();
+            attempt.places.clear(&attempt.inner).await;
             logs = attempt.logs;
             outcome
         }
@@ -178,7 +184,7 @@ async fn prepared(
         Ok(gathered) => gathered,
         Err(end) => return Err((end, logs)),
     };
-    let env = environment::of_attempt(&inner.inherited, &assignment, &places, &input);
+    let env = environment::of_attempt(&inner.inherited, &assignment, (&root, &places), &input);
     let inner = Arc::clone(inner);
     Ok(Attempt { inner, assignment, root, places, input, env, logs, stop })
 }
@@ -189,7 +195,11 @@ async fn gather(inner: &Inner, assignment: &Assignment) -> Result<(PathBuf, Vec<
     let inputs = inputs(inner, assignment).await?;
     let input = serde_json::to_vec(&inputs)
         .map_err(|error| End::failed(FailureKind::InputInvalid, error.to_string()))?;
-    let places = Places::of(inner, assignment);
+    let scratch = inner.rooms.take().map_err(|error| {
+        let folder = inner.config.dirs.temporary.display();
+        End::not_started(format!("a folder in {folder} cannot be made: {error}"))
+    })?;
+    let places = Places::of(inner, assignment, scratch);
     if places.has_input {
         inner
             .write_scratch(Path::new(&places.input), &input)

@@ -134,7 +134,7 @@ fn write(from: &mut impl Read, place: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Removes a folder whose folders may be read-only.
-fn remove(dir: &Path) -> io::Result<()> {
+pub(crate) fn remove(dir: &Path) -> io::Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -33,6 +33,9 @@ pub struct Dirs {
     /// Small files that live as long as an attempt; best in memory. This boot's own: the worker
     /// removes it when it ends.
     pub scratch: PathBuf,
+    /// The attempts' own files, while they last: where the system keeps temporary files, since
+    /// they may be large. This boot's own: the worker removes it when it ends.
+    pub temporary: PathBuf,
     /// What attempts put into `ORK_ARTIFACTS`, in a folder for each run.
     pub artifacts: PathBuf,
     /// Unpacked code bundles, virtual environments, the Python runner: all can be made again.
@@ -49,6 +52,14 @@ impl Dirs {
         } else {
             data.join("scratch").join(worker.0.as_ref())
         };
-        Self { scratch, artifacts: data.join("artifacts"), cache }
+        let temporary = std::env::temp_dir().join(format!("ork-{worker}"));
+        Self { scratch, temporary, artifacts: data.join("artifacts"), cache }
+    }
+
+    /// Removes what the boot kept for itself alone. What is not there is no error.
+    pub fn remove(&self) {
+        for dir in [&self.scratch, &self.temporary] {
+            let _ = crate::bundle::remove(dir);
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 
 use ork_core::ids::AttemptRef;
 use ork_core::run::Assignment;
@@ -53,13 +54,15 @@ fn traceparent(attempt: &AttemptRef) -> String {
 }
 
 /// The environment of an attempt: Ork's variables win over the task's, those over the worker's.
+/// Temporary files go to the attempt's own folder, unless the task says where.
 pub(crate) fn of_attempt(
     inherited: &Env,
     assignment: &Assignment,
-    places: &Places,
+    (root, places): (&Path, &Places),
     input: &[u8],
 ) -> Env {
     let mut env = inherited.clone();
+    env.insert("TMPDIR".into(), places.scratch.clone());
     env.extend(assignment.env.iter().map(|(name, value)| (name.into(), value.into())));
     let mut set = |name: &str, value: OsString| env.insert(name.into(), value);
     let attempt = &assignment.attempt;
@@ -78,6 +81,8 @@ pub(crate) fn of_attempt(
     set("ORK_INPUT", places.input.clone());
     set("ORK_OUTPUT", places.output.clone());
     set("ORK_ARTIFACTS", places.artifacts.clone());
+    set("ORK_SCRATCH", places.scratch.clone());
+    set("ORK_CODE", root.into());
     set("ORK_HEARTBEAT", places.heartbeat.clone());
     if input.len() < MAX_INPUT_JSON {
         set("ORK_INPUT_JSON", String::from_utf8_lossy(input).into_owned().into());

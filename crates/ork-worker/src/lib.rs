@@ -14,6 +14,7 @@ mod executors;
 mod json;
 mod logs;
 mod programs;
+mod rooms;
 pub mod spawner;
 mod worker;
 

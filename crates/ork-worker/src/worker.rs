@@ -21,6 +21,7 @@ use crate::bundle::Bundles;
 use crate::config::Config;
 use crate::environment::{self, Env};
 use crate::executors::{self, Executor};
+use crate::rooms::Rooms;
 use crate::spawner::{self, Spawner};
 
 /// How often a worker says that it lives.
@@ -63,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) inherited: Env,
     executors: Vec<Box<dyn Executor>>,
     scratch: OnceLock<()>,
+    /// A folder for each attempt's own files.
+    pub(crate) rooms: Rooms,
     table: Mutex<Table>,
     /// Told whenever an attempt ends.
     ended: Notify,
@@ -134,6 +137,7 @@ impl Worker {
     pub fn new(config: Config, spawner: Spawner, link: Arc<dyn Link>) -> Self {
         let inherited = environment::inherited(&config.pass_env);
         let bundles = Bundles::new(&config.dirs.cache);
+        let rooms = Rooms::new(&config.dirs.temporary);
         let inner = Inner {
             config,
             link,
@@ -142,6 +146,7 @@ impl Worker {
             inherited,
             executors: executors::all(),
             scratch: OnceLock::new(),
+            rooms,
             table: Mutex::default(),
             ended: Notify::new(),
         };
@@ -192,7 +197,7 @@ impl Worker {
                 tracing::error!(%error, "what the worker had started could not be stopped");
             }
         }
-        let _ = std::fs::remove_dir_all(&inner.config.dirs.scratch);
+        inner.config.dirs.remove();
         if ended != Ended::ServerGone {
             let departure =
                 if ended == Ended::Left { Departure::Orderly } else { Departure::Crashed };

@@ -215,13 +215,11 @@ impl Desk {
 
 /// Removes the short-lived files of workers of which nothing is left.
 async fn remove_scratch(old: &[WorkerId], folder: &Path) {
-    let dirs = old.iter().map(|worker| Dirs::of(worker, folder, cache(folder)).scratch);
-    let dirs: Vec<PathBuf> = dirs.collect();
+    let dirs = old.iter().map(|worker| Dirs::of(worker, folder, cache(folder)));
+    let dirs: Vec<Dirs> = dirs.collect();
     let removed = tokio::task::spawn_blocking(move || {
-        for dir in dirs {
-            // One that ended in order has none.
-            let _ = std::fs::remove_dir_all(dir);
-        }
+        // One that ended in order has none.
+        dirs.iter().for_each(Dirs::remove);
     });
     let _ = removed.await;
 }

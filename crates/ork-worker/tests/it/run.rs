@@ -1,7 +1,7 @@
 //! Programs.
 
 use ork_core::logs::Stream;
-use ork_core::run::{FailureKind, Outcome, Report};
+use ork_core::run::{FailureKind, Finished, Outcome, Report};
 use ork_core::time::Span;
 use ork_core::value::{Data, INLINE_LIMIT};
 use serde_json::{Value, json};
@@ -131,6 +131,29 @@ async fn a_task_reads_its_inputs_and_leaves_no_file() {
     assert_eq!(lines[2].text, bed.root().to_str().unwrap());
     let without = bed.run(bed.assignment("run", sh("cp $ORK_INPUT $ORK_OUTPUT"))).await;
     assert_eq!(output(&without), json!({}));
+}
+
+#[tokio::test]
+async fn an_attempt_has_a_folder_of_its_own_while_it_lasts() {
+    let bed = Bed::new();
+    let lines = "test \"$TMPDIR\" = \"$ORK_SCRATCH\"; test -z \"$(ls -A $TMPDIR)\"; \
+        mkdir $TMPDIR/sub; echo x > $TMPDIR/sub/file; chmod 500 $TMPDIR/sub; mktemp; \
+        echo $ORK_SCRATCH; stat -c %a $ORK_SCRATCH; echo $ORK_CODE; pwd";
+    let attempt = bed.assign(bed.assignment("run", sh(&format!("set -e; {lines}"))));
+    ended_well(&bed.finished(&attempt).await);
+    let lines = bed.server.lines_of(&attempt);
+    let [file, scratch, mode, code, cwd] = &*lines else { panic!("{lines:?}") };
+    assert!(file.text.starts_with(&scratch.text), "{lines:?}");
+    assert!(!std::path::Path::new(&scratch.text).exists());
+    assert_eq!(mode.text, "700");
+    assert_eq!((&*code.text, &*cwd.text), (bed.root().to_str().unwrap(), &*code.text));
+    let mut assignment = bed.assignment("run", sh("test $TMPDIR = /elsewhere"));
+    assignment.env.insert("TMPDIR".into(), "/elsewhere".into());
+    ended_well(&bed.run(assignment).await);
+}
+
+fn ended_well(finished: &Finished) {
+    assert!(matches!(finished.outcome, Outcome::Success { .. }), "{finished:?}");
 }
 
 #[tokio::test]
