@@ -415,6 +415,12 @@ pub struct RunQuery {
     /// Of this workflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<String>,
+    /// Of workflows with this tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Of workflows with this text in their name, description or tags, letters large or small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
     /// In one of these states, with commas between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
@@ -429,6 +435,9 @@ pub struct RunQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     pub created_before: Option<Stamp>,
+    /// In which order: `-created_at`, the newest first, or `created_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
     /// How many: 1 to 500 (50).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

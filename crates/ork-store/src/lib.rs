@@ -99,11 +99,11 @@ pub struct Items<T> {
     pub next: Option<String>,
 }
 
-/// Which runs are listed; newest first.
+/// Which runs are listed, and how; newest first unless it says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {
-    /// Of this workflow.
-    pub workflow: Option<String>,
+    /// Of one of these workflows; none: of any. Each costs a walk of its own.
+    pub workflows: Option<Vec<String>>,
     /// In one of these states; empty: all.
     pub states: Vec<RunState>,
     /// With this trigger.
@@ -114,6 +114,8 @@ pub struct RunFilter {
     pub created_after: Option<Wall>,
     /// Made before.
     pub created_before: Option<Wall>,
+    /// Oldest first.
+    pub oldest_first: bool,
 }
 
 /// What is removed.
@@ -184,7 +186,7 @@ pub trait Store: Send + Sync + 'static {
     /// A run.
     async fn run(&self, project: ProjectId, run: RunId) -> Result<Option<RunRow>>;
 
-    /// Runs, newest first.
+    /// Runs in the filter's order.
     async fn runs(
         &self,
         project: ProjectId,

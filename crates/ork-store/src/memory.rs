@@ -274,7 +274,7 @@ fn committed(place: (CommitSeq, u32), row: &Arc<EventRow>) -> Committed {
 }
 
 fn matches(filter: &RunFilter, row: &RunRow) -> bool {
-    filter.workflow.as_ref().is_none_or(|workflow| *workflow == row.workflow)
+    filter.workflows.as_ref().is_none_or(|names| names.contains(&row.workflow))
         && (filter.states.is_empty() || filter.states.contains(&row.state))
         && filter.trigger.as_ref().is_none_or(|trigger| *trigger == row.trigger)
         && filter.labels.iter().all(|(key, value)| row.labels.get(key) == Some(value))
@@ -334,9 +334,16 @@ impl Store for Memory {
             .runs
             .values()
             .filter(|row| row.project == project && matches(filter, row))
-            .filter(|row| after.is_none_or(|after| (row.created_at, row.id) < after))
+            .filter(|row| match after {
+                Some(after) if filter.oldest_first => (row.created_at, row.id) > after,
+                Some(after) => (row.created_at, row.id) < after,
+                None => true,
+            })
             .collect();
-        rows.sort_by_key(|row| Reverse((row.created_at, row.id)));
+        rows.sort_by_key(|row| (row.created_at, row.id));
+        if !filter.oldest_first {
+            rows.reverse();
+        }
         let rows = rows.into_iter().take(page.limit + 1).cloned().collect();
         Ok(page::items(rows, page.limit, |row: &RunRow| (row.created_at, row.id)))
     }

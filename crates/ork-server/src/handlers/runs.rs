@@ -16,11 +16,11 @@ use ork_core::catalog;
 use ork_core::ids::{InstancePath, ProjectId, RunId};
 use ork_core::lang::{Given, ParamError, RunFacts, bind_params};
 use ork_core::plan::Plan;
-use ork_core::rows::{ActiveRun, Actor, CodeRef, RunRow, VersionId};
+use ork_core::rows::{ActiveRun, Actor, CodeRef, RunRow, VersionId, WorkflowRow};
 use ork_core::run::{self, Command, RetrySelection, RunState};
 use ork_core::value::{Digest, INLINE_LIMIT, Value};
 use ork_engine::{Answer, Ask, Key, Request};
-use ork_store::RunFilter;
+use ork_store::{MAX_PAGE, Page, RunFilter};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -50,7 +50,7 @@ pub(crate) async fn known(app: &App, project: ProjectId, id: RunId) -> Result<()
     row(app, project, id).await.map(drop)
 }
 
-/// Runs, newest first. Labels are filtered by as `label.KEY=VALUE`.
+/// Runs, newest first unless `sort` says otherwise. Labels are filtered by as `label.KEY=VALUE`.
 #[utoipa::path(
     get, path = "/api/v1/projects/{project}/runs",
     params(("project" = String, Path), RunQuery),
@@ -62,9 +62,12 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Result<Json<List<Run>>> {
     let (query, labels) = filter(&uri)?;
+    let workflows = chosen(&app, project, &query).await?;
+    let oldest_first = oldest_first(query.sort.as_deref())?;
     let page = page(query.limit, query.cursor)?;
     let filter = RunFilter {
-        workflow: query.workflow,
+        workflows,
+        oldest_first,
         states: words("state", query.state.as_deref())?,
         trigger: query.trigger,
         labels,
@@ -74,6 +77,59 @@ pub(crate) async fn list(
     let found = app.store.runs(project, &filter, &page).await?;
     let items = found.items.into_iter().map(|row| view::run(row, &app.project)).collect();
     Ok(Json(List { items, next_cursor: found.next }))
+}
+
+/// The most workflows whose runs are listed together by a tag or a text.
+const MOST_WORKFLOWS: usize = 200;
+
+/// The workflows whose runs are asked for; none: all.
+async fn chosen(app: &App, project: ProjectId, query: &RunQuery) -> Result<Option<Vec<String>>> {
+    if query.tag.is_none() && query.q.is_none() {
+        return Ok(query.workflow.clone().map(|name| vec![name]));
+    }
+    let (mut names, mut cursor) = (Vec::new(), None);
+    loop {
+        let part = Page { limit: MAX_PAGE, cursor };
+        let found = app.store.workflows(project, &part).await?;
+        names.extend(found.items.iter().filter(|row| is_chosen(query, row)).map(named));
+        if names.len() > MOST_WORKFLOWS {
+            let field = if query.tag.is_some() { "tag" } else { "q" };
+            let message = format!("more than {MOST_WORKFLOWS} workflows have it; say more");
+            return Err(Refused::field(field, message));
+        }
+        cursor = found.next;
+        if cursor.is_none() {
+            return Ok(Some(names));
+        }
+    }
+}
+
+fn named(row: &WorkflowRow) -> String {
+    row.name.clone()
+}
+
+fn is_chosen(query: &RunQuery, row: &WorkflowRow) -> bool {
+    let has = |part: &str| {
+        let part = part.to_lowercase();
+        let about = &row.metadata;
+        let texts = [&row.name].into_iter().chain(&about.description).chain(&about.tags);
+        texts.into_iter().any(|text| text.to_lowercase().contains(&part))
+    };
+    query.workflow.as_ref().is_none_or(|name| *name == row.name)
+        && query.tag.as_ref().is_none_or(|tag| row.metadata.tags.contains(tag))
+        && query.q.as_deref().is_none_or(has)
+}
+
+fn oldest_first(sort: Option<&str>) -> Result<bool> {
+    match sort {
+        None | Some("-created_at") => Ok(false),
+        Some("created_at") => Ok(true),
+        Some(other) => {
+            let message =
+                format!("`{other}` is no order of runs; take `created_at` or `-created_at`");
+            Err(Refused::field("sort", message))
+        }
+    }
 }
 
 /// The query's fields, and its labels apart: their names are the client's.

@@ -1,5 +1,7 @@
 //! The queries. Each list reads one index from where the part before ended.
 
+use std::collections::BTreeSet;
+
 use ork_core::ids::{InstancePath, ProjectId, RunId};
 use ork_core::rows::{ActiveRun, AttemptRow, RunRow, TaskRow, VersionRow};
 use ork_core::run::{RunState, TaskState};
@@ -14,8 +16,8 @@ use crate::sqlite::error::failed;
 use crate::sqlite::write::{PLACES, name};
 use crate::{CommitSeq, Committed, Result, Retention, RunFilter, StoreError};
 
-/// Where a list of runs goes on: only what is before this, newest first.
-type Before = (Wall, RunId);
+/// A run's place in lists.
+type Place = (Wall, RunId);
 
 /// The row that a query finds by key.
 pub(super) fn find<T: DeserializeOwned>(
@@ -105,20 +107,29 @@ pub(super) fn one(db: &Connection, sql: &str, key: impl Params) -> Result<u64> {
     statement.query_row(key, |row| row.get(0)).map_err(failed("read"))
 }
 
-/// Runs, newest first: one index walk for each state that is asked for, merged.
+/// Runs in order: one index walk for each workflow and state that is asked for, merged.
 pub(super) fn runs(
     db: &Connection,
     project: ProjectId,
     filter: &RunFilter,
-    after: Option<Before>,
+    after: Option<Place>,
     limit: usize,
 ) -> Result<Vec<RunRow>> {
     let mut rows: Vec<RunRow> = Vec::new();
-    for state in wanted(&filter.states) {
-        let (sql, values) = runs_query(project, filter, state, after, limit)?;
-        rows.extend(list::<RunRow>(db, &sql, params_from_iter(values))?);
+    let names = match &filter.workflows {
+        Some(names) => names.iter().collect::<BTreeSet<_>>().into_iter().map(Some).collect(),
+        None => vec![None],
+    };
+    for workflow in names {
+        for state in wanted(&filter.states) {
+            let (sql, values) = runs_query(project, filter, (workflow, state), after, limit)?;
+            rows.extend(list::<RunRow>(db, &sql, params_from_iter(values))?);
+        }
     }
-    rows.sort_by_key(|row| std::cmp::Reverse((row.created_at, row.id)));
+    rows.sort_by_key(|row| (row.created_at, row.id));
+    if !filter.oldest_first {
+        rows.reverse();
+    }
     rows.truncate(limit);
     Ok(rows)
 }
@@ -137,26 +148,36 @@ fn wanted<S: Copy + PartialEq>(states: &[S]) -> Vec<Option<S>> {
 fn runs_query(
     project: ProjectId,
     filter: &RunFilter,
-    state: Option<RunState>,
-    after: Option<Before>,
+    (workflow, state): (Option<&String>, Option<RunState>),
+    after: Option<Place>,
     limit: usize,
 ) -> Result<(String, Vec<Value>)> {
-    let before = filter.created_before.map(|at| (at, RunId(Uuid::nil())));
-    let end = (Wall(i64::MAX), RunId(Uuid::max()));
-    let (at, id) = after.into_iter().chain(before).fold(end, Ord::min);
     let mut query = Query::new(&filter.labels, project);
     query.labels(&filter.labels);
-    query.equal("r.workflow", filter.workflow.clone());
+    query.equal("r.workflow", workflow.cloned());
     query.equal("r.state", state.map(|state| name(&state)).transpose()?);
     query.equal("r.trigger", filter.trigger.clone());
     let (time, run) = query.order;
-    query.push(&format!(" AND ({time}, {run}) < (?, ?)"), [at.0.into(), bytes(id)]);
-    if let Some(after) = filter.created_after {
-        query.push(&format!(" AND {time} >= ?"), [after.0.into()]);
-    }
+    let (from, to) = bounds(filter, after);
+    query.push(&format!(" AND ({time}, {run}) > (?, ?)"), [from.0.0.into(), bytes(from.1)]);
+    query.push(&format!(" AND ({time}, {run}) < (?, ?)"), [to.0.0.into(), bytes(to.1)]);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    query.push(&format!(" ORDER BY {time} DESC, {run} DESC LIMIT ?"), [limit.into()]);
+    let way = if filter.oldest_first { "ASC" } else { "DESC" };
+    query.push(&format!(" ORDER BY {time} {way}, {run} {way} LIMIT ?"), [limit.into()]);
     Ok((query.sql, query.values))
+}
+
+/// Between which places, without them, the runs lie.
+fn bounds(filter: &RunFilter, after: Option<Place>) -> (Place, Place) {
+    let least = filter.created_after.map_or(i64::MIN, |at| at.0.saturating_sub(1));
+    let from = (Wall(least), RunId(Uuid::max()));
+    let most = filter.created_before.unwrap_or(Wall(i64::MAX));
+    let to = (most, RunId(Uuid::nil()));
+    match after {
+        Some(after) if filter.oldest_first => (from.max(after), to),
+        Some(after) => (from, to.min(after)),
+        None => (from, to),
+    }
 }
 
 fn bytes(id: RunId) -> Value {

@@ -335,9 +335,12 @@ async fn runs_are_filtered(store: Any) {
         .collect();
     put(&store, epoch, rows.iter().cloned().map(IntoChange::change).collect()).await;
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let some = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
     let all = RunFilter::default();
     let filters = [
-        RunFilter { workflow: Some("etl".into()), ..all.clone() },
+        RunFilter { workflows: some(&["etl"]), ..all.clone() },
+        RunFilter { workflows: some(&["report", "etl", "etl"]), ..all.clone() },
+        RunFilter { workflows: some(&[]), ..all.clone() },
         RunFilter { states: vec![RunState::Failed], ..all.clone() },
         RunFilter { states: states[1..].to_vec(), ..all.clone() },
         RunFilter { states: vec![RunState::Failed, RunState::Failed], ..all.clone() },
@@ -347,25 +350,29 @@ async fn runs_are_filtered(store: Any) {
         RunFilter { labels: vec![label("team", "1"), label("team", "2")], ..all.clone() },
         RunFilter { created_after: Some(Wall(10)), created_before: Some(Wall(30)), ..all.clone() },
         RunFilter {
-            workflow: Some("report".into()),
+            workflows: some(&["report", "none"]),
             states: states[..2].to_vec(),
             trigger: Some("manual".into()),
             labels: vec![label("team", "2")],
             created_after: Some(Wall(33)),
             created_before: Some(Wall(47)),
+            oldest_first: false,
         },
-        RunFilter { workflow: Some("x' OR 1=1 --".into()), ..all },
+        RunFilter { workflows: some(&["x' OR 1=1 --"]), ..all },
     ];
-    for filter in filters {
+    let turned = filters.clone().map(|filter| RunFilter { oldest_first: true, ..filter });
+    for filter in filters.into_iter().chain(turned) {
         let mut expected: Vec<_> = rows.iter().filter(|row| wanted(&filter, row)).collect();
-        expected.reverse();
+        if !filter.oldest_first {
+            expected.reverse();
+        }
         let listed = collect!(3, |page| store.runs(PROJECT, &filter, page));
         assert_eq!(listed.iter().collect::<Vec<_>>(), expected, "{filter:?}");
     }
 }
 
 fn wanted(filter: &RunFilter, row: &RunRow) -> bool {
-    filter.workflow.iter().all(|workflow| row.workflow == *workflow)
+    filter.workflows.iter().all(|names| names.contains(&row.workflow))
         && (filter.states.is_empty() || filter.states.contains(&row.state))
         && filter.trigger.iter().all(|trigger| row.trigger == *trigger)
         && filter.labels.iter().all(|(key, value)| row.labels.get(key) == Some(value))

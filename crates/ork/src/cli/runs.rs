@@ -48,19 +48,26 @@ Examples:
     Explain(ExplainArgs),
 }
 
-/// Runs, newest first
+/// Runs, the newest first
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   ork ls
   ork ls --workflow etl --state failed,running
   ork ls --label team=finance -n 500 -o json
+  ork ls --tag nightly -q sales --sort created_at
   ork ls --since 2026-11-24 --until 2026-11-25T12:00:00Z
   ork runs list -o name | head -1")]
 pub(crate) struct ListArgs {
     /// Only of this workflow
     #[arg(short, long, value_name = "NAME")]
     workflow: Option<String>,
+    /// Only of workflows with this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// Only of workflows with this text in their name, description or tags
+    #[arg(short, long, value_name = "TEXT")]
+    q: Option<String>,
     /// Only in these states, with commas between
     #[arg(short, long, value_name = "STATES")]
     state: Option<String>,
@@ -76,6 +83,9 @@ pub(crate) struct ListArgs {
     /// Only made before this date or time
     #[arg(long, value_name = "TIME")]
     until: Option<Stamp>,
+    /// In which order: created_at, or -created_at for the newest first
+    #[arg(long, value_name = "ORDER", default_value = "-created_at", allow_hyphen_values = true)]
+    sort: String,
     /// At most so many
     #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -200,6 +210,9 @@ async fn list(client: &Client, args: ListArgs, format: Format) -> Result {
     });
     let mut query = RunQuery {
         workflow: args.workflow,
+        tag: args.tag,
+        q: args.q,
+        sort: Some(args.sort),
         state: args.state,
         trigger: args.trigger,
         created_after: args.since,
