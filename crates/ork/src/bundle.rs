@@ -10,6 +10,7 @@ use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
 
 use crate::exit::{Failure, Result, io};
+use crate::files::{Mark, is_workflow, is_yaml};
 use crate::settings::{SettingFlags, Settings};
 
 /// How many of the largest files an error lists.
@@ -21,6 +22,7 @@ struct Entry {
     path: PathBuf,
     size: u64,
     executable: bool,
+    mark: Mark,
 }
 
 /// The files of a code root that are packed, whichever of its workflows is.
@@ -31,9 +33,10 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Finds what is under `root`: everything, or what matches `include`. `.gitignore` and
-    /// `.orkignore` are honoured; `.git`, `.ork` and what this process writes its output to stay
-    /// outside.
+    /// Finds what is under `root`: everything but workflow files, or what matches `include`.
+    /// `.gitignore` and `.orkignore` are honoured; `.git`, `.ork` and what this process writes its
+    /// output to stay outside. A workflow's file goes beside its code: in there, a change of one
+    /// would make new versions of all.
     ///
     /// # Errors
     /// When a file cannot be read, or is a link that leads out of the root.
@@ -53,6 +56,13 @@ impl Tree {
         lacking.sort();
         lacking.dedup();
         lacking
+    }
+
+    /// The files, with these, by which it is known that none has changed.
+    pub(crate) fn marks(&self, also: &[PathBuf]) -> Vec<(PathBuf, Option<Mark>)> {
+        let found = self.entries.iter().map(|entry| (entry.path.clone(), Some(entry.mark)));
+        let also = also.iter().map(|path| (path.clone(), Mark::of(&self.root.join(path))));
+        found.chain(also).collect()
     }
 
     /// The file that changed last, and when.
@@ -98,8 +108,10 @@ fn entries(root: &Path, include: &[String]) -> Result<Vec<Entry>> {
         let found = found.map_err(|error| Failure::failed(error.to_string()))?;
         let is_folder = found.file_type().is_some_and(|kind| kind.is_dir());
         let is_own = || found.metadata().is_ok_and(|data| own.contains(&(data.dev(), data.ino())));
+        let is_beside = || include.is_empty() && is_yaml(found.path()) && is_workflow(found.path());
         if let (false, Ok(path)) = (is_folder, found.path().strip_prefix(root))
             && !is_own()
+            && !is_beside()
         {
             entries.push(entry(root, path)?);
         }
@@ -126,7 +138,8 @@ fn entry(root: &Path, path: &Path) -> Result<Entry> {
         return Err(failure.hint("name it in .orkignore, or copy what it holds"));
     }
     let executable = metadata.permissions().mode() & 0o111 != 0;
-    Ok(Entry { path: path.to_owned(), size: metadata.len(), executable })
+    let mark = Mark::from(&metadata);
+    Ok(Entry { path: path.to_owned(), size: metadata.len(), executable, mark })
 }
 
 fn check_size(root: &Path, entries: &[&Entry], most: usize) -> Result<()> {
@@ -218,6 +231,23 @@ mod tests {
         let (_keep, root) = tree(&[("lib/a.py", ""), ("etl.py", ""), ("notes.txt", "")]);
         let packed = pack(&root, &["lib/**".into()], &["etl.py".into()]).unwrap();
         assert_eq!(names(&packed), ["etl.py", "lib/a.py"]);
+    }
+
+    #[test]
+    fn workflow_files_stay_outside_unless_they_are_named() {
+        let flow = "name: a\ntasks: {}\n";
+        let (_keep, root) = tree(&[
+            ("a.ork.yaml", flow),
+            ("flows/b.yml", flow),
+            ("data.yaml", "rows: []\n"),
+            ("etl.py", ""),
+        ]);
+        let packed = |include: &[String], always: &[String]| {
+            names(&pack(&root, include, always).unwrap()).join(" ")
+        };
+        assert_eq!(packed(&[], &[]), "data.yaml etl.py");
+        assert_eq!(packed(&[], &["flows/b.yml".into()]), "data.yaml etl.py flows/b.yml");
+        assert_eq!(packed(&["*.py".into(), "a.*".into()], &[]), "a.ork.yaml etl.py");
     }
 
     #[test]

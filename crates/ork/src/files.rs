@@ -1,8 +1,8 @@
 //! Workflow files on disk: which there are, where their code is, and how the compiler reads it.
 
-use std::fs::{File, FileType};
+use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use ork_api::types::MAX_BUNDLE;
@@ -65,6 +65,18 @@ impl WorkflowFile {
         Ok(())
     }
 
+    /// The files that were looked at to read this one, each with its mark: itself, the settings
+    /// above it and the code files that it names. None where it has errors, since then nobody
+    /// knows which code files it would name.
+    pub(crate) fn marks(&self) -> Option<Vec<(PathBuf, Option<Mark>)>> {
+        let plan = self.compiled.plan.as_ref()?;
+        let own = absolute(self.path.parent().unwrap_or(Path::new(""))).ok()?;
+        let above = own.ancestors().chain([&*self.root]).map(|folder| folder.join("ork.toml"));
+        let code = plan.code.files.iter().map(|file| self.root.join(file));
+        let paths = [self.path.clone()].into_iter().chain(above).chain(code);
+        Some(paths.map(|path| (path.clone(), Mark::of(&path))).collect())
+    }
+
     /// The file's text; what is not UTF-8 the compiler has refused.
     pub(crate) fn text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.bytes)
@@ -79,6 +91,33 @@ fn checked(name: &str, bytes: &[u8], root: &Path) -> Result<Compiled> {
 fn limits(root: &Path) -> Result<Limits> {
     let settings = Settings::resolve(root, &SettingFlags::default())?;
     Ok(settings.limits.language)
+}
+
+/// What tells that a file is another one than before, without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    inode: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Mark {
+    /// The mark of the file; none where there is none.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().as_ref().map(Self::from)
+    }
+}
+
+impl From<&Metadata> for Mark {
+    fn from(data: &Metadata) -> Self {
+        Self {
+            inode: (data.dev(), data.ino()),
+            size: data.size(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+        }
+    }
 }
 
 /// Reads a file of at most `most` bytes. Of a larger one comes one byte more, by which it is known

@@ -12,6 +12,8 @@ use super::tree::Place;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
+    /// What could not be checked here.
+    Note,
     /// Worth knowing; the workflow runs.
     Warning,
     /// The workflow is not accepted.
@@ -21,6 +23,7 @@ pub enum Severity {
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Note => "note",
             Self::Warning => "warning",
             Self::Error => "error",
         })
@@ -103,6 +106,7 @@ fn one(found: &Diagnostic, source: Option<&str>, renderer: &Renderer) -> String 
     let level = match found.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let title = level.primary_title(found.message.as_str()).id(&*found.code);
     let line = source.and_then(|text| text.lines().nth(found.line.checked_sub(1)?));

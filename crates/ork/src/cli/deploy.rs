@@ -13,7 +13,7 @@ use super::{Global, block_on, validate};
 use crate::bundle::Tree;
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
-use crate::files::{self, WorkflowFile};
+use crate::files::{self, Mark, WorkflowFile};
 use crate::output::{self, Format, say};
 
 /// Makes versions of workflow files current, with their code
@@ -90,11 +90,17 @@ pub(crate) struct Deployer {
     client: Client,
     reason: Option<String>,
     trees: HashMap<Root, Tree>,
-    packed: HashMap<(Root, Vec<PathBuf>), Bytes>,
+    packed: HashMap<Code, Bytes>,
 }
 
 /// A code root and what is included of it.
 type Root = (PathBuf, Vec<String>);
+
+/// A code root and what is packed of it all the same.
+type Code = (Root, Vec<PathBuf>);
+
+/// Files by which it is known whether something has changed.
+type Marks = Vec<(PathBuf, Option<Mark>)>;
 
 impl Deployer {
     pub(crate) fn new(client: Client, reason: Option<String>) -> Self {
@@ -122,11 +128,7 @@ impl Deployer {
             bundle: Some(blob.digest),
             reason: self.reason.clone(),
         };
-        let deployed = self.client.deploy(&deploy).await?;
-        if deployed.created {
-            say(told(&deployed));
-        }
-        Ok(deployed)
+        Ok(self.client.deploy(&deploy).await?)
     }
 
     /// The file's code as an archive.
@@ -134,22 +136,20 @@ impl Deployer {
     /// # Errors
     /// See [`Tree::find`] and [`Tree::pack`].
     pub(crate) fn pack(&mut self, file: &WorkflowFile) -> Result<Bytes> {
-        let code = file.compiled.plan.as_ref().map(|plan| &plan.code);
-        let include = code.map(|code| code.include.clone()).unwrap_or_default();
-        let mut always = code.map(|code| code.files.clone()).unwrap_or_default();
-        always.extend(inside(&file.root, &file.path));
-        let root = (file.root.clone(), include);
-        let tree = match self.trees.entry(root.clone()) {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(free) => free.insert(Tree::find(&root.0, &root.1)?),
+        let (of, tree) = tree(&mut self.trees, file)?;
+        let packed = match self.packed.get(&of) {
+            Some(packed) => packed.clone(),
+            None => Bytes::from(tree.pack(&of.1)?),
         };
-        match self.packed.entry((root, tree.lacks(&always))) {
-            Entry::Occupied(packed) => Ok(packed.get().clone()),
-            Entry::Vacant(free) => {
-                let packed = Bytes::from(tree.pack(&free.key().1)?);
-                Ok(free.insert(packed).clone())
-            }
-        }
+        self.packed.insert(of, packed.clone());
+        Ok(packed)
+    }
+
+    /// The files of the code, each with its mark.
+    fn marks(&mut self, file: &WorkflowFile) -> Result<(Code, Marks)> {
+        let (of, tree) = tree(&mut self.trees, file)?;
+        let marks = tree.marks(&of.1);
+        Ok((of, marks))
     }
 }
 
@@ -162,19 +162,36 @@ impl Deployer {
     }
 }
 
-/// The file's path relative to the code root, if it is in there.
-fn inside(root: &Path, path: &Path) -> Option<String> {
-    let full = std::fs::canonicalize(path).ok()?;
-    Some(full.strip_prefix(root).ok()?.to_string_lossy().into_owned())
+/// What is packed of the file's code root, and what beside.
+fn tree<'t>(trees: &'t mut HashMap<Root, Tree>, file: &WorkflowFile) -> Result<(Code, &'t Tree)> {
+    let code = file.compiled.plan.as_ref().map(|plan| &plan.code);
+    let include = code.map(|code| code.include.clone()).unwrap_or_default();
+    let named = code.map(|code| code.files.as_slice()).unwrap_or_default();
+    let root = (file.root.clone(), include);
+    let tree = match trees.entry(root.clone()) {
+        Entry::Occupied(found) => found.into_mut(),
+        Entry::Vacant(free) => free.insert(Tree::find(&root.0, &root.1)?),
+    };
+    Ok(((root, tree.lacks(named)), tree))
 }
 
-/// What was last deployed of each file, so that only what changed is deployed again.
+/// What was last deployed of each file, so that only what changed is read and deployed again.
 #[derive(Default)]
 pub(crate) struct Known {
-    files: HashMap<PathBuf, (Digest, Option<Digest>)>,
+    files: HashMap<PathBuf, Seen>,
+    /// The code that was last packed, by which files, so that it is packed only when one changed.
+    codes: HashMap<Code, (Marks, Digest)>,
     /// The run in place whose end is awaited before files that no workflow names are deployed.
     awaited: Option<Run>,
     hinted: bool,
+}
+
+/// A workflow file as it was last read.
+struct Seen {
+    file: WorkflowFile,
+    marks: Option<Marks>,
+    /// What of it and of its code was last deployed, or found to be wrong.
+    state: Option<(Digest, Option<Digest>)>,
 }
 
 impl Known {
@@ -198,7 +215,27 @@ impl Known {
             }
             there
         });
+        self.codes.retain(|code, _| deployer.trees.contains_key(&code.0));
         self.awaited.clone()
+    }
+
+    /// The file as it was read before, or read again where one of its files has changed.
+    fn read(&mut self, path: &Path) -> Result<Seen> {
+        let before = self.files.remove(path);
+        let same = |seen: &Seen| {
+            let marks = seen.marks.as_ref();
+            marks.is_some_and(|marks| marks.iter().all(|(file, mark)| Mark::of(file) == *mark))
+        };
+        if before.as_ref().is_some_and(same)
+            && let Some(seen) = before
+        {
+            return Ok(seen);
+        }
+        let mark = Mark::of(path);
+        let file = WorkflowFile::read(path)?;
+        // What was written while it was read is read again.
+        let marks = file.marks().filter(|_| Mark::of(path) == mark);
+        Ok(Seen { marks, file, state: before.and_then(|seen| seen.state) })
     }
 
     async fn one(
@@ -207,27 +244,55 @@ impl Known {
         path: &Path,
         awaited: Option<&Run>,
     ) -> Result<()> {
-        let file = WorkflowFile::read(path)?;
-        let code = if file.compiled.is_ok() { Some(deployer.pack(&file)?) } else { None };
-        let state = (file.compiled.digest, code.as_deref().map(Digest::of));
-        let before = self.files.get(path).copied();
-        if before == Some(state) {
+        let mut seen = self.read(path)?;
+        let outcome = self.bring(deployer, &mut seen, awaited).await;
+        self.files.insert(path.to_owned(), seen);
+        outcome
+    }
+
+    /// Deploys the file where it or its code has changed.
+    async fn bring(
+        &mut self,
+        deployer: &mut Deployer,
+        seen: &mut Seen,
+        awaited: Option<&Run>,
+    ) -> Result<()> {
+        let Seen { file, state, .. } = seen;
+        let named = file.compiled.digest;
+        if !file.compiled.is_ok() {
+            if state.replace((named, None)) != Some((named, None)) {
+                validate::show(file);
+            }
             return Ok(());
         }
-        let is_aside = before.is_some_and(|(named, _)| named == state.0);
-        if is_aside && self.awaits(deployer, &file, awaited).await {
+        let (code, marks) = deployer.marks(file)?;
+        let packed = self.codes.get(&code).filter(|(before, _)| *before == marks);
+        let packed = packed.map(|(_, digest)| *digest);
+        if packed.is_some() && *state == Some((named, packed)) {
             return Ok(());
         }
-        self.files.insert(path.to_owned(), state);
-        validate::show(&file);
-        let Some(code) = code else { return Ok(()) };
-        let deployed = deployer.send(&file, code).await?;
+        let is_aside = state.is_some_and(|(before, _)| before == named);
+        if is_aside && self.awaits(deployer, file, awaited).await {
+            return Ok(());
+        }
+        let content = deployer.pack(file)?;
+        let digest = Digest::of(&content);
+        self.codes.insert(code, (marks, digest));
+        if *state == Some((named, Some(digest))) {
+            return Ok(());
+        }
+        *state = Some((named, Some(digest)));
+        validate::show(file);
+        let deployed = deployer.send(file, content).await?;
+        if deployed.created {
+            say(told(&deployed));
+        }
         if is_aside && deployed.created && !self.hinted {
             self.hinted = true;
             say(format_args!(
                 "hint: it has files that it does not name, and {} changed; if runs write it, name \
                  it in .orkignore",
-                deployer.newest(&file)
+                deployer.newest(file)
             ));
         }
         Ok(())

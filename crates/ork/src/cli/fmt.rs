@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ork_core::lang::{Diagnostic, Limits};
+use ork_core::lang::Limits;
 
 use crate::exit::{Exit, Failure, Result, io};
 use crate::output::{self, say};
@@ -34,26 +34,37 @@ pub(crate) fn run(args: &FmtArgs) -> Result {
     }
     let mut exit = Exit::Ok;
     for path in crate::files::find(&args.paths)? {
-        let changed = match file(args, &path) {
-            Ok(changed) => changed,
-            Err(failure) => {
-                say(failure);
-                exit = Exit::Failed;
-                continue;
+        match file(args, &path) {
+            Ok(Outcome::Same) => {}
+            Ok(Outcome::Changed) => {
+                output::write(&format!("{}\n", path.display()))?;
+                exit = if args.check { Exit::Failed } else { exit };
             }
-        };
-        if changed {
-            output::write(&format!("{}\n", path.display()))?;
-            exit = if args.check { Exit::Failed } else { exit };
+            Ok(Outcome::Invalid) => exit = Exit::Failed,
+            Err(failure) => {
+                say(format_args!("error: {failure}"));
+                exit = Exit::Failed;
+            }
         }
     }
     Ok(exit)
 }
 
+/// What became of a file.
+enum Outcome {
+    Same,
+    /// It was written anew, or would be.
+    Changed,
+    /// Its findings have been told.
+    Invalid,
+}
+
 fn stdin(args: &FmtArgs) -> Result {
     let bytes = crate::files::bounded(std::io::stdin(), Limits::default().bytes)
         .map_err(|error| Failure::failed(format!("standard input: {error}")))?;
-    let text = formatted(args, Path::new("<stdin>"), &bytes)?;
+    let Some(text) = formatted(args, Path::new("<stdin>"), &bytes) else {
+        return Ok(Exit::Failed);
+    };
     if args.check {
         return Ok(if text.as_bytes() == bytes { Exit::Ok } else { Exit::Failed });
     }
@@ -61,18 +72,17 @@ fn stdin(args: &FmtArgs) -> Result {
     Ok(Exit::Ok)
 }
 
-/// Whether the file changed, or would.
-fn file(args: &FmtArgs, path: &Path) -> Result<bool> {
+fn file(args: &FmtArgs, path: &Path) -> Result<Outcome> {
     let read = crate::files::read(path, Limits::default().bytes);
     let bytes = read.map_err(|error| io(path, &error))?;
-    let text = formatted(args, path, &bytes)?;
+    let Some(text) = formatted(args, path, &bytes) else { return Ok(Outcome::Invalid) };
     if text.as_bytes() == bytes {
-        return Ok(false);
+        return Ok(Outcome::Same);
     }
     if !args.check {
         replace(path, &text)?;
     }
-    Ok(true)
+    Ok(Outcome::Changed)
 }
 
 /// Writes beside the file and renames, so that it is never half written.
@@ -87,16 +97,16 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     write().map_err(|error| io(path, &error))
 }
 
-fn formatted(args: &FmtArgs, path: &Path, bytes: &[u8]) -> Result<String> {
-    let name = path.to_string_lossy();
-    let shown = |found: &[Diagnostic]| {
-        let text = String::from_utf8_lossy(bytes);
-        ork_core::lang::render(found, |_| Some(&text), false)
+/// The canonical text; none where the file is invalid. What was found is told.
+fn formatted(args: &FmtArgs, path: &Path, bytes: &[u8]) -> Option<String> {
+    let done = ork_core::lang::format(&path.to_string_lossy(), bytes, args.upgrade);
+    let (text, found) = match done {
+        Ok(done) => (Some(done.text), done.warnings),
+        Err(found) => (None, found),
     };
-    let done = ork_core::lang::format(&name, bytes, args.upgrade)
-        .map_err(|found| Failure::failed(shown(&found)))?;
-    if !done.warnings.is_empty() {
-        say(shown(&done.warnings));
+    if !found.is_empty() {
+        let source = String::from_utf8_lossy(bytes);
+        say(ork_core::lang::render(&found, |_| Some(&source), false));
     }
-    Ok(done.text)
+    text
 }

@@ -58,19 +58,41 @@ fn once(form: Form, args: &ValidateArgs) -> Result {
     Ok(if bad > 0 { Exit::Failed } else { Exit::Ok })
 }
 
+/// Findings and notes, for programs.
+fn all(files: &[WorkflowFile]) -> Vec<Diagnostic> {
+    let of = |file: &WorkflowFile| [file.compiled.diagnostics.clone(), notes(file)].concat();
+    files.iter().flat_map(of).collect()
+}
+
+/// What only a server can check.
+fn notes(file: &WorkflowFile) -> Vec<Diagnostic> {
+    let note = |what: &String| Diagnostic {
+        severity: Severity::Note,
+        code: "unchecked".into(),
+        message: format!("{what} is not checked here, since only a server knows it"),
+        file: file.path.to_string_lossy().into_owned(),
+        line: 0,
+        column: 1,
+        length: 1,
+        hint: None,
+    };
+    file.compiled.unchecked.iter().map(note).collect()
+}
+
 fn report(form: Form, files: &[WorkflowFile]) -> String {
-    let found = || files.iter().flat_map(|file| &file.compiled.diagnostics);
     match form {
-        Form::Json => output::structured(Format::Json, &found().collect::<Vec<_>>()),
-        Form::Yaml => output::structured(Format::Yaml, &found().collect::<Vec<_>>()),
+        Form::Json => output::structured(Format::Json, &all(files)),
+        Form::Yaml => output::structured(Format::Yaml, &all(files)),
         Form::Name => {
             let bad = files.iter().filter(|file| !file.compiled.is_ok());
             bad.map(|file| format!("{}\n", file.path.display())).collect()
         }
-        Form::Github => found().map(annotation).collect(),
+        Form::Github => all(files).iter().map(annotation).collect(),
         _ => {
             let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            files.iter().map(|file| rendered(file, colours)).collect()
+            let told = |found: &Diagnostic| format!("{found}\n");
+            let noted = |file| notes(file).iter().map(told).collect::<String>();
+            files.iter().map(|file| rendered(file, colours) + &noted(file)).collect()
         }
     }
 }
@@ -116,7 +138,11 @@ pub(crate) fn show(file: &WorkflowFile) {
 
 /// A finding as a command of GitHub Actions.
 fn annotation(found: &Diagnostic) -> String {
-    let kind = if found.severity == Severity::Error { "error" } else { "warning" };
+    let kind = match found.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "notice",
+    };
     let mut message = found.message.clone();
     if let Some(hint) = &found.hint {
         let _ = write!(message, "\nhint: {hint}");

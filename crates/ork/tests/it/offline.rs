@@ -59,6 +59,20 @@ fn findings_in_every_form() {
 }
 
 #[test]
+fn what_only_a_server_knows_is_noted() {
+    let calls = "name: calls\ntasks:\n  a:\n    workflow: other\n";
+    let place = Place::with(&[("calls.yaml", calls)]);
+    let said = place.ork(&["validate"]);
+    let words = "the workflow `other` is not checked here, since only a server knows it";
+    assert_eq!((said.code, said.out), (0, format!("calls.yaml: note[unchecked]: {words}\n")));
+    let said = place.ork(&["validate", "-o", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&found[0]["severity"], &found[0]["message"]), (&"note".into(), &words.into()));
+    let said = place.ork(&["validate", "-o", "github"]);
+    assert!(said.out.starts_with("::notice file=calls.yaml,line=1,"), "{said:?}");
+}
+
+#[test]
 fn a_name_that_is_nearly_right_is_suggested() {
     let place = Place::with(&[("hello.ork.yaml", GOOD)]);
     let said = place.ork(&["validate", "helo.ork.yaml"]);
@@ -83,8 +97,7 @@ fn what_is_no_file_is_refused_at_once() {
         for command in ["validate", "fmt", "run"] {
             let said = place.ork(&[command, file]);
             assert_ne!(said.code, 0, "ork {command} {file}: {said:?}");
-            let told = said.err.trim_end().trim_start_matches("error: ");
-            assert_eq!(told, format!("{file}: {words}"), "ork {command}");
+            assert_eq!(said.err, format!("error: {file}: {words}\n"), "ork {command}");
         }
     }
     let said = place.ork(&["run", "folder.yaml"]);

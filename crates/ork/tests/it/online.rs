@@ -170,6 +170,31 @@ fn what_was_under_way_when_the_process_was_killed_goes_on_at_the_next_start() {
 }
 
 #[test]
+fn what_a_killed_server_kept_for_attempts_is_removed_at_the_next_start() {
+    let (place, outside) = (place(), Place::with(&[]));
+    let told = outside.path("told");
+    assert!(outside.program("mkfifo").arg(&told).status().unwrap().success());
+    let lines = format!("dirname $ORK_OUTPUT $ORK_SCRATCH > {}; exec sleep 60", told.display());
+    place.write(
+        "held.yaml",
+        &format!("name: held\ntasks: {{a: {{run: {{shell: \"{lines}\"}}}}}}\n"),
+    );
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    assert_eq!(place.ork(&["run", "held", "--detach"]).code, 0);
+    let folders = std::fs::read_to_string(&told).unwrap();
+    let folders: Vec<_> = folders.lines().map(std::path::Path::new).collect();
+    up.signal("KILL");
+    assert_eq!(up.end(), -1);
+    assert!(folders.len() == 2 && folders.iter().all(|folder| folder.is_dir()), "{folders:?}");
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    assert!(!folders.iter().any(|folder| folder.exists()), "{folders:?}");
+    up.signal("INT");
+    assert_eq!(up.end(), 0);
+}
+
+#[test]
 fn a_client_goes_on_when_its_server_is_killed() {
     let place = place();
     let mut first = Running::start(&place, &["run", "gate.yaml"]);
@@ -263,6 +288,95 @@ fn up_deploys_watches_and_serves() {
 }
 
 #[test]
+fn runs_are_found_by_what_is_known_of_their_workflow() {
+    let tagged =
+        HELLO.replace("name: hello\n", "name: sales\ntags: [nightly]\ndescription: Money in\n");
+    let place = Place::with(&[("sales.yaml", &tagged), ("hello.yaml", HELLO)]);
+    for file in ["sales.yaml", "hello.yaml", "sales.yaml"] {
+        assert_eq!(place.ork(&["run", file]).code, 0);
+    }
+    let found = |words: &[&str]| place.ork(&[&["ls", "-o", "name"], words].concat()).out;
+    let newest = found(&[]);
+    let mut ids: Vec<_> = newest.lines().collect();
+    assert_eq!(ids.len(), 3, "{newest}");
+    assert_eq!(found(&["--sort", "-created_at"]), newest);
+    let sales = format!("{}\n{}\n", ids[0], ids[2]);
+    for words in [&["--tag", "nightly"][..], &["-q", "mOney"], &["-q", "sal", "--tag", "nightly"]] {
+        assert_eq!(found(words), sales, "{words:?}");
+    }
+    for words in [&["--tag", "night"][..], &["-q", "hello", "--tag", "nightly"], &["-q", "%"]] {
+        assert_eq!(found(words), "", "{words:?}");
+    }
+    ids.reverse();
+    assert_eq!(found(&["--sort", "created_at"]).lines().collect::<Vec<_>>(), ids);
+    assert_eq!(found(&["--sort", "created_at", "-n", "1"]).lines().collect::<Vec<_>>(), ids[..1]);
+    let said = place.ork(&["ls", "--sort", "size"]);
+    assert!(said.code == 4 && said.err.contains("`size` is no order of runs"), "{said:?}");
+}
+
+/// Tasks that fail in each way that a filter of retries tells apart.
+const FILTERED: &str = "name: filtered
+defaults: { retries: { max: 2, delay: 1ms, jitter: false } }
+tasks:
+  busy:
+    run: { shell: exit 75 }
+    retries: { for: [timeout, \"exit:75\"] }
+  slow:
+    run: [sleep, \"60\"]
+    timeout: 100ms
+    retries: { for: [timeout, \"exit:75\"] }
+  other:
+    run: { shell: exit 1 }
+    retries: { for: [timeout, \"exit:75\"] }
+  guarded:
+    run: { shell: exit 3 }
+    retries: { if: error.exit_code == 3 && attempt < 2 }
+  doubly:
+    run: { shell: exit 75 }
+    retries: { for: [\"exit:75\"], if: attempt > 5 }
+";
+
+#[test]
+fn only_what_a_filter_names_is_tried_again() {
+    let place = Place::with(&[("filtered.yaml", FILTERED)]);
+    let said = place.ork(&["run", "filtered.yaml"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    let shown = place.ork(&["runs", "show", "last"]).out;
+    let attempts = |task: &str| {
+        let line = shown.lines().find(|line| line.split_whitespace().next() == Some(task));
+        let words = line.map(|line| line.split_whitespace().nth(2).unwrap_or_default());
+        words.unwrap_or_else(|| panic!("no {task} in {shown}")).to_owned()
+    };
+    let tasks = ["busy", "slow", "other", "guarded", "doubly"];
+    assert_eq!(tasks.map(attempts), ["3", "3", "1", "2", "1"], "{shown}");
+}
+
+#[test]
+fn a_workflow_that_changes_makes_no_version_of_the_one_beside_it() {
+    let place = place();
+    place.write("other.yaml", "name: other\ntasks: {a: {run: [cat, data.txt]}}\n");
+    place.write("data.txt", "one\n");
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    let versions =
+        |name: &str| place.ork(&["workflows", "versions", name, "-o", "name"]).out.lines().count();
+    let before = versions("other");
+    place.write("hello.yaml", &HELLO.replace("world", "moon"));
+    let said = up.until("hello: deployed, version 2");
+    assert!(!said.contains("other: deployed"), "{said}");
+    let said = place.ork(&["workflows", "diff", "./other.yaml"]);
+    assert_eq!(said.out, "other: from version 1 to the file\nnothing differs\n");
+    assert_eq!(versions("other"), before);
+    // What is code to both makes versions of both.
+    place.write("data.txt", "another\n");
+    let mut said = up.until(": deployed, version");
+    said += &up.until(": deployed, version");
+    assert!(said.contains("hello: deployed, version 3"), "{said}");
+    assert!(said.contains("other: deployed, version 2"), "{said}");
+    assert_eq!(place.ork(&["run", "other"]).code, 0);
+}
+
+#[test]
 fn what_a_killed_server_said_of_itself_is_not_believed() {
     let place = place();
     let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
@@ -298,7 +412,7 @@ fn what_a_command_writes_into_the_folder_is_no_code() {
         let said = place.command(&["deploy", "hello.yaml"]).stderr(log.unwrap()).output().unwrap();
         assert_eq!(String::from_utf8(said.stdout).unwrap(), expected);
     }
-    assert!(place.read("deploy.txt").contains("deployed"));
+    assert!(place.read("deploy.txt").contains("local (./.ork)"));
 }
 
 #[test]
@@ -307,6 +421,7 @@ fn deploy_says_what_changed() {
     assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
     let said = place.ork(&["deploy", "hello.yaml"]);
     assert_eq!((said.code, said.out.as_str()), (0, "hello: deployed, version 1\n"), "{said:?}");
+    assert!(!said.err.contains("deployed"), "{said:?}");
     let said = place.ork(&["deploy", "hello.yaml"]);
     assert_eq!((said.code, said.out.as_str()), (0, "hello: unchanged, version 1\n"), "{said:?}");
 }
@@ -397,8 +512,7 @@ fn what_differs_is_told_by_its_structure() {
     let file = place.ork(&["workflows", "diff", "hello.yaml"]);
     assert_eq!(
         file.out,
-        "hello: from version 1 to the file\n~ params.who.default  world → moon\n+ timeout  1h\n\
-         ~ the packed files differ\n"
+        "hello: from version 1 to the file\n~ params.who.default  world → moon\n+ timeout  1h\n"
     );
     assert_eq!(place.ork(&["deploy", "hello.yaml"]).code, 0);
     let said = place.ork(&["workflows", "diff", "hello"]);
