@@ -14,7 +14,7 @@ use ork_core::run::{RunState, TaskState};
 use super::{Global, block_on, operate};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
-use crate::output::{self, Format, duration, say};
+use crate::output::{self, Format, duration};
 use crate::runs::find;
 use crate::suggest;
 use crate::watch::{Whose, now, run_word, style, task_word};
