@@ -90,6 +90,13 @@ impl InstancePath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The path of what it is an item or a member of, and its own part: `load[3]` is an item of
+    /// `load`, and `region[2]/convert` a member of `region[2]`. Keys of items hold none of `/[]`.
+    pub fn parent(&self) -> Option<&str> {
+        let at = if self.0.ends_with(']') { self.0.rfind('[') } else { self.0.rfind('/') };
+        at.map(|at| &self.0[..at])
+    }
 }
 
 impl std::borrow::Borrow<str> for InstancePath {

@@ -1,5 +1,6 @@
 //! `ork runs`, and the bare verbs for the daily ones.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use clap::Subcommand;
@@ -297,8 +298,26 @@ pub(crate) async fn tasks(client: &Client, run: &Run, query: &TaskQuery) -> Resu
     }
 }
 
+/// What is inside a task stands below it; else the order stays.
+fn in_tree_order(items: &[Task]) -> Vec<&Task> {
+    let paths: HashSet<&str> = items.iter().map(|task| task.path.as_str()).collect();
+    let mut inside: HashMap<Option<&str>, Vec<&Task>> = HashMap::new();
+    for task in items {
+        let parent = task.path.parent().filter(|parent| paths.contains(parent));
+        inside.entry(parent).or_default().push(task);
+    }
+    let mut left = inside.remove(&None).unwrap_or_default();
+    left.reverse();
+    let mut ordered = Vec::with_capacity(items.len());
+    while let Some(task) = left.pop() {
+        ordered.push(task);
+        left.extend(inside.remove(&Some(task.path.as_str())).unwrap_or_default().into_iter().rev());
+    }
+    ordered
+}
+
 fn tasks_table(items: &[Task]) -> String {
-    let rows = items.iter().map(|task| {
+    let rows = in_tree_order(items).into_iter().map(|task| {
         let end = task.finished_at.map_or_else(now, |at| at.0);
         let took = task.started_at.map(|from| duration((end - from.0).0));
         let why = task.failure.as_ref().map(|failure| failure.message.clone());

@@ -155,6 +155,46 @@ fn the_commands_of_the_documents_do_what_they_say() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The blocks of a document that are whole workflow files, by line.
+fn workflows(text: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut inside = false;
+    for (index, line) in text.lines().enumerate() {
+        if line.starts_with("```") {
+            inside = !inside && line == "```yaml";
+            found.extend(inside.then(|| (index + 1, String::new())));
+        } else if let Some((_, block)) = found.last_mut().filter(|_| inside) {
+            *block += &format!("{line}\n");
+        }
+    }
+    found.retain(|(_, block)| block.lines().any(|line| line == "tasks:"));
+    found
+}
+
+#[test]
+fn the_workflows_of_the_documents_are_valid() {
+    let place = Place::with(&[]);
+    copy(&repository().join("docs"), &place.path("docs"));
+    let mut files = vec!["validate".to_owned()];
+    for entry in std::fs::read_dir(repository().join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|kind| kind != "md") {
+            continue;
+        }
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        for (line, block) in workflows(&std::fs::read_to_string(&path).unwrap()) {
+            let file = format!("docs/{stem}-line-{line}.yaml");
+            place.write(&file, &block);
+            files.push(file);
+        }
+    }
+    assert!(files.len() > 8, "only {files:?}");
+    place.write("docs/etl.py", "def extract(day=None, region=None): return {'path': '', 'rows': 1}\n");
+    let words: Vec<_> = files.iter().map(String::as_str).collect();
+    let said = place.ork(&words);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+}
+
 #[test]
 fn a_shown_output_is_compared() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
