@@ -14,7 +14,7 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
-    fn of(change: &Change) -> Option<Self> {
+    pub(crate) fn of(change: &Change) -> Option<Self> {
         match change {
             Change::Workflow(row) => Some(Self::Workflow(row.project, row.name.clone())),
             Change::Version(row) => Some(Self::Workflow(row.project, row.workflow.clone())),

@@ -3,28 +3,35 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use ork_core::catalog::Known;
-use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, WorkerId};
+use ork_core::ids::{AttemptRef, Epoch, InstancePath, ProjectId, RunId, WorkerId};
 use ork_core::plan::Scope;
-use ork_core::rows::{ActiveRun, ScheduleRow, VersionId};
+use ork_core::rows::{ActiveRun, Change, ScheduleRow, VersionId};
 use ork_core::run::{
     Assignment, AttemptState, Blob, Blocker, Command, Compile, Effect, Machine, StopReason,
 };
 use ork_core::schedule::Declared;
 use ork_core::time::{Mono, Span};
 use ork_core::value::{Digest, Value};
-use ork_store::{Cached, Committed, MAX_PAGE, Page, Store, StoreError};
-use tokio::sync::{mpsc, oneshot};
+use ork_store::{Blobs, Cached, CommitSeq, Committed, MAX_PAGE, Page, Store, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::request::{Answer, Error, Found, Read, Request};
 use crate::turn::{Config, Core, Led, Output, Step};
 
-/// How many requests may wait for the loop; more of them wait at the door.
+/// How many requests may wait for the loop; more are turned away, or wait at the door.
 const QUEUE: usize = 10_000;
+
+/// How many questions may wait for the loop; more wait at the door.
+const QUESTIONS: usize = 1_000;
+
+/// How many blobs are put at a time.
+const PUTS: usize = 8;
 
 /// The wait before a run is asked for again that the store could not give.
 const RECALL_AGAIN: Span = Span::from_millis(100);
@@ -48,29 +55,24 @@ pub trait Effects: Send + Sync + 'static {
 /// A DAG that is being compiled.
 pub type Compiling = Pin<Box<dyn Future<Output = Result<Arc<Scope>, String>> + Send>>;
 
-/// Where values too large for rows are kept.
-#[async_trait]
-pub trait Blobs: Send + Sync + 'static {
-    /// Keeps a blob; durable when this returns. Or one sentence that says why it cannot be kept.
-    async fn put(&self, blob: &Blob) -> Result<(), String>;
-
-    /// The content of a blob, or one sentence that says why it cannot be had.
-    async fn get(&self, digest: &Digest) -> Result<Bytes, String>;
-}
-
 type Slot = Option<oneshot::Sender<Result<Answer, Error>>>;
 type Question = Box<dyn FnOnce(Option<&Machine>) + Send>;
 
-enum Message {
-    Request(Box<Request>, Slot),
-    Inspect(Question),
-    Stop,
-}
+type Message = (Box<Request>, Slot);
 
 /// A handle of a running engine. Clones are handles of the same.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Engine {
     queue: mpsc::Sender<Message>,
+    questions: mpsc::Sender<Question>,
+    stop: Arc<watch::Sender<bool>>,
+    patience: Span,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
 }
 
 /// A request that is in the queue.
@@ -100,21 +102,49 @@ impl Engine {
         clock: Arc<dyn Clock>,
         config: Config,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let (patience, give_up) = (config.patience, config.give_up);
         let mut core = Core::new(config);
         core.led(Ok(lead(&*store).await?), clock.now());
         let (queue, messages) = mpsc::channel(QUEUE);
+        let (questions, asked) = mpsc::channel(QUESTIONS);
+        let (stop, stopping) = watch::channel(false);
         let (found_in, found) = mpsc::unbounded_channel();
-        let driver =
-            Driver { core, store, blobs, effects, clock, messages, found_in, found, open: true };
-        Ok((Self { queue }, spawn(driver.run())))
+        let driver = Driver {
+            core,
+            store,
+            blobs,
+            effects,
+            clock,
+            messages,
+            asked,
+            found_in,
+            found,
+            stopping,
+            open: true,
+        };
+        let engine = Self { queue, questions, stop: Arc::new(stop), patience };
+        Ok((engine, spawn(driver.run(give_up))))
     }
 
-    /// Puts a request in the queue, waiting while that is full, and waits for its answer.
+    /// Puts a request in the queue and waits for its answer, neither for long: whoever asks can
+    /// ask again.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`Error`]. [`Error::Unavailable`] where the queue is full, or no answer has come within
+    /// [`Config::patience`].
     pub async fn submit(&self, request: Request) -> Result<Answer, Error> {
-        self.enqueue(request).await?.answer().await
+        let (slot, answer) = oneshot::channel();
+        self.queue.try_send((Box::new(request), Some(slot))).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => {
+                Error::Unavailable(format!("{QUEUE} requests wait already"))
+            }
+            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+        })?;
+        let answer = Ticket(answer).answer();
+        tokio::time::timeout(self.patience.to_std(), answer).await.unwrap_or_else(|_| {
+            let patience = self.patience;
+            Err(Error::Unavailable(format!("the store has not answered within {patience}")))
+        })
     }
 
     /// Puts a request in the queue, waiting while that is full. Requests are applied in the order
@@ -124,11 +154,13 @@ impl Engine {
     /// [`Error::Stopped`].
     pub async fn enqueue(&self, request: Request) -> Result<Ticket, Error> {
         let (slot, answer) = oneshot::channel();
-        self.send(Message::Request(Box::new(request), Some(slot))).await?;
+        let sent = self.queue.send((Box::new(request), Some(slot))).await;
+        sent.map_err(|_| Error::Stopped)?;
         Ok(Ticket(answer))
     }
 
-    /// Asks the machine something between two turns. Keep it short: the loop waits meanwhile.
+    /// Asks the machine something between two turns, also while the store does not answer. Keep it
+    /// short: the loop waits meanwhile.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while the engine does not lead.
@@ -141,7 +173,7 @@ impl Engine {
             // The asker may have gone; then nobody misses the answer.
             let _ = slot.send(machine.map(question));
         };
-        self.send(Message::Inspect(Box::new(ask))).await?;
+        self.questions.send(Box::new(ask)).await.map_err(|_| Error::Stopped)?;
         let answer = answer.await.map_err(|_| Error::Stopped)?;
         answer.ok_or_else(|| Error::Unavailable("it is loading".into()))
     }
@@ -159,13 +191,11 @@ impl Engine {
         self.inspect(move |machine| machine.blockers(run, &path)).await
     }
 
-    /// Ends the loop after what is in the queue; await the task to know that all is durable.
-    pub async fn stop(&self) {
-        let _ = self.send(Message::Stop).await;
-    }
-
-    async fn send(&self, message: Message) -> Result<(), Error> {
-        self.queue.send(message).await.map_err(|_| Error::Stopped)
+    /// Ends the loop after what is in the queue; await the task to know that all is durable. While
+    /// the store does not answer it ends after [`Config::give_up`] all the same: what was not
+    /// committed by then was never acknowledged.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
     }
 }
 
@@ -176,8 +206,11 @@ struct Driver {
     effects: Arc<dyn Effects>,
     clock: Arc<dyn Clock>,
     messages: mpsc::Receiver<Message>,
+    asked: mpsc::Receiver<Question>,
     found_in: mpsc::UnboundedSender<Fed>,
     found: mpsc::UnboundedReceiver<Fed>,
+    stopping: watch::Receiver<bool>,
+    /// Whether requests may come.
     open: bool,
 }
 
@@ -187,66 +220,125 @@ enum Fed {
     Told(Command),
 }
 
+/// What the store is asked for.
+enum Work {
+    Lead,
+    Commit { epoch: Epoch, blobs: Arc<[Blob]>, changes: Arc<[Change]> },
+}
+
+/// What came of it.
+enum Done {
+    Led(Result<Led, StoreError>),
+    Committed(Result<CommitSeq, StoreError>),
+    Unkept(Digest, String),
+}
+
 impl Driver {
-    async fn run(mut self) {
+    async fn run(mut self, give_up: Span) {
+        let mut stopping = self.stopping.clone();
+        let given_up = async {
+            stopped(&mut stopping).await;
+            pause(give_up).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.drive() => {}
+            () = given_up => {
+                tracing::error!("the store has not answered within {give_up} after the stop");
+                self.core.abandon("the store did not answer before the stop");
+                self.perform();
+            }
+        }
+    }
+
+    async fn drive(&mut self) {
         loop {
             self.take_waiting();
-            match self.core.step(self.clock.now()) {
-                Step::Lead { after } => {
-                    pause(after).await;
-                    let led = lead(&*self.store).await;
-                    if let Err(error) = &led {
-                        tracing::warn!(%error, "cannot take the lead of the store");
-                    }
-                    self.core.led(led, self.clock.now());
-                }
+            let (after, work) = match self.core.step(self.clock.now()) {
+                Step::Lead { after } => (after, Work::Lead),
                 Step::Commit { after, epoch, blobs, changes } => {
-                    pause(after).await;
-                    let result = match keep(&*self.blobs, blobs).await {
-                        Ok(()) => self.store.commit(epoch, Arc::clone(changes)).await,
-                        Err(reason) => Err(StoreError::Retryable(reason)),
-                    };
-                    if let Err(error) = &result {
-                        tracing::warn!(%error, changes = changes.len(), "a commit failed");
-                    }
-                    self.core.committed(result);
+                    (after, Work::Commit { epoch, blobs: blobs.clone(), changes: changes.clone() })
                 }
                 Step::Wait { until } => {
                     self.perform();
                     if !self.open && self.core.backlog() == 0 {
-                        break;
+                        return;
                     }
                     self.wait(until).await;
+                    self.perform();
+                    continue;
                 }
-            }
+            };
+            let done = do_work(after, work, self.store.clone(), self.blobs.clone());
+            let done = self.meanwhile(done).await;
+            self.hear(done);
             self.perform();
         }
     }
 
-    /// Takes all that waits, so that it goes with the next commit.
+    /// Answers questions while the store works. Requests wait in their queue, which is bounded.
+    async fn meanwhile(&mut self, work: impl Future<Output = Done>) -> Done {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(question) = self.asked.recv() => question(self.core.machine()),
+            }
+        }
+    }
+
+    fn hear(&mut self, done: Done) {
+        match done {
+            Done::Led(led) => {
+                if let Err(error) = &led {
+                    tracing::warn!(%error, "cannot take the lead of the store");
+                }
+                self.core.led(led, self.clock.now());
+            }
+            Done::Committed(result) => {
+                if let Err(error) = &result {
+                    tracing::warn!(%error, "a commit failed");
+                }
+                self.core.committed(result);
+            }
+            Done::Unkept(digest, reason) => {
+                tracing::warn!(%digest, reason, "a value cannot be kept");
+                self.core.unkept(&digest, &reason);
+            }
+        }
+    }
+
+    /// Takes what waits, so that it goes with the next commit; no more than may wait here.
     fn take_waiting(&mut self) {
         while let Ok(fed) = self.found.try_recv() {
             self.feed(fed);
         }
-        while self.open
-            && let Ok(message) = self.messages.try_recv()
-        {
-            self.take(message);
+        while let Ok(question) = self.asked.try_recv() {
+            question(self.core.machine());
+        }
+        if self.open && *self.stopping.borrow() {
+            self.close();
+        }
+        while self.open && self.core.backlog() < QUEUE {
+            match self.messages.try_recv() {
+                Ok((request, slot)) => self.core.push(*request, slot),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => self.shut(),
+            }
         }
     }
 
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Request(request, slot) => self.core.push(*request, slot),
-            Message::Inspect(question) => question(self.core.machine()),
-            Message::Stop => self.close(),
-        }
-    }
-
+    /// No more requests are let in; those that are in the queue are still done.
     fn close(&mut self) {
-        self.open = false;
         self.core.close();
         self.messages.close();
+    }
+
+    /// The queue is empty and closed.
+    fn shut(&mut self) {
+        self.core.close();
+        self.open = false;
     }
 
     fn feed(&mut self, fed: Fed) {
@@ -261,13 +353,16 @@ impl Driver {
         if left.is_some_and(|left| left <= Span::ZERO) {
             return;
         }
+        let listens = self.open && self.core.backlog() < QUEUE;
         tokio::select! {
             biased;
-            message = self.messages.recv(), if self.open => match message {
-                Some(message) => self.take(message),
-                None => self.close(),
+            message = self.messages.recv(), if listens => match message {
+                Some((request, slot)) => self.core.push(*request, slot),
+                None => self.shut(),
             },
+            Some(question) = self.asked.recv() => question(self.core.machine()),
             Some(fed) = self.found.recv() => self.feed(fed),
+            () = stopped(&mut self.stopping), if !self.messages.is_closed() => {}
             () = pause(left.unwrap_or_default()), if left.is_some() => {}
         }
     }
@@ -283,9 +378,12 @@ impl Driver {
                     }
                 }
                 Output::Effect(Effect::Dispatch { worker, assignment }) => {
+                    failpoint::hit("dispatch.before");
                     self.effects.dispatch(&worker, assignment);
+                    failpoint::hit("dispatch.after");
                 }
                 Output::Effect(Effect::Stop { worker, attempt, reason, grace }) => {
+                    failpoint::hit("stop.before");
                     self.effects.stop(&worker, attempt, reason, grace);
                 }
                 Output::Effect(Effect::Fetch { digest }) => {
@@ -321,7 +419,10 @@ impl Driver {
                         let _ = found.send(Fed::Told(answer));
                     });
                 }
-                Output::Events(events) => self.effects.committed(events),
+                Output::Events(events) => {
+                    failpoint::hit("events.before");
+                    self.effects.committed(events);
+                }
                 Output::Read(read) => {
                     let (store, found) = (self.store.clone(), self.found_in.clone());
                     spawn(async move {
@@ -334,21 +435,60 @@ impl Driver {
     }
 }
 
+/// Waits until the engine is to stop.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    if stopping.wait_for(|stopping| *stopping).await.is_err() {
+        // All handles are gone, and nobody will say so any more.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn do_work(after: Span, work: Work, store: Arc<dyn Store>, blobs: Arc<dyn Blobs>) -> Done {
+    pause(after).await;
+    match work {
+        Work::Lead => Done::Led(lead(&*store).await),
+        Work::Commit { epoch, blobs: new, changes } => match keep(&*blobs, &new).await {
+            Ok(()) => {
+                failpoint::hit("commit.before");
+                let result = store.commit(epoch, changes).await;
+                failpoint::hit("commit.after");
+                Done::Committed(result)
+            }
+            Err(undone) => undone,
+        },
+    }
+}
+
 async fn pause(span: Span) {
     if span > Span::ZERO {
         tokio::time::sleep(span.to_std()).await;
     }
 }
 
-async fn keep(to: &dyn Blobs, blobs: &[Blob]) -> Result<(), String> {
-    for blob in blobs {
-        to.put(blob).await?;
+/// Keeps the blobs that a commit refers to, several at a time.
+async fn keep(to: &dyn Blobs, blobs: &[Blob]) -> Result<(), Done> {
+    let put = |blob: &Blob| {
+        let (digest, content) = (blob.digest, Bytes::copy_from_slice(&blob.content));
+        async move { (digest, to.put(content).await) }
+    };
+    let mut puts = futures_util::stream::iter(blobs.iter().map(put)).buffer_unordered(PUTS);
+    while let Some((digest, put)) = puts.next().await {
+        match put {
+            Ok(_) => {}
+            Err(StoreError::Rejected(reason)) => return Err(Done::Unkept(digest, reason)),
+            // A blob may be put again, whatever came of it before.
+            Err(error) => {
+                let words = format!("a value cannot be kept ({digest}): {error}");
+                return Err(Done::Committed(Err(StoreError::Retryable(words))));
+            }
+        }
     }
     Ok(())
 }
 
 async fn fetch(from: &dyn Blobs, digest: &Digest) -> Result<Arc<Value>, String> {
-    let content = from.get(digest).await?;
+    let content = from.get(digest).await.map_err(|error| error.to_string())?;
+    let content = content.ok_or_else(|| format!("there is no blob {digest}"))?;
     let value = serde_json::from_slice(&content);
     value.map(Arc::new).map_err(|error| format!("blob {digest} is not JSON: {error}"))
 }

@@ -11,12 +11,13 @@
 mod batch;
 mod clock;
 mod engine;
+pub mod failpoint;
 mod recent;
 mod request;
 mod ticks;
 mod turn;
 
 pub use crate::clock::{Clock, SystemClock};
-pub use crate::engine::{Blobs, Compiling, Effects, Engine, Ticket};
+pub use crate::engine::{Compiling, Effects, Engine, Ticket};
 pub use crate::request::{Answer, Ask, Error, Found, Key, Read, Request};
 pub use crate::turn::{Config, Core, Led, Output, Step};

@@ -8,6 +8,7 @@ use ork_core::plan::Metadata;
 use ork_core::rows::{ActiveRun, Actor, AnswerRow, ScheduleRow, VersionId};
 use ork_core::run::{Command, Refusal, Report};
 use ork_core::schedule::{Declared, ScheduleKey};
+use ork_core::time::Wall;
 use ork_core::value::Digest;
 use ork_store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,8 @@ pub enum Answer {
     Created {
         /// The run; with a key it may be one that was made before.
         run: RunId,
+        /// When it was made.
+        at: Wall,
     },
     /// The workflow is kept.
     Deployed {

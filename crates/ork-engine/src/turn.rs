@@ -8,10 +8,11 @@ use ork_core::catalog::{self, Known};
 use ork_core::ids::{AttemptRef, Epoch, ProjectId, RunId, Token, WorkerId};
 use ork_core::rows::{ActiveRun, AnswerRow, Change, PauseRow};
 use ork_core::run::{
-    self, Blob, Command, Effect, Machine, Out, Pausable, Refusal, RefusalCode, Report,
+    self, Blob, Command, Effect, Machine, Out, Pausable, Refusal, RefusalCode, Remnant, Report,
 };
 use ork_core::schedule::{Declared, Site};
 use ork_core::time::{Mono, Now, Span, Wall};
+use ork_core::value::Digest;
 use ork_store::{CommitSeq, Committed, StoreError};
 
 use crate::batch::{self, Chunk, Owner};
@@ -41,6 +42,10 @@ pub struct Config {
     pub retry_min: Span,
     /// The longest such wait.
     pub retry_max: Span,
+    /// How long whoever asks by [`Engine::submit`](crate::Engine::submit) waits for an answer.
+    pub patience: Span,
+    /// How long after a stop the store may take for what it has been given.
+    pub give_up: Span,
     /// Broken on purpose: dispatches leave before their commit.
     #[cfg(feature = "sabotage")]
     pub dispatch_before_commit: bool,
@@ -56,6 +61,8 @@ impl Default for Config {
             linger: Span::from_millis(20),
             retry_min: Span::from_millis(10),
             retry_max: Span::from_secs(1),
+            patience: Span::from_secs(5),
+            give_up: Span::from_secs(10),
             #[cfg(feature = "sabotage")]
             dispatch_before_commit: false,
         }
@@ -85,8 +92,9 @@ pub enum Step<'a> {
         after: Span,
         /// The epoch to commit under.
         epoch: Epoch,
-        /// What to put into the blob store before; the changes refer to it.
-        blobs: &'a [Blob],
+        /// What to put into the blob store before; the changes refer to it. One that will never be
+        /// kept is told by [`Core::unkept`].
+        blobs: &'a Arc<[Blob]>,
         /// The changes.
         changes: &'a Arc<[Change]>,
     },
@@ -169,12 +177,27 @@ struct Given<S> {
 /// Changes on their way to the store, and what is released once they are durable.
 #[derive(Debug)]
 struct Flight<S> {
-    blobs: Vec<Blob>,
+    blobs: Arc<[Blob]>,
     chunks: VecDeque<Chunk>,
     effects: Vec<Effect>,
     answers: Vec<Given<S>>,
     tries: u32,
     lost: Vec<Lost>,
+}
+
+impl<S> Flight<S> {
+    /// Leaves out what an owner changes.
+    fn lose(&mut self, owner: &Owner, reason: &str) {
+        if self.lost.iter().any(|lost| lost.owner == *owner) {
+            return;
+        }
+        let is_its = |chunk: &Chunk| chunk.owner.as_ref() == Some(owner);
+        let its = self.chunks.iter().filter(|chunk| is_its(chunk));
+        let project = its.flat_map(|chunk| chunk.changes.iter()).find_map(Change::run);
+        let project = project.map_or(ProjectId::DEFAULT, |(project, _)| project);
+        self.chunks.retain(|chunk| !is_its(chunk));
+        self.lost.push(Lost { owner: owner.clone(), project, reason: reason.to_owned() });
+    }
 }
 
 /// What a store would not take.
@@ -208,6 +231,8 @@ pub struct Core<S> {
     found: VecDeque<(Read, Found)>,
     reading: HashMap<Read, Waiting<S>>,
     behind: HashMap<Gate, VecDeque<Waiting<S>>>,
+    /// How many those are.
+    queued: usize,
     out: Out,
     answers: Vec<Given<S>>,
     urgent: bool,
@@ -225,8 +250,10 @@ pub struct Core<S> {
     condemned: Vec<(RunId, String)>,
     /// Runs that are being set aside.
     aside: BTreeSet<RunId>,
-    /// Runs that could not even be set aside, and are left alone.
-    excluded: BTreeSet<RunId>,
+    /// Runs that could not even be set aside and are left alone, and why.
+    excluded: BTreeMap<RunId, String>,
+    /// What is left of set-aside runs at workers, from one machine to the next.
+    remnants: Vec<Remnant>,
     /// A panic could not be laid to a run: each is tried alone at the next load.
     suspicious: bool,
     lead_tries: u32,
@@ -247,6 +274,7 @@ impl<S> Core<S> {
             found: VecDeque::new(),
             reading: HashMap::new(),
             behind: HashMap::new(),
+            queued: 0,
             out: Out::default(),
             answers: Vec::new(),
             urgent: false,
@@ -260,7 +288,8 @@ impl<S> Core<S> {
             parked: Vec::new(),
             condemned: Vec::new(),
             aside: BTreeSet::new(),
-            excluded: BTreeSet::new(),
+            excluded: BTreeMap::new(),
+            remnants: Vec::new(),
             suspicious: false,
             lead_tries: 0,
             last: Mono::default(),
@@ -295,9 +324,9 @@ impl<S> Core<S> {
         self.epoch
     }
 
-    /// How many requests have not been looked at.
+    /// How many requests are here and have not been applied.
     pub fn backlog(&self) -> usize {
-        self.incoming.len()
+        self.incoming.len() + self.reading.len() + self.queued + self.parked.len()
     }
 
     /// From here on no commit waits for another: the engine is about to stop.
@@ -338,7 +367,7 @@ impl<S> Core<S> {
 
     /// Takes the lead, or hears that it could not.
     pub fn led(&mut self, led: Result<Led, StoreError>, now: Now) {
-        let Ok(Led { epoch, mut runs, pauses }) = led else {
+        let Ok(Led { epoch, runs, pauses }) = led else {
             self.lead_tries += 1;
             return;
         };
@@ -347,13 +376,18 @@ impl<S> Core<S> {
         if std::mem::take(&mut self.suspicious) {
             self.try_alone(&runs, now);
         }
-        runs.retain(|active| !self.excluded.contains(&active.run.id));
-        self.machine = Some(Machine::new(self.config.machine.clone(), epoch));
+        let mut machine = Machine::new(self.config.machine.clone(), epoch);
+        for (run, why) in &self.excluded {
+            machine.leave_alone(*run, why.clone());
+        }
+        self.machine = Some(machine);
         self.guarded(None, |machine, out| {
             machine.learn_pauses(pauses);
             machine.load(runs, now, out);
         });
         self.rejoin(now);
+        let remnants = std::mem::take(&mut self.remnants);
+        self.guarded(None, |machine, _| machine.inherit(remnants, now));
         for (run, reason) in std::mem::take(&mut self.condemned) {
             let command = Command::Quarantine { run, reason };
             self.guarded(Some(run), |machine, out| machine.apply(command, now, out));
@@ -373,12 +407,53 @@ impl<S> Core<S> {
                     flight.tries += 1;
                 }
             }
-            Err(StoreError::Rejected(reason)) => self.rejected(&reason),
+            Err(StoreError::Rejected(reason) | StoreError::Malformed(reason)) => {
+                self.rejected(&reason);
+            }
             Err(error @ (StoreError::Unknown(_) | StoreError::Fenced { .. })) => {
                 self.fall(&error.to_string());
             }
         }
         self.finish_flight();
+    }
+
+    /// Hears that a blob will never be kept: the runs that refer to it are set aside.
+    pub fn unkept(&mut self, digest: &Digest, reason: &str) {
+        let Some(flight) = &mut self.flight else { return };
+        flight.blobs = flight.blobs.iter().filter(|blob| blob.digest != *digest).cloned().collect();
+        let refers = |change: &Change| refers_to(change, *digest);
+        let changes = flight.chunks.iter().flat_map(|chunk| chunk.changes.iter());
+        let owners: Vec<Option<Owner>> = changes.filter(|c| refers(c)).map(Owner::of).collect();
+        for chunk in std::mem::take(&mut flight.chunks) {
+            if !owners.is_empty() && !chunk.alone {
+                let groups = batch::by_owner(chunk.changes.to_vec());
+                flight.chunks.extend(groups.into_iter().map(Chunk::from));
+            } else {
+                flight.chunks.push_back(chunk);
+            }
+        }
+        for owner in owners.into_iter().flatten() {
+            flight.lose(&owner, reason);
+        }
+        self.finish_flight();
+    }
+
+    /// Ends without the store: what is on its way may or may not have been done, and what waits has
+    /// not.
+    pub fn abandon(&mut self, why: &str) {
+        self.fall(why);
+        let behind = std::mem::take(&mut self.behind).into_values().flatten();
+        let reading = std::mem::take(&mut self.reading).into_values();
+        let early = self.incoming.drain(..).chain(self.parked.drain(..));
+        let waiting: Vec<_> = early.chain(reading).chain(behind).collect();
+        self.queued = 0;
+        for waiting in waiting {
+            let error = match waiting.request.is_repeatable() {
+                true => Error::Unavailable(why.to_owned()),
+                false => Error::Stopped,
+            };
+            self.answer(waiting.slot, Err(error));
+        }
     }
 
     fn next_deadline(&self) -> Option<Mono> {
@@ -443,7 +518,7 @@ impl<S> Core<S> {
         self.held_since = None;
         self.urgent = false;
         self.flight = Some(Flight {
-            blobs: out.blobs,
+            blobs: out.blobs.into(),
             chunks: if empty {
                 VecDeque::new()
             } else {
@@ -520,6 +595,7 @@ impl<S> Core<S> {
     /// Sends a request to read, behind those that came to the same gate before.
     fn read_first(&mut self, mut waiting: Waiting<S>, gate: Gate, read: Read) {
         if let Some(queue) = self.behind.get_mut(&gate) {
+            self.queued += 1;
             return queue.push_back(waiting);
         }
         self.behind.insert(gate.clone(), VecDeque::new());
@@ -592,6 +668,9 @@ impl<S> Core<S> {
         let Ask::Run(command) = &mut waiting.request.ask else { return };
         self.remember_worker(command, now);
         let run = run_of(command);
+        if let Some(refusal) = run.and_then(|run| self.left_alone(command, run)) {
+            return self.give(waiting, Err(Error::Refused(refusal)), None, None);
+        }
         if let Some(run) = self.missing(command, waiting.loaded) {
             let read = Read::Run { project: waiting.request.project, run };
             return self.read_first(waiting, Gate::Run(run), read);
@@ -610,7 +689,7 @@ impl<S> Core<S> {
         let applied = self.guarded(run, |machine, out| machine.apply(command, now, out));
         let result = match (applied, run) {
             (None, _) => Err(Error::Rejected("the run machine failed on it".into())),
-            (Some(Ok(_)), Some(run)) if made => Ok(Answer::Created { run }),
+            (Some(Ok(_)), Some(run)) if made => Ok(Answer::Created { run, at: now.wall }),
             (Some(Ok(answer)), _) => Ok(self.told(answer)),
             (Some(Err(refusal)), _) => Err(Error::Refused(refusal)),
         };
@@ -641,7 +720,27 @@ impl<S> Core<S> {
     /// to be taken, and its worker keeps it.
     fn is_aside(&self, run: RunId) -> bool {
         let held = self.machine.as_ref().is_some_and(|machine| machine.holds(run));
-        !held && (self.aside.contains(&run) || self.excluded.contains(&run))
+        !held && (self.aside.contains(&run) || self.excluded.contains_key(&run))
+    }
+
+    /// Why nothing can be asked of a run that is left alone.
+    fn left_alone(&self, command: &Command, run: RunId) -> Option<Refusal> {
+        let why = self.excluded.get(&run)?;
+        let asked = matches!(
+            command,
+            Command::Cancel { .. }
+                | Command::Retry { .. }
+                | Command::Mark { .. }
+                | Command::Signal { .. }
+                | Command::Decide { .. }
+                | Command::Pause { .. }
+                | Command::Quarantine { .. }
+        );
+        let message = format!(
+            "run {run} is left alone, since it can neither be decided nor ended ({why}); \
+             start the server again to try it once more"
+        );
+        asked.then_some(Refusal { code: RefusalCode::Conflict, message })
     }
 
     /// The run that has to be loaded before the command can be applied.
@@ -666,7 +765,9 @@ impl<S> Core<S> {
         let Command::Report { attempt, report: Report::Finished(_), .. } = command else {
             return None;
         };
-        let held = self.machine.as_ref().is_some_and(|machine| machine.holds(attempt.run));
+        let held = self.machine.as_ref().is_some_and(|machine| {
+            machine.holds(attempt.run) || machine.has_remnant(attempt.token)
+        });
         (!loaded && !held).then(|| attempt.clone())
     }
 
@@ -799,6 +900,7 @@ impl<S> Core<S> {
     fn open(&mut self, gates: Vec<Gate>) {
         for gate in gates {
             let queue = self.behind.remove(&gate).unwrap_or_default();
+            self.queued -= queue.len();
             for waiting in queue.into_iter().rev() {
                 self.incoming.push_front(waiting);
             }
@@ -876,7 +978,7 @@ impl<S> Core<S> {
         self.lead_tries = 0;
         let Some(flight) = &mut self.flight else { return };
         flight.tries = 0;
-        flight.blobs.clear();
+        flight.blobs = Arc::default();
         let Some(chunk) = flight.chunks.pop_front() else { return };
         let events = chunk.changes.iter().filter_map(|change| match change {
             Change::Event(event) => Some(Arc::clone(event)),
@@ -904,11 +1006,9 @@ impl<S> Core<S> {
             return flight.chunks.push_front(chunk);
         }
         flight.tries = 0;
-        if let Some(owner) = chunk.owner {
-            flight.chunks.retain(|other| other.owner.as_ref() != Some(&owner));
-            let project = chunk.changes.iter().find_map(Change::run).map(|(project, _)| project);
-            let project = project.unwrap_or(ProjectId::DEFAULT);
-            flight.lost.push(Lost { owner, project, reason: reason.to_owned() });
+        if let Some(owner) = chunk.owner.clone() {
+            flight.chunks.push_front(chunk);
+            flight.lose(&owner, reason);
         }
     }
 
@@ -956,7 +1056,8 @@ impl<S> Core<S> {
         self.guarded(Some(run), |machine, _| machine.drop_run(run));
         if !self.aside.insert(run) {
             tracing::error!(%run, reason = lost.reason, "the run cannot be set aside");
-            self.excluded.insert(run);
+            self.guarded(None, |machine, _| machine.leave_alone(run, lost.reason.clone()));
+            self.excluded.insert(run, lost.reason);
             return;
         }
         let command = Command::Quarantine { run, reason: lost.reason };
@@ -972,7 +1073,9 @@ impl<S> Core<S> {
 
     /// Drops the memory: the store alone says now what is true.
     fn fall(&mut self, why: &str) {
-        self.machine = None;
+        if let Some(mut machine) = self.machine.take() {
+            self.remnants = machine.take_remnants();
+        }
         self.ticks.forget();
         self.out = Out::default();
         self.recent.clear();
@@ -1043,7 +1146,7 @@ impl<S> Core<S> {
                 self.condemn(id, reason);
             } else {
                 tracing::error!(run = %id, reason, "the run cannot be set aside and is left alone");
-                self.excluded.insert(id);
+                self.excluded.insert(id, reason);
             }
         }
     }
@@ -1088,6 +1191,12 @@ fn run_of_effect(effect: &Effect) -> Option<Owner> {
         Effect::Recall { run, .. } | Effect::Lookup { run, .. } => Some(Owner::Run(*run)),
         Effect::Fetch { .. } => None,
     }
+}
+
+fn refers_to(change: &Change, digest: Digest) -> bool {
+    let mut refers = false;
+    ork_store::each_blob(change, &mut |found| refers |= found == digest);
+    refers
 }
 
 fn kept(row: AnswerRow, now: Wall) -> Option<Kept> {

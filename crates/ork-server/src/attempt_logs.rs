@@ -4,16 +4,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use axum::body::Bytes;
 use ork_api::stamp::Stamp;
 use ork_api::types::{Gap, LogLine};
 use ork_core::logs::{Level, LogBatch, Stream};
 use ork_core::rows::LogSummary;
-use ork_core::run::Blob;
-use ork_core::value::Digest;
 use ork_store::{
-    Blobs, FileBlobs, FileLogs, FoundLine, Limits, LogKey, LogPart, LogQuery, Place, StoreError,
+    FileBlobs, FileLogs, FoundLine, Limits, LogKey, LogPart, LogQuery, Place, StoreError,
 };
 
 /// How long a search may take before it answers with what it has.
@@ -44,7 +40,7 @@ pub(crate) struct Found {
 
 pub(crate) struct AttemptLogs {
     logs: FileLogs,
-    blobs: FileBlobs,
+    blobs: Arc<FileBlobs>,
     /// Logs that have grown since they were last closed.
     open: Mutex<HashSet<Arc<LogKey>>>,
 }
@@ -54,7 +50,7 @@ impl AttemptLogs {
     pub(crate) fn open(directory: &Arc<ork_store::DataDir>, most: u64) -> Result<Self, StoreError> {
         Ok(Self {
             logs: FileLogs::open(directory.clone(), Limits { attempt: most }),
-            blobs: FileBlobs::open(directory.clone())?,
+            blobs: Arc::new(FileBlobs::open(directory.clone())?),
             open: Mutex::default(),
         })
     }
@@ -63,7 +59,7 @@ impl AttemptLogs {
         &self.logs
     }
 
-    pub(crate) fn blobs(&self) -> &FileBlobs {
+    pub(crate) fn blobs(&self) -> &Arc<FileBlobs> {
         &self.blobs
     }
 
@@ -140,22 +136,6 @@ fn log_line(line: FoundLine, gap: Option<Gap>) -> LogLine {
         text: line.text,
         cut: line.cut,
         gap,
-    }
-}
-
-#[async_trait]
-impl ork_engine::Blobs for AttemptLogs {
-    async fn get(&self, digest: &Digest) -> Result<Bytes, String> {
-        match self.blobs.get(digest).await {
-            Ok(Some(content)) => Ok(content),
-            Ok(None) => Err(format!("there is no blob {digest}")),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    async fn put(&self, blob: &Blob) -> Result<(), String> {
-        let put = self.blobs.put(Bytes::copy_from_slice(&blob.content)).await;
-        put.map(drop).map_err(|error| error.to_string())
     }
 }
 

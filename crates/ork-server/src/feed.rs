@@ -4,11 +4,16 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ork_core::rows::EventRow;
+use ork_core::run::{EventKind, Failure};
 use ork_store::{CommitSeq, Committed, LogKey};
 use tokio::sync::{broadcast, watch};
 
-/// How many events are held in memory.
+/// How many events are held in memory at most.
 const EVENTS: usize = 8_192;
+
+/// How many bytes those may take, about.
+const BYTES: usize = 8 << 20;
 
 /// How many news of logs may wait for a listener; one that is further behind looks at all of its
 /// logs.
@@ -20,7 +25,7 @@ pub(crate) type Place = (CommitSeq, u32);
 /// What follows a place.
 pub(crate) enum Since {
     /// These, in order; more may follow.
-    Events(Vec<Arc<Committed>>),
+    Events(Vec<Committed>),
     /// Nothing yet.
     Nothing,
     /// More than is in memory.
@@ -36,7 +41,9 @@ pub(crate) struct Feed {
 
 #[derive(Debug)]
 struct Ring {
-    events: VecDeque<Arc<Committed>>,
+    events: VecDeque<Committed>,
+    /// How much memory they take, about.
+    bytes: usize,
     /// All that follows this is in `events`.
     start: Place,
     last: Place,
@@ -47,7 +54,7 @@ impl Feed {
     pub(crate) fn new(last: CommitSeq) -> Self {
         let start = (last, u32::MAX);
         Self {
-            ring: Mutex::new(Ring { events: VecDeque::new(), start, last: start }),
+            ring: Mutex::new(Ring { events: VecDeque::new(), bytes: 0, start, last: start }),
             changed: watch::Sender::new(()),
             lines: broadcast::Sender::new(NEWS),
         }
@@ -62,11 +69,13 @@ impl Feed {
         let mut ring = self.ring();
         for event in events {
             ring.last = (event.commit, event.position);
-            ring.events.push_back(Arc::new(event));
+            ring.bytes += weight(&event.event);
+            ring.events.push_back(event);
         }
-        while ring.events.len() > EVENTS
+        while (ring.events.len() > EVENTS || ring.bytes > BYTES)
             && let Some(oldest) = ring.events.pop_front()
         {
+            ring.bytes -= weight(&oldest.event);
             ring.start = (oldest.commit, oldest.position);
         }
         drop(ring);
@@ -103,5 +112,74 @@ impl Feed {
     /// Tells which logs grow or end.
     pub(crate) fn lines(&self) -> broadcast::Receiver<Arc<LogKey>> {
         self.lines.subscribe()
+    }
+}
+
+/// About how much memory an event takes.
+fn weight(event: &EventRow) -> usize {
+    let failed = |failure: Option<&Failure>| {
+        failure.map_or(0, |why| why.message.len() + why.details.as_ref().map_or(0, String::len))
+    };
+    let more = match &event.kind {
+        EventKind::TaskOpened { made: Some(made), .. } => made.tasks.len() * TASK,
+        EventKind::RunFinished { failure, .. } | EventKind::TaskFinished { failure, .. } => {
+            failed(failure.as_ref())
+        }
+        EventKind::TaskRetrying { failure, .. } => failed(Some(failure)),
+        EventKind::RunQuarantined { reason } => reason.len(),
+        _ => 0,
+    };
+    size_of::<EventRow>() + event.actor.reason.as_ref().map_or(0, String::len) + PATH + more
+}
+
+/// About how much memory a path takes.
+const PATH: usize = 64;
+
+/// About how much memory a task of a generated DAG takes.
+const TASK: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use ork_core::ids::{ProjectId, RunId};
+    use ork_core::rows::Actor;
+    use ork_core::run::{FailureKind, RunState};
+    use ork_core::time::Wall;
+
+    use super::*;
+
+    fn event(seq: u64, details: usize) -> Committed {
+        let failure = Failure {
+            details: Some("x".repeat(details)),
+            ..Failure::new(FailureKind::Failure, "it failed")
+        };
+        let event = EventRow {
+            project: ProjectId::DEFAULT,
+            run: RunId(uuid::Uuid::from_u128(1)),
+            seq,
+            at: Wall(0),
+            path: None,
+            generation: None,
+            attempt: None,
+            actor: Actor::default(),
+            schema_version: 1,
+            kind: EventKind::RunFinished { state: RunState::Failed, failure: Some(failure) },
+        };
+        Committed { commit: CommitSeq(seq), position: 0, event: Arc::new(event) }
+    }
+
+    #[test]
+    fn the_newest_events_are_held_by_count_and_by_size() {
+        let feed = Feed::new(CommitSeq(0));
+        feed.push((1..=10_000).map(|seq| event(seq, 0)).collect());
+        assert_eq!(feed.ring().events.len(), EVENTS);
+        feed.push((10_001..=11_000).map(|seq| event(seq, 32 << 10)).collect());
+        let held = feed.ring().events.len();
+        assert!((200..=256).contains(&held), "{held}");
+        assert!(matches!(feed.since((CommitSeq(10_000), 0), 10), Since::Older));
+        let last = feed.since((CommitSeq(10_998), 0), 10);
+        let Since::Events(last) = last else { panic!() };
+        assert_eq!(last.len(), 2);
+        feed.push((11_001..=21_000).map(|seq| event(seq, 0)).collect());
+        assert_eq!(feed.ring().events.len(), EVENTS);
     }
 }

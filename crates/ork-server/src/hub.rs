@@ -15,7 +15,7 @@ use ork_core::rows::LogSummary;
 use ork_core::run::{Assignment, Command, Compile, EventKind, RefusalCode, Report, StopReason};
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
-use ork_engine::{Compiling, Effects, Engine, Request};
+use ork_engine::{Answer, Compiling, Effects, Engine, Request, failpoint};
 use ork_store::{Blobs as _, Committed, LogKey, StoreError};
 use tokio::sync::{mpsc, watch};
 
@@ -44,6 +44,27 @@ struct State {
     workers: HashMap<WorkerId, mpsc::UnboundedSender<ToWorker>>,
     /// The attempts under way, by the token of their offer.
     attempts: HashMap<Token, Arc<LogKey>>,
+    /// How many tokens each of those attempts has: one, or two while an offer is made again.
+    under_way: HashMap<Arc<LogKey>, usize>,
+}
+
+impl State {
+    fn begin(&mut self, token: Token, key: Arc<LogKey>) {
+        if self.attempts.insert(token, key.clone()).is_none() {
+            *self.under_way.entry(key).or_default() += 1;
+        }
+    }
+
+    fn end(&mut self, token: Token) -> Option<Arc<LogKey>> {
+        let key = self.attempts.remove(&token)?;
+        if let Some(tokens) = self.under_way.get_mut(&key) {
+            *tokens -= 1;
+            if *tokens == 0 {
+                self.under_way.remove(&key);
+            }
+        }
+        Some(key)
+    }
 }
 
 impl Hub {
@@ -110,7 +131,7 @@ impl Hub {
 
     /// Whether the attempt is under way, so that its log may still grow.
     pub(crate) fn is_under_way(&self, attempt: &LogKey) -> bool {
-        self.state().attempts.values().any(|known| **known == *attempt)
+        self.state().under_way.contains_key(attempt)
     }
 
     /// Ends an attempt's log; what was written is durable when this returns.
@@ -136,9 +157,15 @@ impl Hub {
         {
             finished.logs = summed(kept, finished.logs);
         }
+        if finished {
+            failpoint::hit("finish.before");
+        }
         let command = Command::Report { attempt: attempt.clone(), report, beats };
         let ticket = self.engine()?.enqueue(Request::worker(command)).await;
         let ticket = ticket.map_err(|_| LinkError::Closed)?;
+        if finished {
+            failpoint::hit("finish.after");
+        }
         let (hub, out) = (self.clone(), out.clone());
         tokio::spawn(async move {
             if let Err(ork_engine::Error::Refused(refusal)) = ticket.answer().await {
@@ -153,14 +180,18 @@ impl Hub {
     }
 
     async fn forget(&self, token: Token) {
-        let key = self.state().attempts.remove(&token);
+        let key = self.state().end(token);
         if let Some(key) = key {
             self.close_log(&key).await;
         }
     }
 
     async fn command(&self, command: Command) -> Result<(), LinkError> {
-        match self.engine()?.submit(Request::worker(command)).await {
+        Self::taken(self.engine()?.submit(Request::worker(command)).await)
+    }
+
+    fn taken(answer: Result<Answer, ork_engine::Error>) -> Result<(), LinkError> {
+        match answer {
             Ok(_) => Ok(()),
             Err(ork_engine::Error::Stopped) => Err(LinkError::Closed),
             Err(error) => Err(LinkError::Refused(error.to_string())),
@@ -180,7 +211,7 @@ impl Effects for Outlet {
             generation: assignment.generation,
             attempt: assignment.number,
         };
-        self.0.state().attempts.insert(assignment.attempt.token, Arc::new(key));
+        self.0.state().begin(assignment.attempt.token, Arc::new(key));
         self.0.tell(worker, ToWorker::Assign(assignment));
     }
 
@@ -199,7 +230,7 @@ impl Effects for Outlet {
         let mut lost = Vec::new();
         {
             let mut state = self.0.state();
-            lost.extend(over.into_iter().filter_map(|token| state.attempts.remove(&token)));
+            lost.extend(over.into_iter().filter_map(|token| state.end(token)));
         }
         for key in lost {
             self.0.feed.grown(key.clone());
@@ -310,7 +341,8 @@ impl Link for WorkerLink {
             FromWorker::Hello { worker, slots, queues } => {
                 self.hub.state().workers.insert(worker.clone(), self.out.clone());
                 let joined = Command::WorkerJoined { worker, slots, queues, confirms: false };
-                self.hub.command(joined).await
+                let ticket = self.hub.engine()?.enqueue(Request::worker(joined)).await;
+                Hub::taken(ticket.map_err(|_| LinkError::Closed)?.answer().await)
             }
             FromWorker::Report { attempt, report, beats } => {
                 self.hub.report(&self.out, attempt, (report, beats)).await
@@ -351,8 +383,9 @@ impl Link for WorkerLink {
 fn link_error(error: &StoreError) -> LinkError {
     match error {
         StoreError::Retryable(_) => LinkError::Retryable(error.to_string()),
-        StoreError::Unknown(_) | StoreError::Rejected(_) | StoreError::Fenced { .. } => {
-            LinkError::Refused(error.to_string())
-        }
+        StoreError::Unknown(_)
+        | StoreError::Rejected(_)
+        | StoreError::Malformed(_)
+        | StoreError::Fenced { .. } => LinkError::Refused(error.to_string()),
     }
 }

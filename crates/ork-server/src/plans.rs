@@ -12,8 +12,12 @@ use ork_store::Store;
 
 use crate::refused::{Refused, Result};
 
-/// How many versions are held; when there are more, all are read anew as they are needed.
+/// How many names and drafts are remembered; when there are more, all are asked for anew.
 const HELD: usize = 1_024;
+
+/// How many bytes of source the versions that are held have; when there are more, all are read
+/// anew as they are needed. A plan takes a few times the memory of its source.
+const HELD_SOURCE: usize = 8 << 20;
 
 /// How long a draft that was seen in the store is taken to be there still. The store keeps a draft
 /// without runs for longer.
@@ -57,6 +61,8 @@ struct State {
     /// Counts deploys, so that what was read before one is not taken for current.
     deploys: u64,
     loaded: HashMap<(Name, VersionId), Arc<Loaded>>,
+    /// How many bytes of source those have.
+    source: usize,
     drafts: HashMap<(Name, Digest), (VersionId, Instant)>,
 }
 
@@ -85,12 +91,16 @@ impl Plans {
         let row = store.version(project, name, version).await?.ok_or_else(|| {
             Refused::not_found(format_args!("version {} of workflow `{name}`", version.0))
         })?;
+        let source = row.source.len() + 1_024;
         let loaded = Arc::new(Loaded::new(row.version, row.plan, row.code));
         let mut state = self.state();
-        if state.loaded.len() >= HELD {
+        if state.source + source > HELD_SOURCE {
             state.loaded.clear();
+            state.source = 0;
         }
-        state.loaded.insert(key, loaded.clone());
+        if state.loaded.insert(key, loaded.clone()).is_none() {
+            state.source += source;
+        }
         Ok(loaded)
     }
 

@@ -52,6 +52,7 @@ impl From<StoreError> for Refused {
             StoreError::Retryable(_) | StoreError::Unknown(_) | StoreError::Fenced { .. } => {
                 Self::new(Code::Unavailable, format!("{error}; repeat the request"))
             }
+            StoreError::Malformed(words) => Self::malformed(words),
             StoreError::Rejected(_) => Self::internal(error),
         }
     }

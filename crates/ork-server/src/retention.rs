@@ -104,7 +104,7 @@ impl Sweeper {
         let mut after = None;
         let before = self.now() + Span(-UNREFERENCED.0);
         loop {
-            let blobs = self.app.logs.blobs();
+            let blobs = &**self.app.logs.blobs();
             let swept = sweep_blobs(&*self.app.store, blobs, after, before).await?;
             after = swept.next;
             if after.is_none() {

@@ -263,7 +263,7 @@ impl Parts {
         let site = Site { project_name: project.clone(), url: url.to_owned() };
         let (engine, task) = Engine::start(
             self.store.clone(),
-            self.logs.clone(),
+            self.logs.blobs().clone(),
             Arc::new(Outlet(self.hub.clone())),
             self.clock.clone(),
             ork_engine::Config { site, ..config.engine.clone() },
@@ -385,7 +385,7 @@ impl Running {
         for worker in workers {
             let (worker, departure) = (worker.clone(), Departure::Crashed);
             let gone = Command::WorkerGone { worker, departure };
-            self.app.engine.submit(ork_engine::Request::worker(gone)).await?;
+            self.app.engine.enqueue(ork_engine::Request::worker(gone)).await?.answer().await?;
         }
         Ok(())
     }
@@ -412,7 +412,7 @@ impl Running {
         if let Err(error) = self.sweeper.await {
             tracing::error!(%error, "the removal of old runs failed");
         }
-        self.app.engine.stop().await;
+        self.app.engine.stop();
         if let Err(error) = self.engine_task.await {
             tracing::error!(%error, "the engine failed");
         }

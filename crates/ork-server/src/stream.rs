@@ -192,7 +192,7 @@ pub(crate) struct Streaming {
     at: Position,
     /// With the place up to which it goes.
     backlog: Option<(Backlog, Place)>,
-    events: VecDeque<Arc<Committed>>,
+    events: VecDeque<Committed>,
     ready: VecDeque<Bytes>,
     /// Logs that may have grown.
     grown: HashSet<Arc<LogKey>>,
@@ -291,7 +291,7 @@ impl Streaming {
         self.pump_grown().await
     }
 
-    async fn take(&mut self, committed: Arc<Committed>) -> Result<()> {
+    async fn take(&mut self, committed: Committed) -> Result<()> {
         if let Some((key, over)) = self.log_of(&committed) {
             if over {
                 if self.at.logs.contains_key(&key) && self.pump(&key).await? {
@@ -337,7 +337,7 @@ impl Streaming {
         loop {
             if self.backlog.is_some() {
                 let read = self.read_backlog().await?;
-                self.events.extend(read.into_iter().map(Arc::new));
+                self.events.extend(read);
                 if !self.events.is_empty() {
                     return Ok(true);
                 }

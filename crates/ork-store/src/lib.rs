@@ -32,6 +32,7 @@ pub use logs::{
     Place,
 };
 pub use memory::Memory;
+pub use refs::each_blob;
 pub use retention::{Swept, prune, sweep_blobs, sweep_logs};
 pub use sqlite::Sqlite;
 
@@ -70,6 +71,9 @@ pub enum StoreError {
     /// Nothing was done, and the same call never will be: a constraint, a size, a newer schema.
     #[error("the store refused: {0}")]
     Rejected(String),
+    /// The question is none: a cursor that this list did not give, a limit that is not possible.
+    #[error("{0}")]
+    Malformed(String),
     /// Nothing was done: another epoch leads.
     #[error("epoch {ours:?} does not lead any more")]
     Fenced {
@@ -84,7 +88,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// How many items at most: 1 to [`MAX_PAGE`], else [`StoreError::Rejected`].
+    /// How many items at most: 1 to [`MAX_PAGE`], else [`StoreError::Malformed`].
     pub limit: usize,
     /// Where the part before ended, as that part's `next` said; opaque to callers.
     pub cursor: Option<String>,

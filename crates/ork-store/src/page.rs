@@ -91,7 +91,7 @@ pub(crate) fn limit(limit: usize) -> Result<usize> {
     if (1..=MAX_PAGE).contains(&limit) {
         return Ok(limit);
     }
-    Err(StoreError::Rejected(format!("a limit of {limit}: from 1 to {MAX_PAGE} is possible")))
+    Err(StoreError::Malformed(format!("a limit of {limit}: from 1 to {MAX_PAGE} is possible")))
 }
 
 /// Where a part begins; none at the start of the list.
@@ -100,7 +100,7 @@ pub(crate) fn after<K: Key>(page: &Page) -> Result<Option<K>> {
     let Some(cursor) = &page.cursor else { return Ok(None) };
     match K::decode(cursor) {
         Some(key) => Ok(Some(key)),
-        None => Err(StoreError::Rejected(format!(
+        None => Err(StoreError::Malformed(format!(
             "`{cursor}` is no cursor of this list; take `next` of the part before, or none"
         ))),
     }

@@ -1,6 +1,6 @@
 //! Which blobs a row refers to.
 
-use ork_core::rows::{CacheRow, CodeRef, RunRow, TaskRow, VersionRow};
+use ork_core::rows::{CacheRow, Change, CodeRef, RunRow, TaskRow, VersionRow};
 use ork_core::value::{Data, Digest, Value};
 
 /// The blobs of a run: its output, and what its `detail` names in the JSON form of a [`Data`].
@@ -19,6 +19,16 @@ pub(crate) fn task(row: &TaskRow, found: &mut dyn FnMut(Digest)) {
 /// The output of a success that may be reused.
 pub(crate) fn cache(row: &CacheRow, found: &mut dyn FnMut(Digest)) {
     row.output.iter().for_each(|output| data(output, found));
+}
+
+/// The blobs that a run's change refers to.
+pub fn each_blob(change: &Change, found: &mut dyn FnMut(Digest)) {
+    match change {
+        Change::Run(row) => run(row, found),
+        Change::Task(row) => task(row, found),
+        Change::Cache(row) => cache(row, found),
+        _ => {}
+    }
 }
 
 /// The bundle of a version.

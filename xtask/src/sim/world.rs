@@ -379,7 +379,7 @@ impl World {
                 true
             }
             Step::Commit { after, epoch, changes, blobs } => {
-                for blob in blobs {
+                for blob in &**blobs {
                     let value = serde_json::from_slice(&blob.content).unwrap_or_default();
                     self.blobs.insert(blob.digest, Arc::new(value));
                 }
@@ -520,7 +520,7 @@ impl World {
     fn told(&mut self, slot: &Slot, result: &Result<Answer, Error>) {
         let (Slot::Client(wish), Ok(answer)) = (slot, result) else { return };
         match answer {
-            Answer::Created { run } => {
+            Answer::Created { run, .. } => {
                 if self.store.events(*run).next().is_none() {
                     self.problem(format!("run {run} was answered for and is not durable"));
                 }

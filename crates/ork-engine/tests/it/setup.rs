@@ -1,6 +1,6 @@
 //! An engine with a deployed workflow and a worker.
 
-use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,13 +11,12 @@ use ork_core::ids::{AttemptRef, ProjectId, RunId, WorkerId};
 use ork_core::plan::{Action, Binding, Plan, Scope, Task};
 use ork_core::rows::{Actor, CodeRef, LogSummary, VersionId};
 use ork_core::run::{
-    Assignment, Blob, Command, Compile, Finished, NewRun, Outcome, Report, RunState, StopReason,
+    Assignment, Command, Compile, Finished, NewRun, Outcome, Report, RunState, StopReason,
 };
-use ork_core::time::Span;
-use ork_core::value::{Digest, Value};
-use ork_engine::{Blobs, Clock, Compiling, Config, Effects, Engine, Key, Request, SystemClock};
-use ork_store::Memory;
-use ork_store::{Committed, Store as _};
+use ork_core::time::{Span, Wall};
+use ork_core::value::{Data, Digest, Value};
+use ork_engine::{Clock, Compiling, Config, Effects, Engine, Key, Request, SystemClock};
+use ork_store::{Blobs, Committed, Listed, Memory, MemoryBlobs, Store as _, StoreError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -53,23 +52,50 @@ impl Effects for Outlet {
     }
 }
 
+/// Blobs in memory that refuse what they are told to.
 #[derive(Default)]
-struct Kept(Mutex<HashMap<Digest, Bytes>>);
+pub(crate) struct Kept {
+    blobs: MemoryBlobs,
+    pub(crate) refused: Mutex<Option<Digest>>,
+}
 
 #[async_trait]
 impl Blobs for Kept {
-    async fn put(&self, blob: &Blob) -> Result<(), String> {
-        self.0.lock().unwrap().insert(blob.digest, blob.content.clone().into());
-        Ok(())
+    async fn put(&self, content: Bytes) -> Result<Digest, StoreError> {
+        if *self.refused.lock().unwrap() == Some(Digest::of(&content)) {
+            return Err(StoreError::Rejected("it is not wanted".into()));
+        }
+        self.blobs.put(content).await
     }
 
-    async fn get(&self, digest: &Digest) -> Result<Bytes, String> {
-        self.0.lock().unwrap().get(digest).cloned().ok_or_else(|| "not there".into())
+    async fn get(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
+        self.blobs.get(digest).await
+    }
+
+    async fn get_range(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        self.blobs.get_range(digest, range).await
+    }
+
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        self.blobs.size(digest).await
+    }
+
+    async fn list(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        self.blobs.list(after, limit).await
+    }
+
+    async fn remove(&self, digest: &Digest, before: Wall) -> Result<bool, StoreError> {
+        self.blobs.remove(digest, before).await
     }
 }
 
 pub(crate) struct Setup {
     pub(crate) store: Arc<Faulty>,
+    pub(crate) blobs: Arc<Kept>,
     pub(crate) engine: Engine,
     pub(crate) task: JoinHandle<()>,
     /// Events that have left.
@@ -83,7 +109,11 @@ pub(crate) struct Setup {
 impl Setup {
     /// A new store with a workflow, and a worker with one slot.
     pub(crate) async fn new() -> Self {
-        let setup = Self::over(Memory::new()).await;
+        Self::with_workflow(Config::default()).await
+    }
+
+    pub(crate) async fn with_workflow(config: Config) -> Self {
+        let setup = Self::with(Memory::new(), config).await;
         let deploy = Deploy {
             digest: Digest([1; 32]),
             source: String::new(),
@@ -99,23 +129,32 @@ impl Setup {
 
     /// Another engine over a store that is there.
     pub(crate) async fn over(memory: Memory) -> Self {
-        Self::at(memory, Arc::new(SystemClock::new())).await
+        Self::with(memory, Config::default()).await
     }
 
     /// Another engine over a store that is there, by a clock.
     pub(crate) async fn at(memory: Memory, clock: Arc<dyn Clock>) -> Self {
+        Self::by(memory, clock, Config::default()).await
+    }
+
+    pub(crate) async fn with(memory: Memory, config: Config) -> Self {
+        Self::by(memory, Arc::new(SystemClock::new()), config).await
+    }
+
+    async fn by(memory: Memory, clock: Arc<dyn Clock>, config: Config) -> Self {
+        let blobs = Arc::new(Kept::default());
         let (store, begun) = Faulty::new(memory);
         let (outlet, seen) = mpsc::unbounded_channel();
         let (engine, task) = Engine::start(
             store.clone(),
-            Arc::new(Kept::default()),
+            blobs.clone(),
             Arc::new(Outlet(outlet)),
             clock,
-            Config::default(),
+            config,
         )
         .await
         .unwrap();
-        Self { store, engine, task, streamed: Vec::new(), seen, begun }
+        Self { store, blobs, engine, task, streamed: Vec::new(), seen, begun }
     }
 
     pub(crate) async fn join(&self) {
@@ -183,7 +222,11 @@ pub(crate) fn key(name: &str, content: u8) -> Key {
 }
 
 pub(crate) fn success(attempt: AttemptRef) -> Request {
-    let outcome = Outcome::Success { output: None };
+    success_with(attempt, None)
+}
+
+pub(crate) fn success_with(attempt: AttemptRef, output: Option<Data>) -> Request {
+    let outcome = Outcome::Success { output };
     let finished = Finished { outcome, logs: LogSummary::default(), took: Span::ZERO };
     Request::worker(Command::Report {
         attempt,

@@ -261,8 +261,11 @@ pub(crate) async fn rerun(asked: OnRun<Rerun>) -> Result<(StatusCode, Json<Comma
     let _open = app.door.enter().await?;
     app.hub.prepare(&app.project, &loaded);
     let accepted = accepted(&new);
-    let made = made(&app, project, new, key).await?;
-    let row = if made == accepted.id { accepted } else { row(&app, project, made).await? };
+    let (made, created_at) = made(&app, project, new, key).await?;
+    let row = match made == accepted.id {
+        true => RunRow { created_at, ..accepted },
+        false => row(&app, project, made).await?,
+    };
     Ok((StatusCode::CREATED, Json(Commanded::Run(Box::new(view::run(row, &app.project))))))
 }
 

@@ -18,6 +18,7 @@ use ork_core::lang::{Given, ParamError, RunFacts, bind_params};
 use ork_core::plan::Plan;
 use ork_core::rows::{ActiveRun, Actor, CodeRef, RunRow, VersionId, WorkflowRow};
 use ork_core::run::{self, Command, RetrySelection, RunState};
+use ork_core::time::Wall;
 use ork_core::value::{Digest, INLINE_LIMIT, Value};
 use ork_engine::{Answer, Ask, Key, Request};
 use ork_store::{MAX_PAGE, Page, RunFilter};
@@ -194,8 +195,11 @@ pub(crate) async fn create(
     let _open = app.door.enter().await?;
     app.hub.prepare(&app.project, &loaded);
     let accepted = accepted(&run);
-    let id = made(&app, project, run, key).await?;
-    let row = if id == accepted.id { accepted } else { row(&app, project, id).await? };
+    let (id, created_at) = made(&app, project, run, key).await?;
+    let row = match id == accepted.id {
+        true => RunRow { created_at, ..accepted },
+        false => row(&app, project, id).await?,
+    };
     Ok((StatusCode::CREATED, Json(view::run(row, &app.project))))
 }
 
@@ -214,15 +218,20 @@ pub(crate) async fn made_before(app: &App, project: ProjectId, key: Option<&Key>
         ));
     }
     match serde_json::from_value(kept.answer).map_err(Refused::internal)? {
-        Answer::Created { run } => row(app, project, run).await.map(Some),
+        Answer::Created { run, .. } => row(app, project, run).await.map(Some),
         other => Err(Refused::internal(format!("a run was asked for, and came to {other:?}"))),
     }
 }
 
-pub(crate) async fn made(app: &App, project: ProjectId, run: run::NewRun, key: Option<Key>) -> Result<RunId> {
+pub(crate) async fn made(
+    app: &App,
+    project: ProjectId,
+    run: run::NewRun,
+    key: Option<Key>,
+) -> Result<(RunId, Wall)> {
     let ask = Ask::Run(Command::Create(Box::new(run)));
     match app.engine.submit(Request { project, ask, key }).await? {
-        Answer::Created { run } => Ok(run),
+        Answer::Created { run, at } => Ok((run, at)),
         other => Err(Refused::internal(format!("a run was asked for, and came to {other:?}"))),
     }
 }
@@ -330,7 +339,7 @@ fn refused_params(errors: Vec<ParamError>) -> Refused {
     Refused::fields(errors.collect())
 }
 
-/// The run as the engine takes it.
+/// The run as the engine takes it, but for the time.
 pub(crate) fn accepted(run: &run::NewRun) -> RunRow {
     RunRow {
         project: run.project,
@@ -344,7 +353,7 @@ pub(crate) fn accepted(run: &run::NewRun) -> RunRow {
         labels: run.labels.clone(),
         trigger: run.trigger.clone(),
         created_by: run.by.clone(),
-        created_at: random::wall(),
+        created_at: Wall::default(),
         started_at: None,
         finished_at: None,
         failure: None,

@@ -185,7 +185,7 @@ impl FileLogs {
     /// [`MAX_SCAN`] bytes or when `late` says so, and goes on from [`LogPart::scanned_to`].
     ///
     /// # Errors
-    /// [`StoreError::Rejected`] for a limit that is not possible.
+    /// [`StoreError::Malformed`] for a limit that is not possible.
     pub async fn read(
         &self,
         key: &LogKey,

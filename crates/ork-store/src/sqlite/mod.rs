@@ -36,10 +36,14 @@ use crate::{
 /// Connections for reading; each is opened when it is first needed.
 const READERS: usize = 4;
 
+/// Connections for what the leader waits for, so that no list is before it.
+const LEADERS_READERS: usize = 2;
+
 /// A store in `ork.db` of a data directory.
 pub struct Sqlite {
     writer: writer::Writer,
     readers: Arc<Readers>,
+    leaders: Arc<Readers>,
     /// Held until the writer is gone.
     _dir: Arc<DataDir>,
 }
@@ -66,23 +70,44 @@ impl Sqlite {
     pub fn open(dir: Arc<DataDir>) -> Result<Self> {
         let path = dir.path().join("ork.db");
         let writer = writer::Writer::start(schema::open_writer(&path)?, path.clone())?;
-        let (places, idle) = (Semaphore::new(READERS), Mutex::default());
-        Ok(Self { writer, readers: Arc::new(Readers { path, places, idle }), _dir: dir })
+        let readers = Readers::new(path.clone(), READERS);
+        let leaders = Readers::new(path, LEADERS_READERS);
+        Ok(Self { writer, readers, leaders, _dir: dir })
     }
 
-    /// Reads one state of the store, off the async threads.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _place = self.readers.place().await?;
-        let readers = self.readers.clone();
-        let read = tokio::task::spawn_blocking(move || readers.snapshot(work));
-        read.await.map_err(|error| StoreError::Retryable(error.to_string()))?
+        self.readers.read(work).await
+    }
+
+    /// The same for what the leader waits for.
+    async fn read_first<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.leaders.read(work).await
     }
 }
 
 impl Readers {
+    fn new(path: PathBuf, connections: usize) -> Arc<Self> {
+        let (places, idle) = (Semaphore::new(connections), Mutex::default());
+        Arc::new(Self { path, places, idle })
+    }
+
+    /// Reads one state of the store, off the async threads.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _place = self.place().await?;
+        let readers = self.clone();
+        let read = tokio::task::spawn_blocking(move || readers.snapshot(work));
+        read.await.map_err(|error| StoreError::Retryable(error.to_string()))?
+    }
+
     /// Waits until a connection may be used.
     async fn place(&self) -> Result<SemaphorePermit<'_>> {
         let place = self.places.acquire().await;
@@ -120,11 +145,11 @@ impl Store for Sqlite {
     }
 
     async fn load_active(&self) -> Result<Vec<ActiveRun>> {
-        self.read(read::load_active).await
+        self.read_first(read::load_active).await
     }
 
     async fn load_run(&self, project: ProjectId, run: RunId) -> Result<Option<ActiveRun>> {
-        self.read(move |db| read::load_run(db, project, run)).await
+        self.read_first(move |db| read::load_run(db, project, run)).await
     }
 
     async fn commit(&self, epoch: Epoch, changes: Arc<[Change]>) -> Result<CommitSeq> {
@@ -187,7 +212,7 @@ impl Store for Sqlite {
         let after: Option<(u32, u32)> = page::after(page)?;
         let (path, limit) = (path.clone(), page.limit);
         let rows = self
-            .read(move |db| read::attempts(db, (project, run, &path), after, limit + 1))
+            .read_first(move |db| read::attempts(db, (project, run, &path), after, limit + 1))
             .await?;
         Ok(page::items(rows, limit, |row: &AttemptRow| (row.generation, row.attempt)))
     }
@@ -268,7 +293,8 @@ impl Store for Sqlite {
         let (workflow, digest) = (workflow.to_owned(), digest.0);
         let sql = "SELECT row FROM versions
                    WHERE project = ?1 AND workflow = ?2 AND (version < 0) = ?3 AND digest = ?4";
-        self.read(move |db| read::find(db, sql, params![project.0, workflow, draft, digest])).await
+        self.read_first(move |db| read::find(db, sql, params![project.0, workflow, draft, digest]))
+            .await
     }
 
     async fn version_numbers(
@@ -288,18 +314,18 @@ impl Store for Sqlite {
             });
             row.map_err(error::failed("read"))
         };
-        self.read(numbers).await
+        self.read_first(numbers).await
     }
 
     async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>> {
         let sql = "SELECT row FROM answers WHERE project = ?1 AND key = ?2";
-        let _place = self.readers.place().await?;
-        self.readers.find(sql, params![project.0, key])
+        let _place = self.leaders.place().await?;
+        self.leaders.find(sql, params![project.0, key])
     }
 
     async fn load_schedules(&self) -> Result<Vec<ScheduleRow>> {
         let sql = "SELECT row FROM schedules ORDER BY project, workflow, name";
-        self.read(move |db| read::list(db, sql, [])).await
+        self.read_first(move |db| read::list(db, sql, [])).await
     }
 
     async fn schedule(
@@ -353,7 +379,7 @@ impl Store for Sqlite {
 
     async fn pauses(&self) -> Result<Vec<PauseRow>> {
         let sql = "SELECT row FROM pauses ORDER BY project, workflow";
-        self.read(move |db| read::list(db, sql, [])).await
+        self.read_first(move |db| read::list(db, sql, [])).await
     }
 
     async fn cached(
@@ -364,7 +390,7 @@ impl Store for Sqlite {
         key: &CacheKey,
     ) -> Result<Cached> {
         let (workflow, task, digest) = (workflow.to_owned(), task.to_owned(), key.digest().0);
-        self.read(move |db| {
+        self.read_first(move |db| {
             let hit = "SELECT row FROM cache
                        WHERE project = ?1 AND workflow = ?2 AND task = ?3 AND digest = ?4";
             let last = "SELECT row FROM cache WHERE project = ?1 AND workflow = ?2 AND task = ?3

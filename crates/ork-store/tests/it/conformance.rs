@@ -534,14 +534,14 @@ async fn projects_are_apart(store: Any) {
 async fn limits_and_cursors_are_checked(store: Any) {
     for limit in [0, MAX_PAGE + 1] {
         let error = store.workflows(PROJECT, &first(limit)).await.unwrap_err();
-        assert!(matches!(&error, StoreError::Rejected(m) if m.contains("1 to 1000")), "{error}");
+        assert!(matches!(&error, StoreError::Malformed(m) if m.contains("1 to 1000")), "{error}");
         store.events(PROJECT, run_id(1), 0, limit).await.unwrap_err();
         store.feed((CommitSeq(0), 0), limit).await.unwrap_err();
     }
     for cursor in ["", "x", "1", "1.", "' OR 1=1 --"] {
         let page = Page { limit: 1, cursor: Some(cursor.into()) };
         let error = store.runs(PROJECT, &RunFilter::default(), &page).await.unwrap_err();
-        assert!(matches!(&error, StoreError::Rejected(m) if m.contains("no cursor")), "{error}");
+        assert!(matches!(&error, StoreError::Malformed(m) if m.contains("no cursor")), "{error}");
         store.attempts(PROJECT, run_id(1), &"a".into(), &page).await.unwrap_err();
     }
 }

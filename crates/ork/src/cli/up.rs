@@ -82,9 +82,12 @@ async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     };
-    say("stopping");
-    host.close().await;
-    outcome.map(|()| Exit::Ok)
+    say("stopping; once more ends it at once");
+    tokio::select! {
+        () = host.close() => outcome.map(|()| Exit::Ok),
+        _ = interrupt.recv() => std::process::exit(130),
+        _ = terminate.recv() => std::process::exit(143),
+    }
 }
 
 /// Deploys what is there, then what changes.
