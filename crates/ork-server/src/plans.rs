@@ -156,3 +156,47 @@ impl Plans {
         state.drafts.insert(key, (version, Instant::now()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ork_core::plan::Scope;
+    use ork_core::rows::{Actor, Change, VersionRow};
+    use ork_core::time::Wall;
+    use ork_store::Memory;
+
+    use super::*;
+
+    fn version(number: i64, source: usize) -> Change {
+        Change::Version(Box::new(VersionRow {
+            project: ProjectId::DEFAULT,
+            workflow: "w".to_owned(),
+            version: VersionId(number),
+            digest: Digest::of(&number.to_le_bytes()),
+            source: "#".repeat(source),
+            plan: Arc::new(Plan::new("w", Scope::default())),
+            code: CodeRef::InPlace { root: "/code".to_owned() },
+            created_by: Actor::default(),
+            created_at: Wall(0),
+        }))
+    }
+
+    #[tokio::test]
+    async fn plans_are_held_by_the_size_of_their_sources() {
+        let store = Memory::default();
+        let epoch = store.lead().await.unwrap();
+        let versions = (1..=10).map(|number| version(number, HELD_SOURCE / 4));
+        store.commit(epoch, versions.collect()).await.unwrap();
+        let plans = Plans::default();
+        for number in 1..=10 {
+            let get = plans.get(&store, ProjectId::DEFAULT, "w", Some(VersionId(number)));
+            let loaded = get.await.unwrap();
+            assert_eq!(loaded.version, VersionId(number));
+            let state = plans.state();
+            assert!(state.source <= HELD_SOURCE && state.loaded.len() <= 3, "{}", state.source);
+            assert!(state.loaded.values().any(|held| Arc::ptr_eq(held, &loaded)));
+        }
+        let get = || plans.get(&store, ProjectId::DEFAULT, "w", Some(VersionId(10)));
+        let (first, again) = (get().await.unwrap(), get().await.unwrap());
+        assert!(Arc::ptr_eq(&first, &again));
+    }
+}

@@ -259,3 +259,39 @@ async fn a_logical_time_may_be_a_date() {
         assert_eq!(error.problem().unwrap().errors[0].field, "logical_time", "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn a_run_was_made_when_its_answer_says() {
+    for storage in STORAGES {
+        let ork = Ork::start(storage).await;
+        ork.deploy("w", &["a"]).await;
+        let run = ork.create("w").await;
+        assert_eq!(ork.client.run(run.id).await.unwrap().created_at, run.created_at);
+        let first = ork.client.create_run_once(&run_of("w"), "key").await.unwrap();
+        let again = ork.client.create_run_once(&run_of("w"), "key").await.unwrap();
+        assert_eq!((again.id, again.created_at), (first.id, first.created_at), "{storage:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_that_no_list_gave_is_malformed() {
+    for storage in STORAGES {
+        let ork = Ork::start(storage).await;
+        ork.deploy("w", &["a"]).await;
+        let run = ork.done("w").await.id;
+        let cursor = Some("forged".to_owned());
+        let part = Part { cursor: cursor.clone(), ..Part::default() };
+        let runs = RunQuery { cursor: cursor.clone(), ..RunQuery::default() };
+        let tasks = TaskQuery { cursor, ..TaskQuery::default() };
+        let client = &ork.client;
+        for error in [
+            client.runs(&runs).await.unwrap_err(),
+            client.tasks(run, &tasks).await.unwrap_err(),
+            client.attempts(run, "a", &part).await.unwrap_err(),
+            client.versions("w", &part).await.unwrap_err(),
+        ] {
+            assert_eq!(error.code(), Some(Code::Malformed), "{storage:?}");
+            assert!(error.to_string().contains("`forged` is no cursor"), "{error}");
+        }
+    }
+}

@@ -420,3 +420,36 @@ impl Store for Sqlite {
         Ok(runs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn slow_lists_are_not_before_what_the_leader_waits_for() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(DataDir::open(root.path()).unwrap()).unwrap();
+        let places = u32::try_from(READERS).unwrap();
+        let slow = store.readers.places.acquire_many(places).await.unwrap();
+        let (project, run) = (ProjectId::DEFAULT, RunId(uuid::Uuid::from_u128(1)));
+        let page = Page { limit: 1, cursor: None };
+        let (filter, path) = (RunFilter::default(), InstancePath::from("a"));
+        let mut list = pin!(store.runs(project, &filter, &page));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(list.as_mut().poll(&mut context), Poll::Pending));
+        assert!(store.load_active().await.unwrap().is_empty());
+        assert_eq!(store.load_run(project, run).await.unwrap(), None);
+        assert_eq!(store.answer(project, "key").await.unwrap(), None);
+        assert_eq!(store.version_numbers(project, "w").await.unwrap(), Default::default());
+        let digest = Digest::of(b"w");
+        assert_eq!(store.version_by_digest(project, "w", &digest, false).await.unwrap(), None);
+        let attempts = store.attempts(project, run, &path, &page).await.unwrap();
+        assert!(attempts.items.is_empty());
+        drop(slow);
+        assert!(list.await.unwrap().items.is_empty());
+    }
+}
