@@ -6,7 +6,7 @@ use ork_core::ids::{Epoch, ProjectId, RunId};
 use ork_core::rows::{AttemptRow, Change, CodeRef, RunRow, TaskRow, VersionId};
 use ork_core::run::{Failure, FailureKind, RunState, TaskState};
 use ork_core::time::Wall;
-use ork_core::value::{Data, Digest, INLINE_LIMIT, Value};
+use ork_core::value::{DETAIL_LIMIT, Data, Digest, INLINE_LIMIT, Value};
 use ork_store::{
     CommitSeq, DRAFT_GRACE, MAX_CHANGES, MAX_PAGE, Page, Retention, RunFilter, Store, StoreError,
 };
@@ -241,11 +241,9 @@ async fn large_payloads_are_refused(store: Any) {
         params.params = value.clone();
         let mut input = task(1, "extract", 0);
         input.inputs = Some([("a".to_owned(), Data::Inline(value.clone()))].into_iter().collect());
-        let mut detail = task(2, "extract", 0);
-        detail.detail = value.clone();
         let mut reply = answer("k", None);
         reply.answer = value.clone();
-        vec![output.change(), params.change(), input.change(), detail.change(), reply.change()]
+        vec![output.change(), params.change(), input.change(), reply.change()]
     };
     for change in with(&large) {
         let message = refused(&store, epoch, vec![change]).await;
@@ -256,6 +254,10 @@ async fn large_payloads_are_refused(store: Any) {
     words.failure = Some(Failure { message, ..Failure::new(FailureKind::Failure, "") });
     refused(&store, epoch, vec![words.change()]).await;
     put(&store, epoch, with(&fits)).await;
+    let detailed = |size: usize| TaskRow { detail: text(size), ..task(2, "extract", 0) };
+    let message = refused(&store, epoch, vec![detailed(DETAIL_LIMIT + 1).change()]).await;
+    assert!(message.contains(&format!("{DETAIL_LIMIT} is the most")), "{message}");
+    put(&store, epoch, vec![detailed(DETAIL_LIMIT).change()]).await;
 }
 
 async fn a_run_stays_what_it_is(store: Any) {
