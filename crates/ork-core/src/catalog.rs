@@ -94,6 +94,11 @@ fn workflow_row(
             Some(row) if keeps_metadata => row.metadata.clone(),
             _ => deploy.plan.metadata.clone(),
         },
+        limits: match known {
+            Some(row) if deploy.draft => row.limits.clone(),
+            _ if deploy.draft => None,
+            _ => deploy.plan.concurrency.clone(),
+        },
         created_at: known.map_or(now, |row| row.created_at),
         updated_at: known.map_or(now, |row| row.updated_at),
     }

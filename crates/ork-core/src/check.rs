@@ -3,6 +3,8 @@
 //! It shares no logic with [`crate::run`]: it is the second opinion by which simulations, chaos
 //! tests and `ork doctor` judge the machine, the engine and the store together.
 
+mod limits;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
@@ -188,6 +190,28 @@ pub enum Broken {
         /// Its slots.
         slots: u32,
     },
+    /// Attempts never hold more slots of a pool than it has.
+    #[error("{taken} slots of pool {pool} were taken of {of}")]
+    PoolExceeded {
+        /// The pool.
+        pool: String,
+        /// How many were taken.
+        taken: u32,
+        /// How many it had.
+        of: u32,
+    },
+    /// A start never takes a workflow past its limit.
+    #[error("{runs} runs of {workflow} with key `{key}` were under way where {max_runs} may be")]
+    RunsExceeded {
+        /// The workflow.
+        workflow: String,
+        /// The key.
+        key: String,
+        /// How many there were.
+        runs: u32,
+        /// How many there may be.
+        max_runs: u32,
+    },
     /// Rows equal the replay.
     #[error("the row's {field} is {row}, and {replay} by the events")]
     RowDiffers {
@@ -252,6 +276,7 @@ struct Ledger<'a> {
     holders: HashMap<(RunId, &'a str), &'a WorkerId>,
     held: HashMap<&'a WorkerId, (u32, Option<&'a EventRow>)>,
     tokens: HashSet<Token>,
+    limits: limits::Limits<'a>,
     violations: Vec<Violation>,
 }
 
@@ -262,15 +287,17 @@ impl<'a> Ledger<'a> {
             holders: HashMap::new(),
             held: HashMap::new(),
             tokens: HashSet::new(),
+            limits: limits::Limits::default(),
             violations: Vec::new(),
         }
     }
 
     fn event(&mut self, event: &'a EventRow) {
+        self.limits.event(event);
         let Some(path) = &event.path else { return };
         let place = (event.run, path.as_str());
         match &event.kind {
-            EventKind::TaskDispatched { token, worker } => {
+            EventKind::TaskDispatched { token, worker, .. } => {
                 if !self.tokens.insert(*token) {
                     let broken = Broken::TokenNotNew { given: *token, last: *token };
                     self.violations.push(violation(event, broken));
@@ -296,6 +323,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn balance(&mut self) {
+        self.limits.balance(&mut self.violations);
         for (worker, (held, last)) in &mut self.held {
             let Some(event) = last.take() else { continue };
             let Some(slots) = self.slots.get(*worker) else { continue };
@@ -482,7 +510,7 @@ impl<'a> Replay<'a> {
                 self.signals.insert(*number, name);
                 differs("signal", number, &self.received).map_or(Ok(()), Err)
             }
-            EventKind::RunStarted { run_attempt } => {
+            EventKind::RunStarted { run_attempt, .. } => {
                 self.state = Some(Running);
                 self.same_attempt(*run_attempt)
             }
@@ -519,7 +547,10 @@ impl<'a> Replay<'a> {
     }
 
     fn finished(&mut self, state: RunState, failure: Option<&Failure>) -> Result<(), Broken> {
-        self.state = Some(state);
+        let before = self.state.replace(state);
+        if state == RunState::Skipped {
+            return self.skipped(before);
+        }
         let open = self.open();
         if !open.is_empty() {
             return Err(Broken::NotAllTerminal { run: state, open });
@@ -530,6 +561,15 @@ impl<'a> Replay<'a> {
             && failure.is_some_and(|failure| failure.kind == FailureKind::Expression);
         let expected = if no_output { RunState::Failed } else { expected };
         if state == expected { Ok(()) } else { Err(Broken::WrongResult { given: state, expected }) }
+    }
+
+    /// A run that a limit refused never began.
+    fn skipped(&self, before: Option<RunState>) -> Result<(), Broken> {
+        let untouched = self.instances.iter().all(|one| one.state == TaskState::Pending);
+        if before == Some(RunState::Pending) && self.run_attempt == 1 && untouched {
+            return Ok(());
+        }
+        Err(Broken::WrongResult { given: RunState::Skipped, expected: self.result() })
     }
 
     fn open(&self) -> Vec<InstancePath> {
@@ -702,10 +742,10 @@ impl<'a> Replay<'a> {
             EventKind::TaskReset { token } => self.instances[place].reset(*token)?,
             EventKind::TaskQueued => self.begins(place, TaskState::Queued, "task_queued")?,
             EventKind::TaskDeferred { token: None, wait, .. } => self.deferred(place, wait)?,
-            EventKind::TaskOpened { count, kept, made } => {
+            EventKind::TaskOpened { count, kept, made, .. } => {
                 self.opened(place, *count, *kept, made.as_deref())?;
             }
-            EventKind::TaskDispatched { token, worker } => {
+            EventKind::TaskDispatched { token, worker, .. } => {
                 self.dispatched(place, event, *token, worker)?;
             }
             EventKind::TaskFinished { state, failure, source, .. } => {
@@ -920,9 +960,12 @@ impl<'a> Replay<'a> {
         }
         let known = rows.tasks.iter().filter(|row| self.places.contains_key(&row.path)).count();
         found.extend(
-            inside_count(u32::try_from(known).unwrap_or(u32::MAX), self.instances.len())
-                .err()
-                .map(|broken| (None, broken)),
+            inside_count(
+                u32::try_from(known).unwrap_or(u32::MAX),
+                if self.state == Some(RunState::Skipped) { 0 } else { self.instances.len() },
+            )
+            .err()
+            .map(|broken| (None, broken)),
         );
         for (path, broken) in found {
             self.note(None, path, broken);

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstancePath, ProjectId, RunId, Token, WorkerId};
-use crate::plan::{Metadata, Plan, Schedule};
+use crate::plan::{Concurrency, Metadata, Plan, Schedule};
 use crate::run::{AttemptState, EventKind, Failure, RunState, TaskState};
 use crate::time::Wall;
 use crate::value::{Data, Digest, Value};
@@ -40,6 +40,8 @@ pub enum Change {
     Pause(Box<PauseRow>),
     /// Inserts or replaces a success that may be reused.
     Cache(Box<CacheRow>),
+    /// Inserts, replaces or removes a pool.
+    Pool(Box<PoolRow>),
 }
 
 impl Change {
@@ -54,9 +56,24 @@ impl Change {
             Self::Schedule(row, run) => run.map(|run| (row.project, run)),
             Self::Tick(row) => row.run.map(|run| (row.project, run)),
             Self::Cache(row) => Some((row.project, row.run)),
-            Self::Workflow(_) | Self::Version(_) | Self::Pause(_) => None,
+            Self::Workflow(_) | Self::Version(_) | Self::Pause(_) | Self::Pool(_) => None,
         }
     }
+}
+
+/// What a project says of a pool. Key: `(project, name)`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRow {
+    /// The project.
+    pub project: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// How many slots it has; none: the project says nothing any more, and the row goes.
+    pub slots: Option<u32>,
+    /// Who said so.
+    pub by: Actor,
+    /// When.
+    pub at: Wall,
 }
 
 /// Who asked, why, and under which request.
@@ -369,6 +386,9 @@ pub struct WorkflowRow {
     pub current: Option<VersionId>,
     /// What people read and filter by.
     pub metadata: Metadata,
+    /// The limits of the current version, which bind all runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Concurrency>,
     /// When it was first seen.
     pub created_at: Wall,
     /// When it last changed.

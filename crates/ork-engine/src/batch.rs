@@ -11,12 +11,14 @@ use ork_core::rows::Change;
 pub(crate) enum Owner {
     Run(RunId),
     Workflow(ProjectId, String),
+    Pool(ProjectId, String),
 }
 
 impl Owner {
     pub(crate) fn of(change: &Change) -> Option<Self> {
         match change {
             Change::Workflow(row) => Some(Self::Workflow(row.project, row.name.clone())),
+            Change::Pool(row) => Some(Self::Pool(row.project, row.name.clone())),
             Change::Version(row) => Some(Self::Workflow(row.project, row.workflow.clone())),
             Change::Schedule(row, None) => Some(Self::Workflow(row.project, row.workflow.clone())),
             Change::Tick(row) if row.run.is_none() => {

@@ -503,7 +503,9 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
 
 async fn lead(store: &dyn Store) -> Result<Led, StoreError> {
     let epoch = store.lead().await?;
-    Ok(Led { epoch, runs: store.load_active().await?, pauses: store.pauses().await? })
+    let (pools, limited) = (store.pools().await?, store.load_limits().await?);
+    let (runs, pauses) = (store.load_active().await?, store.pauses().await?);
+    Ok(Led { epoch, runs, pauses, pools, limited })
 }
 
 /// A run that another does again. While the store cannot say, that one waits.

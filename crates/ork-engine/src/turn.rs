@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ork_core::catalog::{self, Known};
 use ork_core::ids::{AttemptRef, Epoch, ProjectId, RunId, Token, WorkerId};
-use ork_core::rows::{ActiveRun, AnswerRow, Change, PauseRow};
+use ork_core::rows::{ActiveRun, AnswerRow, Change, PauseRow, PoolRow, WorkflowRow};
 use ork_core::run::{
     self, Blob, Command, Effect, Machine, Out, Pausable, Refusal, RefusalCode, Remnant, Report,
 };
@@ -114,6 +114,10 @@ pub struct Led {
     pub runs: Vec<ActiveRun>,
     /// What is paused.
     pub pauses: Vec<PauseRow>,
+    /// The pools of all projects.
+    pub pools: Vec<PoolRow>,
+    /// The workflows whose runs are limited.
+    pub limited: Vec<WorkflowRow>,
 }
 
 /// What leaves the engine, in order.
@@ -367,7 +371,7 @@ impl<S> Core<S> {
 
     /// Takes the lead, or hears that it could not.
     pub fn led(&mut self, led: Result<Led, StoreError>, now: Now) {
-        let Ok(Led { epoch, runs, pauses }) = led else {
+        let Ok(Led { epoch, runs, pauses, pools, limited }) = led else {
             self.lead_tries += 1;
             return;
         };
@@ -383,6 +387,10 @@ impl<S> Core<S> {
         self.machine = Some(machine);
         self.guarded(None, |machine, out| {
             machine.learn_pauses(pauses);
+            machine.learn_pools(pools);
+            for row in limited {
+                machine.set_limits(row.project, &row.name, row.limits);
+            }
             machine.load(runs, now, out);
         });
         self.rejoin(now);
@@ -684,6 +692,10 @@ impl<S> Core<S> {
             return self.read_first(waiting, gate, Read::Ended { project, attempt });
         }
         let made = matches!(command, Command::Create(_));
+        let pool = match command {
+            Command::SetPool { project, name, .. } => Some(Owner::Pool(*project, name.clone())),
+            _ => None,
+        };
         let command = std::mem::replace(command, Command::WorkerLeaving { worker: "".into() });
         let before = self.out.changes.len();
         let applied = self.guarded(run, |machine, out| machine.apply(command, now, out));
@@ -699,7 +711,7 @@ impl<S> Core<S> {
         } else if is_quiet(&result) && !changed {
             return self.answer(waiting.slot, result);
         }
-        let owner = run.map(Owner::Run);
+        let owner = pool.or(run.map(Owner::Run));
         self.keep_answer(&waiting, &result, owner.clone(), now);
         self.give(waiting, result, owner, again);
     }
@@ -816,6 +828,8 @@ impl<S> Core<S> {
                 let deployed = catalog::deploy(project, *deploy, &known, now.wall);
                 self.out.changes.extend(deployed.changes);
                 if !draft {
+                    let limits = plan.concurrency.clone();
+                    self.guarded(None, |machine, _| machine.set_limits(project, &name, limits));
                     let (workflow, version) = (name.clone(), deployed.version);
                     let declared = Declared { project, workflow, version, plan, code };
                     let schedules = &mut self.ticks.schedules;
@@ -1174,7 +1188,8 @@ fn run_of(command: &Command) -> Option<RunId> {
         | Command::Found { run, .. }
         | Command::Quarantine { run, .. } => Some(*run),
         Command::Report { attempt, .. } => Some(attempt.run),
-        Command::WorkerJoined { .. }
+        Command::SetPool { .. }
+        | Command::WorkerJoined { .. }
         | Command::WorkerBeat { .. }
         | Command::WorkerGone { .. }
         | Command::WorkerLeaving { .. }

@@ -3,20 +3,22 @@
 use indexmap::IndexMap;
 use ork_api::stamp::Stamp;
 use ork_api::types::{
-    Attempt, Blocker, Code, Event, OpenApproval, Param, Paused, Payload, Run, Task, TaskDeclaration, Version,
-    VersionItem, Workflow,
+    Attempt, Blocker, Code, Event, OpenApproval, Param, Paused, Payload, Run, Task,
+    TaskDeclaration, Version, VersionItem, Workflow,
 };
 use ork_core::plan::{Action, Binding, Plan, Scope};
-use ork_core::rows::{AttemptRow, CodeRef, Pause, PauseRow, RunRow, TaskRow, VersionRow, WorkflowRow};
+use ork_core::rows::{
+    AttemptRow, CodeRef, Pause, PauseRow, RunRow, TaskRow, VersionRow, WorkflowRow,
+};
 use ork_core::run;
 use ork_core::time::Wall;
 use ork_core::value::Data;
 use ork_store::Committed;
 
 pub(crate) fn workflow(row: WorkflowRow, pauses: &[PauseRow]) -> Workflow {
-    let own = pauses.iter().find(|pause| {
-        pause.project == row.project && pause.workflow.as_ref() == Some(&row.name)
-    });
+    let own = pauses
+        .iter()
+        .find(|pause| pause.project == row.project && pause.workflow.as_ref() == Some(&row.name));
     let pause = own.and_then(|row| row.pause.clone());
     Workflow {
         name: row.name,
@@ -210,12 +212,41 @@ fn at_most(until: Option<Wall>) -> String {
     until.map(|until| format!(", at most until {}", second(until))).unwrap_or_default()
 }
 
+/// Who holds what is limited.
+fn held_by(holders: &[run::Holder]) -> String {
+    let one = |holder: &run::Holder| match &holder.path {
+        Some(path) => format!("{path} of run {}", holder.run),
+        None => format!("run {}", holder.run),
+    };
+    match holders {
+        [] => String::new(),
+        holders => format!(" (by {})", holders.iter().map(one).collect::<Vec<_>>().join(", ")),
+    }
+}
+
 fn reason(blocker: &run::Blocker) -> String {
     match blocker {
         run::Blocker::SetAside { reason } => {
             format!("the run is left alone, since it can neither be decided nor ended: {reason}")
         }
         run::Blocker::RunPending => "the run has not been admitted yet".to_owned(),
+        run::Blocker::RunLimit { workflow, key, max_runs, ahead, holders } => {
+            let key = key.as_ref().map_or(String::new(), |key| format!(" with the key `{key}`"));
+            let ahead = match ahead {
+                0 => "it is the next".to_owned(),
+                ahead => format!("{ahead} wait longer"),
+            };
+            let held = held_by(holders);
+            format!("at most {max_runs} runs of `{workflow}`{key} at a time{held}; {ahead}")
+        }
+        run::Blocker::Pool { name, slots, of, .. } if slots > of => format!(
+            "needs {slots} slots of the pool `{name}`, which has {of}; \
+             give it more with `ork pools set {name} SLOTS`"
+        ),
+        run::Blocker::Pool { name, slots, of, used, holders } => {
+            let held = held_by(holders);
+            format!("needs {slots} of the {of} slots of the pool `{name}`; {used} are taken{held}")
+        }
         run::Blocker::Body { open } => {
             format!("it belongs to `finally`, and {open} tasks are not over yet")
         }

@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use crate::{MAX_CHANGES, MAX_VERSION, Result, StoreError};
 
+/// The longest name of a pool, in bytes.
+const MAX_NAME: usize = 200;
+
 /// Checks a commit without looking at what is stored.
 pub(crate) fn changes(changes: &[Change]) -> Result<()> {
     if changes.len() > MAX_CHANGES {
@@ -31,6 +34,7 @@ fn change(change: &Change) -> Result<()> {
         Change::Workflow(row) => workflow(row),
         Change::Version(row) => version(row),
         Change::Answer(row) => answer(row),
+        Change::Pool(row) => fits(|| "a pool".to_owned(), "its name", row.name.len(), MAX_NAME),
         Change::Schedule(row, _) => schedule(row),
         Change::Tick(row) => tick(row),
         Change::Pause(_) => Ok(()),

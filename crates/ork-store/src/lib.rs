@@ -17,8 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, RunRow,
-    ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, PoolRow,
+    RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::{RunState, TaskState};
 use ork_core::time::{Span, Wall};
@@ -280,6 +280,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// All schedules of all projects, removed ones too, for the engine.
     async fn load_schedules(&self) -> Result<Vec<ScheduleRow>>;
+
+    /// The declared pools of all projects, by project and name.
+    async fn pools(&self) -> Result<Vec<PoolRow>>;
+
+    /// The workflows of all projects whose runs are limited, for the engine.
+    async fn load_limits(&self) -> Result<Vec<WorkflowRow>>;
 
     /// A schedule.
     async fn schedule(

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, RunRow,
-    ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, PoolRow,
+    RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -53,6 +53,7 @@ struct State {
     cache: BTreeMap<(ProjectId, String, String, Digest), CacheRow>,
     schedules: BTreeMap<(ProjectId, String, String), ScheduleRow>,
     ticks: BTreeMap<TickKey, TickRow>,
+    pools: BTreeMap<(ProjectId, String), PoolRow>,
 }
 
 type TickKey = (ProjectId, String, String, Wall);
@@ -181,6 +182,13 @@ impl State {
                 let (workflow, task) = (row.workflow.clone(), row.task.clone());
                 let key = (row.project, workflow, task, row.key.digest());
                 self.cache.insert(key, (**row).clone());
+            }
+            Change::Pool(row) => {
+                let key = (row.project, row.name.clone());
+                match row.slots {
+                    Some(_) => drop(self.pools.insert(key, (**row).clone())),
+                    None => drop(self.pools.remove(&key)),
+                }
             }
         }
     }
@@ -472,6 +480,16 @@ impl Store for Memory {
 
     async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>> {
         Ok(self.state().answers.get(&(project, key.to_owned())).cloned())
+    }
+
+    async fn pools(&self) -> Result<Vec<PoolRow>> {
+        Ok(self.state().pools.values().cloned().collect())
+    }
+
+    async fn load_limits(&self) -> Result<Vec<WorkflowRow>> {
+        let state = self.state();
+        let limited = state.workflows.values().filter(|row| row.limits.is_some());
+        Ok(limited.cloned().collect())
     }
 
     async fn load_schedules(&self) -> Result<Vec<ScheduleRow>> {

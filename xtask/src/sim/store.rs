@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ork_core::catalog::Known;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId, Token};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, RunRow, TaskRow, VersionId, VersionRow,
-    WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, PoolRow,
+    RunRow, TaskRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind};
 use ork_engine::{Found, Led, Read};
@@ -34,6 +34,7 @@ pub(super) struct SimStore {
     pub(super) pauses: BTreeMap<Option<String>, PauseRow>,
     pub(super) cache: Vec<CacheRow>,
     pub(super) workflows: HashMap<String, WorkflowRow>,
+    pub(super) pools: BTreeMap<String, PoolRow>,
     pub(super) versions: HashMap<(String, VersionId), Arc<VersionRow>>,
     /// The one run whose changes are refused.
     pub(super) poisoned: Option<RunId>,
@@ -48,7 +49,10 @@ impl SimStore {
     pub(super) fn led(&mut self) -> Led {
         self.epoch += 1;
         let pauses = self.pauses.values().cloned().collect();
-        Led { epoch: Epoch(self.epoch), runs: self.load_active(), pauses }
+        let pools = self.pools.values().cloned().collect();
+        let limited = self.workflows.values().filter(|row| row.limits.is_some());
+        let limited = limited.cloned().collect();
+        Led { epoch: Epoch(self.epoch), runs: self.load_active(), pauses, pools, limited }
     }
 
     /// A run that another does again.
@@ -143,6 +147,9 @@ impl SimStore {
             Change::Version(row) => {
                 let key = (row.workflow.clone(), row.version);
                 self.versions.entry(key).or_insert_with(|| Arc::new((**row).clone()));
+            }
+            Change::Pool(row) => {
+                self.pools.insert(row.name.clone(), (**row).clone());
             }
             Change::Answer(row) => {
                 self.answers.insert((row.project, row.key.clone()), (**row).clone());

@@ -369,11 +369,7 @@ impl World {
                 } else {
                     Ok(self.store.led())
                 };
-                trace!(
-                    self,
-                    "leads: {:?}",
-                    result.as_ref().map(|led| (led.epoch, led.runs.len()))
-                );
+                trace!(self, "leads: {:?}", result.as_ref().map(|led| (led.epoch, led.runs.len())));
                 self.loaded_at = self.mono;
                 core.led(result, now);
                 true
@@ -792,8 +788,7 @@ impl World {
     }
 
     fn request(&mut self, place: usize, what: &What) -> Option<Request> {
-        let by =
-            Actor {
+        let by = Actor {
             name: "someone".into(),
             request_id: Some(request_id(place)),
             ..Actor::default()
@@ -1188,6 +1183,7 @@ fn workflow(plan: &Plan, now: Wall) -> WorkflowRow {
         name: plan.name.clone(),
         current: Some(VersionId(1)),
         metadata: plan.metadata.clone(),
+        limits: plan.concurrency.clone(),
         created_at: now,
         updated_at: now,
     }

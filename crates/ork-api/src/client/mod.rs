@@ -449,12 +449,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`]; so does the command.
-    pub async fn preview<T: Serialize>(
-        &self,
-        run: RunId,
-        verb: &str,
-        body: &T,
-    ) -> Result<Preview> {
+    pub async fn preview<T: Serialize>(&self, run: RunId, verb: &str, body: &T) -> Result<Preview> {
         self.post(self.run_path(run, &format!("/{verb}?dry_run=true")), body).await
     }
 

@@ -10,8 +10,10 @@ use crate::plan::{Plan, Task};
 use crate::rows::{Actor, AttemptRow, Change, CodeRef, EventRow, Pause, VersionId};
 use crate::run::instance::{Closing, Hold, Instance, Ix, Key, Lease, Parked, Phase};
 use crate::run::level::{Frame, Held, Level, Part, Shape};
+use crate::run::limits::{Entry, Limits};
 use crate::run::machine::{Config, Out};
 use crate::run::pause::Pauses;
+use crate::run::pools::{Pools, Taken};
 use crate::run::ready::{Place, Ready};
 use crate::run::remnant::Remnants;
 use crate::run::rerun::Earlier;
@@ -40,9 +42,10 @@ pub(super) struct Desk {
     pub(super) values: Values,
     /// Runs that have rows to write, each once.
     pub(super) touched: Vec<RunId>,
-    /// Runs that wait for admission.
-    pub(super) starting: VecDeque<RunId>,
-    /// How many runs of each workflow those are.
+    pub(super) pools: Pools,
+    /// Places of runs, and who waits for one.
+    pub(super) limits: Limits,
+    /// How many runs of each workflow wait for admission.
     pub(super) pending: Pending,
     /// Runs that had more to do than one commit should carry.
     pub(super) backlog: Vec<RunId>,
@@ -56,7 +59,7 @@ pub(super) struct Desk {
     pub(super) approvals: BTreeSet<Key>,
     /// Offers that were made and have not left yet.
     pub(super) offers: Vec<Key>,
-    /// The name of the one queue, shared.
+    /// The name of the queue of tasks that name none, shared.
     pub(super) queue: Arc<str>,
 }
 
@@ -74,7 +77,8 @@ impl Desk {
             timers: Timers::default(),
             values,
             touched: Vec::new(),
-            starting: VecDeque::new(),
+            pools: Pools::default(),
+            limits: Limits::default(),
             pending: Pending::default(),
             backlog: Vec::new(),
             pauses: Pauses::default(),
@@ -101,6 +105,11 @@ impl Pending {
     /// Those of one workflow.
     pub(super) fn of(&self, project: ProjectId, workflow: &str) -> usize {
         self.0.get(&(project, workflow.into())).copied().unwrap_or(0)
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> usize {
+        self.0.values().sum()
     }
 
     fn add(&mut self, facts: &Facts) {
@@ -185,6 +194,12 @@ pub(super) struct Run {
     pub(super) round: u32,
     pub(super) stage: Stage,
     pub(super) stop: Option<RunStop>,
+    /// The value of its workflow's `concurrency.key` at its creation.
+    pub(super) key_value: Arc<str>,
+    /// Whether it has a place among the runs of its workflow.
+    pub(super) admitted: bool,
+    /// Claims of its calls to places among the runs of other workflows.
+    pub(super) calls: BTreeMap<Ix, Entry>,
     /// When the run times out.
     pub(super) due: Option<Mono>,
     pub(super) started_at: Option<Wall>,
@@ -240,6 +255,9 @@ impl Run {
             round: 1,
             stage: Stage::Pending,
             stop: None,
+            key_value: "".into(),
+            admitted: false,
+            calls: BTreeMap::new(),
             due: None,
             started_at: None,
             finished_at: None,
@@ -361,10 +379,16 @@ impl Run {
         Self::new(new.id, facts, new.plan, new.params, new.code)
     }
 
-    /// The run is held from now on: it counts among those that wait, if it does.
+    /// The run is held from now on: it waits for a place, or has one, or neither.
     pub(super) fn arrive(&self, desk: &mut Desk) {
+        let entry = self.entry();
         if self.stage == Stage::Pending {
             desk.pending.add(&self.facts);
+            desk.limits.stand(&entry);
+        } else if self.admitted {
+            desk.limits.enter(&entry);
+        } else {
+            desk.limits.leave(&entry);
         }
     }
 
@@ -374,6 +398,7 @@ impl Run {
             desk.pending.take(&self.facts);
         }
         self.stage = stage;
+        self.admitted &= !matches!(stage, Stage::Pending | Stage::Over(_));
         self.arrive(desk);
     }
 
@@ -502,14 +527,17 @@ impl Run {
         self.leave_queue(ix, cx.desk);
         self.unpark(ix, cx.desk);
         self.leave_wait(ix, cx.desk);
-        let key = self.key(ix);
+        let (key, taken) = (self.key(ix), self.taken(ix));
         let instance = self.instance_mut(ix);
         instance.clear_deadlines();
         let old = std::mem::replace(&mut instance.phase, phase);
         let new = &instance.phase;
-        move_slot(old.lease(), new.lease(), key, cx.desk);
+        move_slot(old.lease(), new.lease(), (key, taken), cx.desk);
         #[cfg(feature = "sabotage")]
         release_early(new, key, cx.desk);
+        if to.is_terminal() {
+            self.leave_call_place(ix, cx.desk);
+        }
         self.enter_queue(ix, cx.desk);
         self.enter_wait(ix, cx.desk);
         self.mark(ix, cx.desk);
@@ -518,12 +546,19 @@ impl Run {
 
     fn place(&self, ix: Ix, desk: &Desk) -> Place {
         Place {
-            queue: Arc::clone(&desk.queue),
+            queue: self.queue_of(ix, desk),
             project: self.facts.project,
             workflow: Arc::clone(&self.facts.workflow),
             key: self.key(ix),
+            priority: self.task(ix).priority,
             since: self.since(ix),
         }
+    }
+
+    /// The queue whose workers may take it.
+    pub(super) fn queue_of(&self, ix: Ix, desk: &Desk) -> Arc<str> {
+        let named = self.task(ix).worker_queue.as_deref();
+        named.map_or_else(|| Arc::clone(&desk.queue), Into::into)
     }
 
     /// Whether it stands in the queue for a slot. Nothing of a paused run does.
@@ -544,13 +579,24 @@ impl Run {
         if self.is_ready(ix) {
             let place = self.place(ix, desk);
             desk.ready.remove(&place);
+        }
+        if self.is_standing(ix) {
             self.count_ready(ix, false);
+        }
+        if let Some(claim) = self.claim(ix) {
+            desk.pools.unpark(&claim.pool, self.key(ix));
         }
     }
 
     pub(super) fn enter_queue(&mut self, ix: Ix, desk: &mut Desk) {
         if self.is_ready(ix) {
             self.stand_again(ix, desk);
+            self.count_ready(ix, true);
+        } else if self.awaits_pool(ix)
+            && let Some(claim) = self.claim(ix)
+        {
+            let place = self.place(ix, desk);
+            desk.pools.park(place, claim);
             self.count_ready(ix, true);
         }
     }
@@ -561,7 +607,12 @@ impl Run {
         desk.ready.insert(&place);
     }
 
-    /// Each map that an instance is inside of knows how many wait for a slot.
+    /// Whether it stands in the queue for a slot, or in the line of its pool.
+    pub(super) fn is_standing(&self, ix: Ix) -> bool {
+        self.is_ready(ix) || self.awaits_pool(ix)
+    }
+
+    /// Each map that an instance is inside of knows how many stand in a queue.
     fn count_ready(&mut self, ix: Ix, add: bool) {
         let mut at = self.owner(ix);
         while let Some(owner) = at {
@@ -575,18 +626,29 @@ impl Run {
         }
     }
 
+    pub(super) fn awaits_pool(&self, ix: Ix) -> bool {
+        matches!(self.instance(ix).phase, Phase::Queued { hold: Hold::Pool, .. })
+    }
+
     /// Whether a ready instance has its place in the queue. For invariants.
     pub(super) fn queue_agrees(&self, ix: Ix, desk: &Desk) -> bool {
+        let claim = self.claim(ix);
+        let parked = claim.is_some_and(|claim| desk.pools.awaits(&claim.pool, self.key(ix)));
         desk.ready.contains(&self.place(ix, desk)) == self.is_ready(ix)
+            && parked == self.awaits_pool(ix)
     }
 
     /// Changes what a queued instance waits for.
     pub(super) fn set_hold(&mut self, ix: Ix, to: Hold, desk: &mut Desk) {
         self.leave_queue(ix, desk);
+        self.replace_hold(ix, to);
+        self.enter_queue(ix, desk);
+    }
+
+    pub(super) fn replace_hold(&mut self, ix: Ix, to: Hold) {
         if let Phase::Queued { hold, .. } = &mut self.instance_mut(ix).phase {
             *hold = to;
         }
-        self.enter_queue(ix, desk);
     }
 
     /// Sets the deadline of an instance's phase.
@@ -596,11 +658,26 @@ impl Run {
     }
 }
 
-/// A slot follows the lease.
-fn move_slot(old: Option<&Lease>, new: Option<&Lease>, key: Key, desk: &mut Desk) {
+/// A slot follows the lease, and so do those of a pool.
+fn move_slot(
+    old: Option<&Lease>,
+    new: Option<&Lease>,
+    (key, taken): (Key, Option<Taken>),
+    desk: &mut Desk,
+) {
     match (old, new) {
-        (Some(lease), None) => desk.workers.free(&lease.worker, key),
-        (None, Some(lease)) => desk.workers.take(&lease.worker, key),
+        (Some(lease), None) => {
+            desk.workers.free(&lease.worker, key);
+            if let Some(taken) = taken {
+                desk.pools.free(&taken.pool, lease.token);
+            }
+        }
+        (None, Some(lease)) => {
+            desk.workers.take(&lease.worker, key);
+            if let Some(taken) = taken {
+                desk.pools.take(lease.token, taken);
+            }
+        }
         _ => {}
     }
 }

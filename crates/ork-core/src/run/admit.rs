@@ -1,10 +1,12 @@
 //! Admission: which instance gets which slot, and why the others wait. One function decides both.
 
-use crate::run::active::{Desk, Run, Stage};
+use crate::ids::WorkerId;
+use crate::run::active::{Cx, Desk, Run, Stage};
 use crate::run::instance::{Hold, Ix, Phase};
 use crate::run::machine::{Blocker, Machine, Out};
 use crate::run::rerun::Earlier;
 use crate::run::rule::Verdict;
+use crate::run::transition::Illegal;
 use crate::time::Now;
 
 /// What keeps an instance from being offered.
@@ -12,6 +14,7 @@ use crate::time::Now;
 pub(super) enum Gate {
     Paused,
     RunPending,
+    CallPlace,
     Body,
     Outer,
     Compiler,
@@ -24,6 +27,7 @@ pub(super) enum Gate {
     Deferred,
     NoWorker,
     NoSlot,
+    Pool,
     /// It is under way, over, or about to be ended: there is nothing to admit.
     Past,
 }
@@ -35,7 +39,8 @@ impl Run {
         match &instance.phase {
             Phase::Queued { .. } | Phase::Pending if self.is_ended(ix) => Some(Gate::Past),
             Phase::Queued { hold: Hold::Ready, .. } if self.rests => Some(Gate::Paused),
-            Phase::Queued { hold: Hold::Ready, .. } => room(&desk.queue, desk),
+            Phase::Queued { hold: Hold::Ready, .. } => room(&self.queue_of(ix, desk), desk),
+            Phase::Queued { hold: Hold::Pool, .. } => Some(Gate::Pool),
             Phase::Queued { hold: Hold::Retry, .. } => Some(Gate::Retry),
             Phase::Queued { hold: Hold::Values, .. } => Some(Gate::Values),
             Phase::Pending if self.stage == Stage::Pending && self.rests => Some(Gate::Paused),
@@ -46,6 +51,7 @@ impl Run {
                 Some(Gate::Compiler)
             }
             Phase::Pending if instance.parked.is_some() => Some(Gate::Values),
+            Phase::Pending if self.awaits_call_place(ix, desk) => Some(Gate::CallPlace),
             Phase::Pending if self.is_resolved(ix) && self.asks(ix) => Some(Gate::Earlier),
             Phase::Pending if self.is_resolved(ix) && self.rests => Some(Gate::Paused),
             Phase::Pending => Some(Gate::Upstreams),
@@ -62,13 +68,15 @@ impl Run {
     pub(super) fn blockers(&self, ix: Ix, desk: &Desk, now: Now) -> Vec<Blocker> {
         let Some(gate) = self.gate(ix, desk) else { return Vec::new() };
         let instance = self.instance(ix);
-        let queue = || desk.queue.to_string();
+        let queue = || self.queue_of(ix, desk).to_string();
         match gate {
             Gate::Past => Vec::new(),
             Gate::Paused => self.pauses(desk),
             Gate::Deferred => self.waits_for(ix, now),
             Gate::Earlier => vec![Blocker::Earlier { run: self.facts.rerun_of }],
-            Gate::RunPending => vec![Blocker::RunPending],
+            Gate::RunPending => vec![self.run_blocker(desk)],
+            Gate::CallPlace => self.call_blocker(ix, desk).into_iter().collect(),
+            Gate::Pool => self.pool_blocker(ix, desk).into_iter().collect(),
             Gate::Body => {
                 vec![Blocker::Body { open: self.levels[self.frame(ix).body as usize].open }]
             }
@@ -87,7 +95,8 @@ impl Run {
             }
             Gate::NoWorker => vec![Blocker::NoWorker { queue: queue() }],
             Gate::NoSlot => {
-                vec![Blocker::NoSlot { queue: queue(), slots: desk.workers.slots(&desk.queue) }]
+                let queue = queue();
+                vec![Blocker::NoSlot { slots: desk.workers.slots(&queue), queue }]
             }
         }
     }
@@ -129,19 +138,50 @@ fn room(queue: &str, desk: &Desk) -> Option<Gate> {
     Some(if desk.workers.slots(queue) == 0 { Gate::NoWorker } else { Gate::NoSlot })
 }
 
-impl Machine {
-    /// Offers what is ready while there is room, in turn.
-    pub(super) fn admit(&mut self, now: Now, out: &mut Out) {
-        for queue in self.desk.ready.queues() {
-            while !self.spent() {
-                let Some(worker) = self.desk.workers.pick(&queue).cloned() else { break };
-                let Some(key) = self.desk.ready.take(&queue) else { break };
-                self.step(key.run, now, out, |run, cx| match run.gate(key.ix, cx.desk) {
-                    None => run.offer(key.ix, &worker, cx),
-                    // It is to be ended with its run; that was not its turn yet.
-                    Some(_) => run.decide(key.ix, cx).and_then(|()| run.drain(cx)),
-                });
+impl Run {
+    /// It is its turn for a worker: it is offered, unless its pool has no room.
+    fn admit(&mut self, ix: Ix, worker: &WorkerId, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        if self.gate(ix, cx.desk).is_some() {
+            // It is to be ended with its run; that was not its turn yet.
+            self.decide(ix, cx)?;
+            return self.drain(cx);
+        }
+        match self.ask_pool(ix, cx.desk) {
+            Ok(None) => self.offer(ix, worker, cx),
+            Ok(Some(_)) => {
+                self.await_pool(ix, cx.desk);
+                Ok(())
             }
+            Err(error) => self.cannot_offer(ix, error, cx),
+        }
+    }
+}
+
+impl Machine {
+    /// Starts what may start while there is room, in turn: runs, then instances.
+    pub(super) fn admit(&mut self, now: Now, out: &mut Out) {
+        loop {
+            self.admit_runs(now, out);
+            self.call_pools(now, out);
+            self.serve_queues(now, out);
+            let again = self.desk.limits.is_open() || self.pools_open();
+            if !again {
+                return;
+            }
+        }
+    }
+
+    fn serve_queues(&mut self, now: Now, out: &mut Out) {
+        let mut turn = self.desk.ready.turn();
+        while let Some(queue) = turn.pop_front() {
+            if self.spent() {
+                return;
+            }
+            let Some(worker) = self.desk.workers.pick(&queue).cloned() else { continue };
+            let Some(key) = self.desk.ready.take(&queue) else { continue };
+            self.step(key.run, now, out, |run, cx| run.admit(key.ix, &worker, cx));
+            self.desk.ready.pass(&queue);
+            turn.push_back(queue);
         }
     }
 }

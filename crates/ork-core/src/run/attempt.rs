@@ -37,18 +37,26 @@ impl Run {
     ) -> Result<(), Illegal> {
         match self.prepare(ix, cx) {
             Ok(work) => self.send_offer(ix, worker, work, cx),
-            Err(EvalError::Need(needs)) => {
+            Err(error) => self.cannot_offer(ix, error, cx),
+        }
+    }
+
+    /// What an offer needs is missing, or cannot be had.
+    pub(super) fn cannot_offer(
+        &mut self,
+        ix: Ix,
+        error: EvalError,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Illegal> {
+        match error {
+            EvalError::Need(needs) => {
                 self.set_hold(ix, Hold::Values, cx.desk);
                 self.park(Some(ix), needs, cx);
                 Ok(())
             }
-            Err(EvalError::Failed(message)) => {
-                self.end(
-                    ix,
-                    TaskState::Failed,
-                    Ending::failed(FailureKind::Expression, message),
-                    cx,
-                )?;
+            EvalError::Failed(message) => {
+                let ending = Ending::failed(FailureKind::Expression, message);
+                self.end(ix, TaskState::Failed, ending, cx)?;
                 self.drain(cx)
             }
         }
@@ -77,7 +85,8 @@ impl Run {
         instance.attempt = attempt;
         instance.attempt_dirty = true;
         cx.desk.offers.push(self.key(ix));
-        let event = EventKind::TaskDispatched { token, worker: worker.clone() };
+        let pool = self.pool_place(ix, cx.desk);
+        let event = EventKind::TaskDispatched { token, worker: worker.clone(), pool };
         self.log_at(ix, event, cx);
         let assignment = Box::new(self.assignment(ix, token, work));
         cx.out.effects.push(Effect::Dispatch { worker, assignment });

@@ -18,7 +18,7 @@ impl Run {
         };
         let inside = |ready: &Ix| self.owners(*ready).any(|owner| owner == ix);
         let ready = (0..self.instances.len()).map(Ix::new);
-        let ready = ready.filter(|ix| self.is_ready(*ix)).filter(inside).count();
+        let ready = ready.filter(|ix| self.is_standing(*ix)).filter(inside).count();
         let failed = |state| matches!(state, TaskState::Failed | TaskState::Cancelled);
         map.open == count(|state| !state.is_terminal())
             && map.skipped == count(|state| state == TaskState::Skipped)
@@ -46,6 +46,7 @@ impl Machine {
         }
         self.check_pending(&mut found);
         self.check_workers(&mut found);
+        self.check_limits(&mut found);
         found
     }
 
@@ -111,7 +112,8 @@ impl Machine {
                 let parked = instance.parked.as_ref();
                 let compiling = parked.is_some_and(|parked| parked.compiling);
                 let looked_after = run.rests || run.asks(ix);
-                is_waiting(run, ix) || !missing.is_empty() || compiling || looked_after
+                let stands = run.awaits_call_place(ix, &self.desk);
+                is_waiting(run, ix) || !missing.is_empty() || compiling || looked_after || stands
             }
             Phase::Open(_) => {
                 let open = |ix: &Ix| !run.instance(*ix).state().is_terminal();
@@ -124,7 +126,7 @@ impl Machine {
                 let held = worker.is_some_and(|worker| worker.near || !worker.joined);
                 instance.due.is_some() || held || self.desk.offers.contains(&key)
             }
-            Phase::Queued { hold: Hold::Ready, .. }
+            Phase::Queued { hold: Hold::Ready | Hold::Pool, .. }
             | Phase::Offered { confirmed: true, .. }
             | Phase::Running(_)
             | Phase::Deferred(_)
@@ -178,6 +180,42 @@ impl Machine {
         }
         if !self.desk.workers.lists_agree() {
             found.push(Violation("the lists of workers with room are wrong".into()));
+        }
+    }
+}
+
+impl Machine {
+    fn check_limits(&self, found: &mut Vec<Violation>) {
+        let desk = &self.desk;
+        found.extend(desk.pools.fault().or_else(|| desk.limits.fault()).map(Violation));
+        for run in self.runs.values() {
+            let entry = run.entry();
+            let waits = run.stage == Stage::Pending && !desk.resting.contains(&run.id);
+            if desk.limits.is_waiting(&entry) != waits
+                || desk.limits.is_inside(&entry) != run.admitted
+            {
+                found.push(Violation(format!("run {}: its place is not what it has", run.id)));
+            }
+        }
+        for (token, taken) in desk.pools.holders() {
+            let of_run = self.runs.get(&taken.run).and_then(|run| {
+                let lease = run.instance(*run.by_path.get(&taken.path)?).phase.lease()?;
+                (lease.token == token).then_some(())
+            });
+            let left = desk.remnants.get(&token).is_some_and(|left| left.pool.is_some());
+            if of_run.is_none() && !left {
+                found.push(Violation(format!("slots of pool {} are held by nobody", taken.pool.1)));
+            }
+        }
+        let leases = self.runs.values().flat_map(|run| {
+            (0..run.instances.len())
+                .map(Ix::new)
+                .filter(|ix| run.instance(*ix).phase.lease().is_some() && run.claim(*ix).is_some())
+        });
+        let held =
+            leases.count() + desk.remnants.values().filter(|left| left.pool.is_some()).count();
+        if held != desk.pools.holders().count() {
+            found.push(Violation(format!("{held} attempts should hold slots of pools")));
         }
     }
 }

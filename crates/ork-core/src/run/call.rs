@@ -32,7 +32,13 @@ impl Run {
             return self.end(ix, TaskState::Failed, broken(message), cx);
         };
         if let Some(Kind::Call(frame)) = self.kept(ix) {
-            return self.call_again(ix, *frame, false, cx);
+            let frame = *frame;
+            let params = self.frames[frame as usize].params.clone();
+            return match self.has_call_place(ix, &pinned.plan, &params, cx.desk) {
+                Ok(true) => self.call_again(ix, frame, false, cx),
+                Ok(false) => Ok(()),
+                Err(error) => self.end(ix, TaskState::Failed, broken(error.to_string()), cx),
+            };
         }
         let view = self.view(Some(ix), cx.desk);
         let given = each("params", params.iter(), |binding| view.whole(binding));
@@ -41,7 +47,11 @@ impl Run {
             bind(&pinned.plan, &given.collect(), &self.run_facts())
         });
         match bound {
-            Ok(values) => self.call(ix, pinned, values, cx),
+            Ok(values) => match self.has_call_place(ix, &pinned.plan, &values, cx.desk) {
+                Ok(true) => self.call(ix, pinned, values, cx),
+                Ok(false) => Ok(()),
+                Err(error) => self.end(ix, TaskState::Failed, broken(error.to_string()), cx),
+            },
             Err(EvalError::Need(needs)) => {
                 self.park(Some(ix), needs, cx);
                 Ok(())
@@ -139,9 +149,6 @@ impl Run {
         if self.frames[frame as usize].end.is_none() {
             self.frames[frame as usize].end = Some(self.judge(frame, Part::Body));
             self.todo.extend(self.levels[finally as usize].all());
-            if self.levels[finally as usize].len > 0 {
-                return Ok(());
-            }
         }
         if self.levels[finally as usize].open > 0 {
             return Ok(());

@@ -101,6 +101,17 @@ pub enum Command {
         /// The last success of the task, whatever its key.
         last: Option<Box<CacheRow>>,
     },
+    /// Sets the size of a pool.
+    SetPool {
+        /// The project.
+        project: ProjectId,
+        /// The pool.
+        name: String,
+        /// How many slots it has; none: the project does not say any more.
+        slots: Option<u32>,
+        /// Who asked.
+        by: Actor,
+    },
     /// A worker is ready to take attempts.
     WorkerJoined {
         /// The worker.

@@ -31,7 +31,7 @@ impl Run {
     /// A run that was loaded goes on from where it stood.
     pub(super) fn go_on(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         match self.stage {
-            Stage::Pending => cx.desk.starting.push_back(self.id),
+            Stage::Pending => {}
             Stage::Over(_) => self.touch(cx.desk),
             Stage::Body | Stage::Finally | Stage::Output => {
                 let open = (0..).map(Ix).zip(&self.instances);
@@ -149,12 +149,21 @@ impl Run {
     pub(super) fn let_go(&mut self, desk: &mut Desk) {
         self.unpark_at(None, desk);
         desk.resting.remove(&self.id);
+        for entry in self.calls.values() {
+            // A place that it has stays its own until it is loaded again.
+            if desk.limits.is_waiting(entry) {
+                desk.limits.leave(entry);
+            }
+        }
         for ix in (0..self.instances.len()).map(Ix::new) {
             self.leave_queue(ix, desk);
             self.leave_wait(ix, desk);
             self.unpark(ix, desk);
             if let Some(lease) = self.instance(ix).phase.lease() {
                 desk.workers.free(&lease.worker, self.key(ix));
+                if let Some(taken) = self.taken(ix) {
+                    desk.pools.free(&taken.pool, lease.token);
+                }
             }
         }
     }

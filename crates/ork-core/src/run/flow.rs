@@ -44,11 +44,13 @@ impl Ending {
 impl Run {
     /// The run is admitted: its roots may start.
     pub(super) fn begin(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        self.admitted = true;
         self.enter(Stage::Body, cx.desk);
         self.started_at.get_or_insert(cx.now.wall);
         self.dirty = true;
         self.arm_run(cx);
-        self.log(EventKind::RunStarted { run_attempt: self.round }, cx);
+        let place = self.place_taken(cx.desk);
+        self.log(EventKind::RunStarted { run_attempt: self.round, place }, cx);
         self.todo.extend(self.levels[self.frames[0].body as usize].all());
         self.drain(cx)
     }

@@ -144,7 +144,8 @@ impl Run {
         if let Some(limit) = self.limit(ix) {
             self.arm(ix, cx.now.mono + limit, cx.desk);
         }
-        self.log_at(ix, EventKind::TaskOpened { count, kept, made }, cx);
+        let place = self.call_place(ix, cx.desk);
+        self.log_at(ix, EventKind::TaskOpened { count, kept, made, place }, cx);
         self.todo.extend(self.children(ix));
         self.wake(ix);
         Ok(())

@@ -1,5 +1,7 @@
 //! An instance in memory. Its phase carries what that phase needs, and nothing else can.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 
 use crate::ids::{InstancePath, RunId, Token, WorkerId};
@@ -59,6 +61,8 @@ pub(super) enum Hold {
     Retry,
     /// It waits for [`Instance::parked`] values.
     Values,
+    /// It waits for slots of its pool.
+    Pool,
 }
 
 /// Why something is ended before its time.
@@ -262,6 +266,8 @@ pub(super) struct Instance {
     pub(super) failure: Option<Box<Failure>>,
     pub(super) inputs: Option<Box<IndexMap<String, Data>>>,
     pub(super) output: Option<Box<Data>>,
+    /// Its pool, once that is named in this generation.
+    pub(super) pool: Option<Arc<str>>,
     /// The token of the last attempt that ended by its worker's report, so that the same report
     /// again gets the same answer.
     pub(super) reported: Option<Token>,
@@ -296,6 +302,7 @@ impl Instance {
             failure: None,
             inputs: None,
             output: None,
+            pool: None,
             reported: None,
             queued_at: None,
             started_at: None,

@@ -92,8 +92,35 @@ pub enum Blocker {
         /// Why.
         reason: String,
     },
-    /// The run has not been admitted yet.
+    /// The run is about to be admitted.
     RunPending,
+    /// The run waits for a place among the runs of its workflow.
+    RunLimit {
+        /// The workflow whose limit it is.
+        workflow: String,
+        /// What tells its runs apart, if anything does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// How many there may be at a time.
+        max_runs: u32,
+        /// How many wait longer.
+        ahead: usize,
+        /// Who has the places; the first five.
+        holders: Vec<Holder>,
+    },
+    /// The slots of its pool are taken.
+    Pool {
+        /// The pool.
+        name: String,
+        /// How many slots it needs. More than the pool has it never gets.
+        slots: u32,
+        /// How many the pool has.
+        of: u32,
+        /// How many are taken.
+        used: u32,
+        /// By whom; the first five.
+        holders: Vec<Holder>,
+    },
     /// It belongs to `finally`, and this many instances of the body are not over.
     Body {
         /// How many.
@@ -187,6 +214,16 @@ pub enum Blocker {
     },
 }
 
+/// Who holds what is limited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The run.
+    pub run: RunId,
+    /// The instance; none: the run as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<InstancePath>,
+}
+
 /// How much the machine holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -267,6 +304,7 @@ impl Machine {
             }
             let mut cx = Cx { desk: &mut self.desk, out: &mut *out, now, by: &self.system };
             let (run, restored) = Run::restore(active, &mut cx);
+            self.adopt(&run);
             run.arrive(&mut self.desk);
             self.runs.insert(id, run);
             self.step(id, now, out, |run, cx| match restored {
@@ -316,6 +354,10 @@ impl Machine {
                 self.step(run, now, out, |run, cx| run.looked_up(&path, hit, last, cx));
                 Ok(Answer::Done)
             }
+            Command::SetPool { project, name, slots, by } => {
+                self.set_pool(project, name, slots, &by, (now, out));
+                Ok(Answer::Done)
+            }
             Command::WorkerJoined { worker, slots, queues, confirms } => {
                 self.desk.workers.change(&worker, |worker| worker.near = !confirms);
                 self.join(&worker, slots, &queues, now, out);
@@ -358,16 +400,6 @@ impl Machine {
             });
         }
         self.fire(now, out);
-        while let Some(id) = self.desk.starting.pop_front() {
-            self.step(id, now, out, |run, cx| match run.stage {
-                Stage::Pending if run.rests => {
-                    cx.desk.resting.insert(id);
-                    Ok(())
-                }
-                Stage::Pending => run.begin(cx),
-                _ => Ok(()),
-            });
-        }
         self.admit(now, out);
         for id in std::mem::take(&mut self.desk.touched) {
             let Some(run) = self.runs.get_mut(&id) else { continue };
@@ -451,7 +483,7 @@ impl Machine {
 
     /// How much the machine holds.
     pub fn counts(&self) -> Counts {
-        let pending = self.desk.starting.len() + self.desk.resting.len();
+        let pending = self.desk.pending.all();
         Counts {
             pending,
             running: self.runs.len().saturating_sub(pending),
@@ -481,7 +513,6 @@ impl Machine {
         if run.stage == Stage::Pending {
             run.enter(Stage::Body, desk);
         }
-        desk.starting.retain(|id| *id != run.id);
     }
 
     /// Leaves a run alone that cannot even be set aside: it is not loaded, and whoever asks is told
@@ -521,7 +552,7 @@ impl Machine {
     }
 
     /// The same, asked for by somebody.
-    fn step_by<R>(
+    pub(super) fn step_by<R>(
         &mut self,
         id: RunId,
         by: &Actor,
@@ -550,14 +581,15 @@ impl Machine {
         if self.desk.pending.of(new.project, &new.plan.name) >= self.desk.config.max_pending {
             return Err(too_many(&new.plan.name, self.desk.config.max_pending));
         }
-        let run = Run::create(new, now);
+        let mut run = Run::create(new, now);
+        self.bind(&mut run)?;
         run.arrive(&mut self.desk);
         self.runs.insert(id, run);
-        self.desk.starting.push_back(id);
         self.step_by(id, &by, (now, out), |run, cx| {
             run.announce(cx);
             Ok(())
         });
+        self.find_place(id, &by, (now, out));
         Ok(Answer::Done)
     }
 

@@ -11,6 +11,7 @@ mod attempt;
 mod audit;
 mod cache;
 mod call;
+mod callers;
 mod command;
 mod control;
 mod deadlines;
@@ -20,12 +21,14 @@ mod generate;
 mod inside;
 mod instance;
 mod level;
+mod limits;
 mod machine;
 mod map;
 mod mark;
 mod pause;
 mod persist;
 mod poll;
+mod pools;
 mod preview;
 mod ready;
 mod remnant;
@@ -49,12 +52,13 @@ pub use command::{
 };
 #[cfg(feature = "sabotage")]
 pub use machine::Sabotage;
-pub use machine::{Blob, Blocker, Config, Counts, Machine, Out, Violation, WorkerView};
+pub use machine::{Blob, Blocker, Config, Counts, Holder, Machine, Out, Violation, WorkerView};
 pub use pause::PauseScope;
+pub use pools::PoolView;
 pub use preview::{Planned, preview, preview_rerun};
 pub use remnant::Remnant;
 pub use signals::{MAX_SIGNALS, MAX_SIGNALS_OF_RUN};
 pub use state::{
     AttemptState, EventKind, Failure, FailureKind, MAX_DETAILS, MAX_INTERRUPTIONS, MAX_MESSAGE,
-    RunState, Source, StopReason, TaskState, Waiting,
+    PoolPlace, RunPlace, RunState, Source, StopReason, TaskState, Waiting,
 };

@@ -164,6 +164,7 @@ impl Run {
         if rests == self.rests {
             return Ok(());
         }
+        self.leave_pools(cx.desk);
         let ready: Vec<Ix> = (0..self.instances.len())
             .map(Ix::new)
             .filter(|ix| {
@@ -186,7 +187,8 @@ impl Run {
             return Ok(());
         }
         if cx.desk.resting.remove(&self.id) {
-            cx.desk.starting.push_back(self.id);
+            let entry = self.entry();
+            cx.desk.limits.stand(&entry);
         }
         let pending = (0..).map(Ix).zip(&self.instances);
         let pending = pending.filter(|(_, i)| matches!(i.phase, Phase::Pending));

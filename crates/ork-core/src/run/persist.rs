@@ -57,6 +57,10 @@ struct RunDetail {
     stop: Option<(StopReason, bool)>,
     #[serde(default, skip_serializing_if = "Signals::is_empty")]
     signals: Signals,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    key: Arc<str>,
+    #[serde(default)]
+    admitted: bool,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -94,6 +98,8 @@ struct TaskDetail {
     item: Option<(u32, u32)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inside: Option<InsideDetail>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pool: Option<Arc<str>>,
 }
 
 /// An inside. Instances are where the first of each level is.
@@ -191,6 +197,8 @@ impl Run {
             due: self.due.map(|due| Left::of(due, now)),
             stop: self.stop.map(|stop| (stop.reason, stop.forced)),
             signals: self.signals.clone(),
+            key: Arc::clone(&self.key_value),
+            admitted: self.admitted,
         };
         RunRow {
             project: facts.project,
@@ -311,6 +319,8 @@ impl Run {
         run.paused = row.paused;
         run.signals = detail.signals;
         run.rests = run.is_paused(cx.desk);
+        run.key_value = detail.key;
+        run.admitted = detail.admitted;
         run.stop = detail.stop.map(|(reason, forced)| RunStop { reason, forced });
         run.stage = match row.state {
             RunState::Pending => Stage::Pending,
@@ -526,6 +536,7 @@ impl Run {
         instance.lost = detail.lost;
         instance.interrupted = detail.interrupted;
         instance.reported = detail.reported;
+        instance.pool.clone_from(&detail.pool);
         instance.failure = row.failure.map(Box::new);
         instance.inputs = row.inputs.map(Box::new);
         instance.output = row.output.map(Box::new);
@@ -555,6 +566,7 @@ impl Run {
         if let Some(inside) = detail.inside {
             self.restore_inside(ix, inside)?;
         }
+        self.restore_call_place(ix, cx.desk);
         self.settle_in(ix, due, cx);
         Ok(())
     }
@@ -563,7 +575,10 @@ impl Run {
     fn settle_in(&mut self, ix: Ix, due: Option<Mono>, cx: &mut Cx<'_>) {
         let soon = cx.now.mono + cx.desk.config.claim;
         if let Some(lease) = self.instance(ix).phase.lease() {
-            let worker = lease.worker.clone();
+            let (worker, token) = (lease.worker.clone(), lease.token);
+            if let Some(taken) = self.taken(ix) {
+                cx.desk.pools.take(token, taken);
+            }
             cx.desk.workers.take(&worker, self.key(ix));
             cx.desk.renew(&worker, cx.now);
         }
@@ -652,6 +667,7 @@ fn task_detail(instance: &Instance, now: Now) -> TaskDetail {
         cache_key: rare.cache,
         item: instance.item.map(|item| (item.index, item.series)),
         inside: None,
+        pool: instance.pool.clone(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Instances that may start and wait for a slot, in the order in which they get one: in turn
-//! between projects, then workflows, then runs; within a run by age, then by the plan's order.
+//! between projects, then workflows, then runs; within a run by priority, then by age, then by
+//! the plan's order.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -15,14 +17,27 @@ pub(super) struct Place {
     pub(super) project: ProjectId,
     pub(super) workflow: Arc<str>,
     pub(super) key: Key,
+    /// The higher goes first within its run.
+    pub(super) priority: i32,
     /// Since when it may start.
     pub(super) since: Wall,
+}
+
+/// Where an instance stands within its run.
+type Rank = (Reverse<i32>, Wall, Ix);
+
+impl Place {
+    fn rank(&self) -> Rank {
+        (Reverse(self.priority), self.since, self.key.ix)
+    }
 }
 
 /// What takes turns.
 trait Turns {
     /// What comes next of it.
     fn take(&mut self) -> Option<Key>;
+    /// The same, which stays.
+    fn peek(&self) -> Option<Key>;
     /// Whether nothing is left.
     fn is_empty(&self) -> bool;
 }
@@ -80,21 +95,30 @@ impl<K: Ord + Clone, T: Turns> Turns for Ring<K, T> {
         None
     }
 
+    fn peek(&self) -> Option<Key> {
+        self.turn.iter().find_map(|name| self.parts.get(name)?.peek())
+    }
+
     fn is_empty(&self) -> bool {
         self.filled == 0
     }
 }
 
-/// A run's own, oldest first.
+/// A run's own, the first one first.
 #[derive(Debug, Default)]
 struct Line {
     run: Option<RunId>,
-    order: BTreeSet<(Wall, Ix)>,
+    order: BTreeSet<Rank>,
 }
 
 impl Turns for Line {
     fn take(&mut self) -> Option<Key> {
-        let (_, ix) = self.order.pop_first()?;
+        let (.., ix) = self.order.pop_first()?;
+        self.run.map(|run| Key { run, ix })
+    }
+
+    fn peek(&self) -> Option<Key> {
+        let (.., ix) = *self.order.first()?;
         self.run.map(|run| Key { run, ix })
     }
 
@@ -103,37 +127,75 @@ impl Turns for Line {
     }
 }
 
-/// The order of one queue.
-type Order = Ring<ProjectId, Ring<Arc<str>, Ring<RunId, Line>>>;
-
-/// All that are ready, by queue.
+/// An order by turns.
 #[derive(Debug, Default)]
-pub(super) struct Ready {
-    queues: BTreeMap<Arc<str>, Order>,
-    count: usize,
-}
+pub(super) struct Order(Ring<ProjectId, Ring<Arc<str>, Ring<RunId, Line>>>);
 
-impl Ready {
+impl Order {
     fn line<R>(&mut self, place: &Place, change: impl FnOnce(&mut Line) -> R) -> R {
-        let order = self.queues.entry(Arc::clone(&place.queue)).or_default();
-        order.with(&place.project, |workflows| {
+        self.0.with(&place.project, |workflows| {
             workflows.with(&place.workflow, |runs| runs.with(&place.key.run, change))
         })
     }
 
+    /// Puts an instance in; false when it was in.
+    pub(super) fn insert(&mut self, place: &Place) -> bool {
+        self.line(place, |line| {
+            line.run = Some(place.key.run);
+            line.order.insert(place.rank())
+        })
+    }
+
+    /// Takes an instance out; false when it was not in.
+    pub(super) fn remove(&mut self, place: &Place) -> bool {
+        self.line(place, |line| line.order.remove(&place.rank()))
+    }
+
+    /// Takes the one whose turn it is.
+    pub(super) fn take(&mut self) -> Option<Key> {
+        self.0.take()
+    }
+
+    /// The one whose turn it is.
+    pub(super) fn peek(&self) -> Option<Key> {
+        self.0.peek()
+    }
+
+    /// Whether nobody is in.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn contains(&self, place: &Place) -> bool {
+        let workflows = self.0.parts.get(&place.project);
+        let runs = workflows.and_then(|workflows| workflows.parts.get(&place.workflow));
+        let line = runs.and_then(|runs| runs.parts.get(&place.key.run));
+        line.is_some_and(|line| line.order.contains(&place.rank()))
+    }
+}
+
+/// All that are ready, by queue. The queues take turns too, since a worker may serve several.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    queues: BTreeMap<Arc<str>, Order>,
+    turn: VecDeque<Arc<str>>,
+    count: usize,
+}
+
+impl Ready {
     /// Puts an instance in.
     pub(super) fn insert(&mut self, place: &Place) {
-        let new = self.line(place, |line| {
-            line.run = Some(place.key.run);
-            line.order.insert((place.since, place.key.ix))
-        });
-        self.count += usize::from(new);
+        if !self.queues.contains_key(&place.queue) {
+            self.turn.push_back(Arc::clone(&place.queue));
+        }
+        let order = self.queues.entry(Arc::clone(&place.queue)).or_default();
+        self.count += usize::from(order.insert(place));
     }
 
     /// Takes an instance out, if it is in.
     pub(super) fn remove(&mut self, place: &Place) {
-        let was = self.line(place, |line| line.order.remove(&(place.since, place.key.ix)));
-        self.count -= usize::from(was);
+        let Some(order) = self.queues.get_mut(&place.queue) else { return };
+        self.count -= usize::from(order.remove(place));
     }
 
     /// Takes the one whose turn it is.
@@ -143,9 +205,16 @@ impl Ready {
         Some(key)
     }
 
-    /// The queues that anything ever waited in.
-    pub(super) fn queues(&self) -> Vec<Arc<str>> {
-        self.queues.keys().cloned().collect()
+    /// The queues in which anything waits, in turn.
+    pub(super) fn turn(&self) -> VecDeque<Arc<str>> {
+        let filled = |name: &&Arc<str>| self.queues.get(*name).is_some_and(|q| !q.is_empty());
+        self.turn.iter().filter(filled).cloned().collect()
+    }
+
+    /// A queue has had its turn.
+    pub(super) fn pass(&mut self, queue: &Arc<str>) {
+        self.turn.retain(|name| name != queue);
+        self.turn.push_back(Arc::clone(queue));
     }
 
     /// How many are ready.
@@ -155,12 +224,6 @@ impl Ready {
 
     /// Whether the instance is in. For invariants.
     pub(super) fn contains(&self, place: &Place) -> bool {
-        let line = self
-            .queues
-            .get(&place.queue)
-            .and_then(|order| order.parts.get(&place.project))
-            .and_then(|workflows| workflows.parts.get(&place.workflow))
-            .and_then(|runs| runs.parts.get(&place.key.run));
-        line.is_some_and(|line| line.order.contains(&(place.since, place.key.ix)))
+        self.queues.get(&place.queue).is_some_and(|order| order.contains(place))
     }
 }

@@ -7,6 +7,7 @@ use crate::ids::{AttemptRef, RunId, Token, WorkerId};
 use crate::run::active::{Desk, Run};
 use crate::run::instance::{Ix, Phase};
 use crate::run::machine::{Config, Machine, Out};
+use crate::run::pools::Taken;
 use crate::run::timers::Owner;
 use crate::run::{Effect, StopReason};
 use crate::time::{Mono, Now, Span};
@@ -16,6 +17,7 @@ use crate::time::{Mono, Now, Span};
 pub struct Remnant {
     pub(super) attempt: AttemptRef,
     pub(super) worker: WorkerId,
+    pub(super) pool: Option<Taken>,
     pub(super) grace: Span,
     /// When its slot is taken to be free.
     pub(super) until: Mono,
@@ -38,6 +40,7 @@ impl Run {
         Some(Remnant {
             attempt: self.attempt_ref(instance, lease.token),
             worker: lease.worker.clone(),
+            pool: self.taken(ix),
             grace,
             until,
             due: until.min(now + config.claim),
@@ -55,6 +58,9 @@ impl Desk {
         self.workers.change(&remnant.worker, |worker| {
             worker.remnants.insert(token);
         });
+        if let Some(taken) = remnant.pool.clone() {
+            self.pools.take(token, taken);
+        }
         self.timers.set(remnant.due, Owner::Remnant(token));
         self.remnants.insert(token, remnant);
     }
@@ -62,6 +68,9 @@ impl Desk {
     /// Nothing is left of an attempt: its slot is free. False where nothing was.
     pub(super) fn clear(&mut self, token: Token) -> bool {
         let Some(remnant) = self.remnants.remove(&token) else { return false };
+        if let Some(taken) = &remnant.pool {
+            self.pools.free(&taken.pool, token);
+        }
         if self.workers.get(&remnant.worker).is_some() {
             self.workers.change(&remnant.worker, |worker| {
                 worker.remnants.remove(&token);

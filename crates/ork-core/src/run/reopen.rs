@@ -27,6 +27,10 @@ impl Run {
         cancel_downstream: bool,
         cx: &mut Cx<'_>,
     ) -> Answered {
+        if self.stage == Stage::Over(RunState::Skipped) {
+            let message = format!("run {} was never started; make a new one", self.id);
+            return Ok(Err(Refusal::new(RefusalCode::Conflict, message)));
+        }
         let chosen = match self.choose(selection) {
             Ok(chosen) => chosen,
             Err(refusal) => return Ok(Err(refusal)),
@@ -58,7 +62,6 @@ impl Run {
             self.reset(ix, keep, cx)?;
         }
         self.recount_with_downs(again);
-        cx.desk.starting.push_back(self.id);
         Ok(())
     }
 

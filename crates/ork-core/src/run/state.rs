@@ -198,6 +198,8 @@ pub enum FailureKind {
     Rejected,
     /// A task failed; for runs.
     TaskFailed,
+    /// The run found no place under the limits of its workflow, which refuse it then; for runs.
+    RunLimit,
     /// The run could not be kept or decided, and was set aside.
     Quarantined,
 }
@@ -264,6 +266,28 @@ pub enum Source {
     },
 }
 
+/// The place of a run among those of its workflow, at the start of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPlace {
+    /// The workflow.
+    pub workflow: String,
+    /// What tells the runs apart.
+    pub key: String,
+    /// How many runs of the key there may be.
+    pub max_runs: u32,
+}
+
+/// The slots of a pool that an attempt takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolPlace {
+    /// The pool.
+    pub name: String,
+    /// How many slots.
+    pub slots: u32,
+    /// How many the pool has.
+    pub of: u32,
+}
+
 /// What happened. Each is one transition, or a report that changed nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -295,6 +319,9 @@ pub enum EventKind {
     RunStarted {
         /// The run attempt.
         run_attempt: u32,
+        /// The place that it takes, where runs are limited.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<RunPlace>,
     },
     /// The body is being ended before its time, `finally` too if `forced`.
     RunStopping {
@@ -338,6 +365,9 @@ pub enum EventKind {
         /// The DAG, where it was made at run time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         made: Option<Arc<Scope>>,
+        /// The place that a call takes among the runs of the workflow that it calls.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<RunPlace>,
     },
     /// `running → stopping` of such an instance: what is inside is being ended.
     TaskClosing {
@@ -363,6 +393,9 @@ pub enum EventKind {
         token: Token,
         /// The worker it was offered to.
         worker: WorkerId,
+        /// The slots of a pool that it takes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pool: Option<PoolPlace>,
     },
     /// `dispatched → queued`: nobody confirmed the offer. Same attempt number.
     TaskUnclaimed {

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, Change, PauseRow, RunRow, ScheduleRow, TaskRow,
-    TickRow, VersionId,
-    VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, Change, PauseRow, PoolRow, RunRow, ScheduleRow,
+    TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::value::Digest;
@@ -187,6 +186,14 @@ impl Store for Faulty {
 
     async fn answer(&self, project: ProjectId, key: &str) -> Result<Option<AnswerRow>> {
         self.memory.answer(project, key).await
+    }
+
+    async fn pools(&self) -> Result<Vec<PoolRow>> {
+        self.memory.pools().await
+    }
+
+    async fn load_limits(&self) -> Result<Vec<WorkflowRow>> {
+        self.memory.load_limits().await
     }
 
     async fn load_schedules(&self) -> Result<Vec<ScheduleRow>> {

@@ -92,10 +92,7 @@ pub(crate) async fn signal(asked: OnRun<Signal>) -> Result<Json<Commanded>> {
     params(("project" = String, Path), ("id" = String, Path), ("path" = String, Path), DryRun),
     request_body = Approve, responses((status = 200, body = Commanded))
 )]
-pub(crate) async fn approve(
-    At(at): At<TaskAt>,
-    asked: OnRun<Approve>,
-) -> Result<Json<Commanded>> {
+pub(crate) async fn approve(At(at): At<TaskAt>, asked: OnRun<Approve>) -> Result<Json<Commanded>> {
     let command = |run, body: Approve, by| {
         let Approve { approved, comment, form, .. } = body;
         let decision = Decision { approved, comment, form };
@@ -133,7 +130,8 @@ pub(crate) async fn approvals(
 
 fn place(cursor: &str) -> Result<(RunId, InstancePath)> {
     let parts = cursor.split_once('/').and_then(|(run, path)| Some((run.parse().ok()?, path)));
-    let (run, path) = parts.ok_or_else(|| Refused::malformed("cursor: it is not one of this list"))?;
+    let (run, path) =
+        parts.ok_or_else(|| Refused::malformed("cursor: it is not one of this list"))?;
     Ok((run, path.into()))
 }
 

@@ -10,7 +10,8 @@ use indexmap::IndexMap;
 use ork_api::problem::{Code, FieldError};
 use ork_api::stamp::{NoStamp, Stamp};
 use ork_api::types::{
-    Cancel, Commanded, Draft, DryRun, List, MAX_LABEL, MAX_LABELS, MAX_REASON, NewRun, Preview, Retry, Run, RunQuery,
+    Cancel, Commanded, Draft, DryRun, List, MAX_LABEL, MAX_LABELS, MAX_REASON, NewRun, Preview,
+    Retry, Run, RunQuery,
 };
 use ork_core::catalog;
 use ork_core::ids::{InstancePath, ProjectId, RunId};
@@ -205,7 +206,11 @@ pub(crate) async fn create(
 
 /// The run that an earlier request with this key made. It is the answer whatever became of its
 /// workflow since.
-pub(crate) async fn made_before(app: &App, project: ProjectId, key: Option<&Key>) -> Result<Option<RunRow>> {
+pub(crate) async fn made_before(
+    app: &App,
+    project: ProjectId,
+    key: Option<&Key>,
+) -> Result<Option<RunRow>> {
     let Some(key) = key else { return Ok(None) };
     let Some(kept) = app.store.answer(project, &key.key).await? else { return Ok(None) };
     if kept.request != key.request {

@@ -17,9 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, Change, PauseRow, RunRow, ScheduleRow, TaskRow,
-    TickRow, VersionId,
-    VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, CacheKey, Change, PauseRow, PoolRow, RunRow, ScheduleRow,
+    TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -29,8 +28,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
-    Cached, CommitSeq, Committed, DataDir, Items, Page, Result, Retention, RunFilter, Store, StoreError,
-    page,
+    Cached, CommitSeq, Committed, DataDir, Items, Page, Result, Retention, RunFilter, Store,
+    StoreError, page,
 };
 
 /// Connections for reading; each is opened when it is first needed.
@@ -321,6 +320,17 @@ impl Store for Sqlite {
         let sql = "SELECT row FROM answers WHERE project = ?1 AND key = ?2";
         let _place = self.leaders.place().await?;
         self.leaders.find(sql, params![project.0, key])
+    }
+
+    async fn pools(&self) -> Result<Vec<PoolRow>> {
+        let sql = "SELECT row FROM pools ORDER BY project, name";
+        self.read(move |db| read::list(db, sql, [])).await
+    }
+
+    async fn load_limits(&self) -> Result<Vec<WorkflowRow>> {
+        let sql = "SELECT row FROM workflows WHERE json_extract(row, '$.limits') IS NOT NULL
+                   ORDER BY project, name";
+        self.read(move |db| read::list(db, sql, [])).await
     }
 
     async fn load_schedules(&self) -> Result<Vec<ScheduleRow>> {

@@ -12,11 +12,11 @@ use crate::{Result, StoreError};
 
 /// Every step from an empty database to the present form; the number of those taken is the
 /// database's `user_version`.
-const MIGRATIONS: &[&str] =
-    &[
+const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_schedules.sql"),
     include_str!("migrations/0003_waits.sql"),
+    include_str!("migrations/0004_pools.sql"),
 ];
 
 /// `ork1`, so that `file` and people can tell whose database it is.

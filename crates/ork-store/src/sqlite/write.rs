@@ -2,9 +2,8 @@
 
 use ork_core::ids::{Epoch, ProjectId, RunId};
 use ork_core::rows::{
-    AnswerRow, AttemptRow, CacheRow, Change, EventRow, PauseRow, RunRow, ScheduleRow, TaskRow,
-    TickRow, VersionRow,
-    WorkflowRow,
+    AnswerRow, AttemptRow, CacheRow, Change, EventRow, PauseRow, PoolRow, RunRow, ScheduleRow,
+    TaskRow, TickRow, VersionRow, WorkflowRow,
 };
 use ork_core::time::Wall;
 use ork_core::value::Digest;
@@ -87,6 +86,7 @@ fn apply(db: &Connection, change: &Change, commit: CommitSeq, position: &mut u32
         Change::Workflow(row) => workflow(db, row),
         Change::Version(row) => version(db, row),
         Change::Answer(row) => answer(db, row),
+        Change::Pool(row) => pool(db, row),
         Change::Schedule(row, _) => schedule(db, row),
         Change::Tick(row) => tick(db, row),
         Change::Pause(row) => pause(db, row),
@@ -266,6 +266,24 @@ fn answer(db: &Connection, row: &AnswerRow) -> Result<()> {
     Ok(())
 }
 
+fn pool(db: &Connection, row: &PoolRow) -> Result<()> {
+    let stored = match row.slots {
+        Some(_) => execute(
+            db,
+            "INSERT INTO pools (project, name, row) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET row = ?3",
+            &[&row.project.0, &row.name, &json(row)?],
+        ),
+        None => execute(
+            db,
+            "DELETE FROM pools WHERE project = ?1 AND name = ?2",
+            &[&row.project.0, &row.name],
+        ),
+    };
+    stored.map_err(failed("store a pool"))?;
+    Ok(())
+}
+
 fn schedule(db: &Connection, row: &ScheduleRow) -> Result<()> {
     execute(
         db,
@@ -436,7 +454,8 @@ pub(super) fn sweep(
             &[&now.0.saturating_sub(DRAFT_GRACE.0)],
         );
         Ok(removed
-            || expired.and_then(|n| Ok(n + ticks? + stale? + drafts?)).map_err(failed("prune"))? > 0)
+            || expired.and_then(|n| Ok(n + ticks? + stale? + drafts?)).map_err(failed("prune"))?
+                > 0)
     })
 }
 

@@ -133,6 +133,7 @@ pub(crate) fn workflow(name: &str) -> WorkflowRow {
         name: name.into(),
         current: Some(VersionId(1)),
         metadata: Metadata { description: Some("d".into()), ..Metadata::default() },
+        limits: None,
         created_at: Wall(1),
         updated_at: Wall(2),
     }

@@ -87,19 +87,24 @@ async fn open(client: &Client, limit: usize) -> Result<Vec<OpenApproval>> {
 
 async fn list(client: &Client, limit: usize, format: Format) -> Result {
     let items = open(client, limit).await?;
-    output::list(format, &items, |open| format!("{} {}", open.run, open.path), |items| {
-        let rows = items.iter().map(|open| {
-            vec![
-                open.run.to_string(),
-                open.workflow.clone(),
-                open.path.to_string(),
-                open.prompt.lines().next().unwrap_or_default().to_owned(),
-                open.approvers.join(", "),
-                open.until.map(instant).unwrap_or_default(),
-            ]
-        });
-        output::table(&["RUN", "WORKFLOW", "TASK", "PROMPT", "WHO", "UNTIL"], rows)
-    })?;
+    output::list(
+        format,
+        &items,
+        |open| format!("{} {}", open.run, open.path),
+        |items| {
+            let rows = items.iter().map(|open| {
+                vec![
+                    open.run.to_string(),
+                    open.workflow.clone(),
+                    open.path.to_string(),
+                    open.prompt.lines().next().unwrap_or_default().to_owned(),
+                    open.approvers.join(", "),
+                    open.until.map(instant).unwrap_or_default(),
+                ]
+            });
+            output::table(&["RUN", "WORKFLOW", "TASK", "PROMPT", "WHO", "UNTIL"], rows)
+        },
+    )?;
     Ok(Exit::Ok)
 }
 

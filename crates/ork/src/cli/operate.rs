@@ -120,7 +120,12 @@ pub(crate) async fn each<B: Serialize>(
             Err(error) if error.code().is_none() => return Err(error.into()),
             Err(error) => {
                 let result = error.to_string();
-                told.push(Told { run: run.id, workflow: run.workflow, result, changes: Vec::new() });
+                told.push(Told {
+                    run: run.id,
+                    workflow: run.workflow,
+                    result,
+                    changes: Vec::new(),
+                });
             }
         }
     }
@@ -412,12 +417,8 @@ pub(crate) async fn rerun(session: &mut Session, args: RerunArgs, format: Format
     };
     let declared = client.version(&run.workflow, version).await?.params;
     let params = args.params.read(|name| declared.get(name).map(|param| param.ty.clone()))?;
-    let wanted = Rerun {
-        version: Some(version),
-        params,
-        reason: args.reason.clone(),
-        ..Rerun::default()
-    };
+    let wanted =
+        Rerun { version: Some(version), params, reason: args.reason.clone(), ..Rerun::default() };
     if args.dry_run {
         let preview = client.preview(run.id, "rerun", &wanted).await?;
         output::one(format, &preview, &run.id.to_string(), changes)?;

@@ -318,9 +318,7 @@ impl Watch {
     /// `finally` too, and one more leaves.
     async fn interrupted(&mut self, session: &Session, told: Told) -> Result<Go> {
         match self.asked {
-            Asked::Nothing | Asked::Approval
-                if self.block.is_some() && told == Told::Interrupt =>
-            {
+            Asked::Nothing | Asked::Approval if self.block.is_some() && told == Told::Interrupt => {
                 self.ask();
                 Ok(Go::On)
             }
@@ -362,7 +360,8 @@ impl Watch {
         let Some(path) = &event.path else { return };
         let first = self.approvals.front().is_some_and(|(waits, _)| waits == path);
         self.approvals.retain(|(waits, _)| waits != path);
-        if let EventKind::TaskDeferred { wait: Waiting::Approval { prompt, .. }, .. } = &event.data {
+        if let EventKind::TaskDeferred { wait: Waiting::Approval { prompt, .. }, .. } = &event.data
+        {
             self.approvals.push_back((path.clone(), prompt.clone()));
         } else if first && self.asked == Asked::Approval {
             self.asked = Asked::Nothing;

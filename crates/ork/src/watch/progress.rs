@@ -89,7 +89,7 @@ impl Progress {
             EventKind::RunCreated { tasks, .. } => {
                 self.created = *tasks as usize;
             }
-            EventKind::RunStarted { run_attempt } => {
+            EventKind::RunStarted { run_attempt, .. } => {
                 self.seen = *run_attempt;
                 self.state = RunState::Running;
                 self.started = Some(event.at.0);

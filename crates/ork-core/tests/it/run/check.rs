@@ -133,7 +133,8 @@ fn started_under_another_token(history: &mut History) {
 fn a_token_used_again(history: &mut History) {
     let first = token_of(&history.events[history.at("a", started)].kind);
     let place = history.at("b", dispatched);
-    history.events[place].kind = EventKind::TaskDispatched { token: first, worker: "w1".into() };
+    history.events[place].kind =
+        EventKind::TaskDispatched { token: first, worker: "w1".into(), pool: None };
 }
 
 fn taken_back_while_it_runs(history: &mut History) {
@@ -141,7 +142,10 @@ fn taken_back_while_it_runs(history: &mut History) {
     let token = token_of(&history.events[place].kind);
     let again = Token(token.0 + 1_000);
     history.insert(place, EventKind::TaskUnclaimed { token });
-    history.insert(place + 1, EventKind::TaskDispatched { token: again, worker: "w1".into() });
+    history.insert(
+        place + 1,
+        EventKind::TaskDispatched { token: again, worker: "w1".into(), pool: None },
+    );
 }
 
 fn tried_again_without_budget(history: &mut History) {

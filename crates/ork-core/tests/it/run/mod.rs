@@ -7,6 +7,7 @@ mod dags;
 mod exhaustive;
 mod judge;
 mod large;
+mod limits;
 mod operate;
 mod random;
 mod traces;

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use ork_core::ids::{AttemptRef, Epoch, InstancePath, ProjectId, RunId, Token, WorkerId};
-use ork_core::plan::Plan;
+use ork_core::plan::{Concurrency, Plan};
 use ork_core::rows::{
     ActiveRun, Actor, AttemptRow, CacheRow, Change, CodeRef, EventRow, LogSummary, PauseRow,
-    RunRow, TaskRow, VersionId, VersionRow,
+    PoolRow, RunRow, TaskRow, VersionId, VersionRow,
 };
 use ork_core::run::{
     Answer, AttemptState, Command, Config, Departure, Effect, EventKind, Failure, FailureKind,
-    Finished, Machine, NewRun, Out, Outcome, Refusal, Report, RetrySelection, Source, Waiting,
+    Finished, Machine, NewRun, Out, Outcome, Refusal, Report, RetrySelection, Source, TaskState,
+    Waiting,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::{Data, Digest, Value};
@@ -34,6 +35,9 @@ pub(crate) struct World {
     pub(crate) versions: BTreeMap<RunId, VersionRow>,
     pub(crate) tasks: BTreeMap<(RunId, u32), TaskRow>,
     pub(crate) attempts: BTreeMap<(RunId, InstancePath, u32, u32), AttemptRow>,
+    pub(crate) pools: BTreeMap<(ProjectId, String), PoolRow>,
+    /// The limits of current versions.
+    pub(crate) limits: BTreeMap<String, Option<Concurrency>>,
     pub(crate) events: Vec<EventRow>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
@@ -71,6 +75,8 @@ impl World {
             versions: BTreeMap::new(),
             tasks: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            limits: BTreeMap::new(),
             events: Vec::new(),
             effects: Vec::new(),
             blobs: BTreeMap::new(),
@@ -156,6 +162,9 @@ impl World {
                     self.pauses.push(*row);
                 }
                 Change::Cache(row) => self.cache.push(*row),
+                Change::Pool(row) => {
+                    self.pools.insert((row.project, row.name.clone()), *row);
+                }
                 other => panic!("the machine does not make {other:?}"),
             }
         }
@@ -214,6 +223,47 @@ impl World {
     pub(crate) fn join_near(&mut self, worker: &str, slots: u32) {
         let (worker, queues) = (worker.into(), Vec::new());
         self.ask(Command::WorkerJoined { worker, slots, queues, confirms: false });
+    }
+
+    /// Joins a worker of these queues.
+    pub(crate) fn serve(&mut self, worker: &str, slots: u32, queues: &[&str]) {
+        let queues = queues.iter().map(ToString::to_string).collect();
+        self.ask(Command::WorkerJoined { worker: worker.into(), slots, queues, confirms: true });
+    }
+
+    /// Sets the size of a pool.
+    pub(crate) fn size_pool(&mut self, name: &str, slots: Option<u32>) {
+        let (project, name) = (ProjectId::DEFAULT, name.to_owned());
+        self.ask(Command::SetPool { project, name, slots, by: by("ann") });
+    }
+
+    /// A version with these limits becomes current.
+    pub(crate) fn limit(&mut self, workflow: &str, limits: Option<Concurrency>) {
+        self.limits.insert(workflow.into(), limits.clone());
+        self.machine.set_limits(ProjectId::DEFAULT, workflow, limits);
+        self.settle_into(Out::default());
+    }
+
+    /// Makes run number `n` of a plan with params.
+    pub(crate) fn create_with(&mut self, n: u128, plan: &Plan, params: Value) -> RunId {
+        let mut command = self.creation(n, plan);
+        if let Command::Create(new) = &mut command {
+            new.params = params;
+        }
+        self.ask(command);
+        run_id(n)
+    }
+
+    /// Where an instance stands, by the rows.
+    pub(crate) fn state(&self, run: RunId, path: &str) -> TaskState {
+        self.task(run, path).state
+    }
+
+    /// Settles once more; how many offers that made.
+    pub(crate) fn settle_again(&mut self) -> usize {
+        let before = self.effects.len();
+        self.settle_into(Out::default());
+        self.effects.len() - before
     }
 
     pub(crate) fn crash(&mut self, worker: &str) {
@@ -426,6 +476,10 @@ impl World {
         let active: Vec<_> = open.map(|row| self.active(row.id)).collect();
         self.machine = Machine::new(self.config.clone(), Epoch(self.epoch));
         self.machine.learn_pauses(self.pauses.clone());
+        self.machine.learn_pools(self.pools.values().cloned().collect());
+        for (workflow, limits) in &self.limits {
+            self.machine.set_limits(ProjectId::DEFAULT, workflow, limits.clone());
+        }
         let mut out = Out::default();
         self.machine.load(active, self.now, &mut out);
         self.settle_into(out);
@@ -522,7 +576,7 @@ fn show_event(row: &EventRow) -> String {
     };
     let what = match &row.kind {
         EventKind::RunCreated { .. } => "created".into(),
-        EventKind::RunStarted { run_attempt } => format!("started, attempt {run_attempt}"),
+        EventKind::RunStarted { run_attempt, .. } => format!("started, attempt {run_attempt}"),
         EventKind::RunStopping { reason, forced } => {
             format!("stopping, {}{}", name(reason), if *forced { ", forced" } else { "" })
         }
@@ -553,7 +607,7 @@ fn show_event(row: &EventRow) -> String {
             format!("opened with {count} inside{}", if *kept { ", kept" } else { "" })
         }
         EventKind::TaskClosing { reason } => format!("closing, {}", name(reason)),
-        EventKind::TaskDispatched { token, worker } => {
+        EventKind::TaskDispatched { token, worker, .. } => {
             format!("dispatched {} to {worker}", show_token(*token))
         }
         EventKind::TaskUnclaimed { token } => format!("unclaimed {}", show_token(*token)),
