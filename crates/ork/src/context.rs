@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure, Result, io};
 use crate::host::{self, Host};
 use crate::output::say;
 use crate::settings::{SettingFlags, Settings};
+use crate::signals::Interrupts;
 
 /// The folder in which a local server keeps its state.
 pub(crate) const FOLDER: &str = ".ork";
@@ -205,13 +206,16 @@ impl Session {
     }
 
     /// Ends the command's use of the server. Where this process is the server it first stays
-    /// until nothing is under way, unless `leave`.
+    /// until nothing is under way, unless `leave`. A signal ends it at once.
     pub(crate) async fn close(self, leave: bool) {
         let Some(mut host) = self.host else { return };
         if !leave && self.need == Need::Works {
             stay(&self.client, &mut host).await;
         }
-        host.close().await;
+        match Interrupts::new() {
+            Ok(mut interrupts) => interrupts.end(host.close()).await,
+            Err(_) => host.close().await,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod output;
 mod params;
 mod runs;
 mod settings;
+mod signals;
 mod suggest;
 mod watch;
 

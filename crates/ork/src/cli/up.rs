@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::deploy::Known;
@@ -14,6 +13,7 @@ use crate::files::absolute;
 use crate::host::{self, Host};
 use crate::output::{is_live, say};
 use crate::settings::{SettingFlags, Settings};
+use crate::signals::Interrupts;
 
 /// A server and worker here, which deploys and watches every workflow file under a folder
 #[derive(clap::Args)]
@@ -66,28 +66,21 @@ fn speak() -> Result<()> {
 }
 
 async fn serve(folder: &Path, state: &Path, settings: &Settings) -> Result {
-    let listen = |kind| {
-        signal(kind).map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))
-    };
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
     let recruit = host::recruit();
     let mut host = take(state, settings).await?;
     host.clear(state).await?;
     host.employ(state, settings, recruit)?;
+    // Until here a signal ends the process as it ends any.
+    let mut interrupts = Interrupts::new()?;
     say(format_args!("local ({})", shown(state)));
     say(format_args!("listening on {}, token in {}", host.url(), shown(&state.join("token"))));
     let outcome = tokio::select! {
         outcome = keep_deployed(&host, folder) => outcome,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        _ = interrupts.next() => Ok(()),
     };
     say("stopping; once more ends it at once");
-    tokio::select! {
-        () = host.close() => outcome.map(|()| Exit::Ok),
-        _ = interrupt.recv() => std::process::exit(130),
-        _ = terminate.recv() => std::process::exit(143),
-    }
+    interrupts.end(host.close()).await;
+    outcome.map(|()| Exit::Ok)
 }
 
 /// Deploys what is there, then what changes.

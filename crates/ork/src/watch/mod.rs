@@ -14,14 +14,14 @@ use ork_core::run::{EventKind, RunState, TaskState, Waiting};
 use ork_core::time::Wall;
 use ork_core::value::Value;
 use owo_colors::OwoColorize as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::progress::{Progress, TaskLine};
 use crate::cli::runs::{LogFilter, shown, tasks};
 use crate::context::Session;
-use crate::exit::{Exit, Failure, Result};
+use crate::exit::{Exit, Result};
 use crate::output::{self, Format, duration, is_live, say};
+use crate::signals::{Interrupts, Told};
 
 /// How often durations on a terminal are drawn anew.
 const FRAME: Duration = Duration::from_millis(100);
@@ -175,41 +175,6 @@ impl Topics {
             }
         }
     }
-}
-
-/// Ctrl-C and a polite stop.
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interrupts {
-    fn new() -> Result<Self> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.interrupt.recv() => Told::Interrupt,
-            _ = self.terminate.recv() => Told::Terminate,
-        }
-    }
-}
-
-/// Who wants the command to end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// A person, by Ctrl-C.
-    Interrupt,
-    /// The system or a program, which can answer no question.
-    Terminate,
 }
 
 enum Step {
@@ -424,8 +389,11 @@ impl Watch {
             block.clear();
         }
         say(format_args!("cancelling; once more to {next}"));
-        session.client.cancel(self.run, &Cancel { force, ..Cancel::default() }).await?;
-        Ok(Go::On)
+        let cancel = Cancel { force, ..Cancel::default() };
+        tokio::select! {
+            answer = session.client.cancel(self.run, &cancel) => Ok(answer.map(|_| Go::On)?),
+            told = self.interrupts.next() => Box::pin(self.interrupted(session, told)).await,
+        }
     }
 
     /// The last picture, and what a person needs to know of a run that did not succeed.

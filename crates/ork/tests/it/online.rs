@@ -1,7 +1,8 @@
 //! Commands that need a server: with none running, and as the client of one.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStderr};
+use std::process::{Child, ChildStderr, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::{Place, Said};
 
@@ -73,6 +74,35 @@ fn place() -> Place {
     assert!(pipe.unwrap().success());
     place
 }
+
+/// Another process, by which the store takes no commits until it is dropped.
+struct Lock(Child);
+
+impl Lock {
+    fn hold(place: &Place) -> Self {
+        let code = "import sqlite3, sys\n\
+                    db = sqlite3.connect('.ork/ork.db', timeout=60, isolation_level=None)\n\
+                    db.execute('BEGIN IMMEDIATE')\n\
+                    print('held', flush=True)\n\
+                    sys.stdin.read()";
+        let mut command = place.program("python3");
+        let mut child = command.args(["-c", code]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "held\n");
+        Self(child)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// How long an ordered end waits for a store that does not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn id(said: &Said) -> String {
     said.out.trim().to_owned()
@@ -285,6 +315,55 @@ fn up_deploys_watches_and_serves() {
     up.signal("INT");
     let _ = up.until("stopping");
     assert_eq!(up.end(), 0);
+}
+
+#[test]
+fn a_second_signal_ends_a_server_whose_store_does_not_answer() {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let place = place();
+        let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+        let _ = up.until("ready");
+        let mut run = Running::start(&place, &["run", "gate"]);
+        let _ = run.until("wait | waiting");
+        let _lock = Lock::hold(&place);
+        up.signal(name);
+        let _ = up.until("once more ends it at once");
+        let begun = Instant::now();
+        up.signal(name);
+        assert_eq!(up.end(), code);
+        assert!(begun.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_server_whose_store_does_not_open() {
+    for words in [&["up", "--bind", "127.0.0.1:0"][..], &["run", "hello.yaml"]] {
+        let place = place();
+        assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
+        let _lock = Lock::hold(&place);
+        let up = Running::start(&place, words);
+        while ork_store::DataDir::holder(&place.path(".ork")) != Some(up.child.id()) {
+            std::thread::yield_now();
+        }
+        up.signal("INT");
+        assert_eq!(up.end(), -1, "{words:?}: it ended by itself");
+    }
+}
+
+#[test]
+fn signals_end_a_run_whose_store_does_not_answer() {
+    let place = place();
+    let mut run = Running::start(&place, &["run", "gate.yaml"]);
+    let _ = run.until("wait | waiting");
+    let _lock = Lock::hold(&place);
+    for said in ["to end `finally` too", "to leave it", "left "] {
+        run.signal("INT");
+        let _ = run.until(said);
+    }
+    let begun = Instant::now();
+    run.signal("INT");
+    assert_eq!(run.end(), 130);
+    assert!(begun.elapsed() < PATIENCE);
 }
 
 #[test]
