@@ -68,7 +68,7 @@ impl Host {
         settings: &Settings,
         works: bool,
     ) -> std::result::Result<Self, StartError> {
-        let config = Config {
+        let mut config = Config {
             bind,
             works,
             limits: settings.limits.clone(),
@@ -76,6 +76,7 @@ impl Host {
             retention: settings.retention,
             ..Config::local(folder)
         };
+        config.engine.machine.max_pending = settings.pending;
         Ok(Self { running: Server::start(config).await?, worker: None })
     }
 

@@ -58,6 +58,8 @@ keys! {
     TASKS = "limits.tasks" "ORK_LIMITS__TASKS", "10000", "how many tasks a workflow file has";
     BUNDLE = "limits.bundle" "ORK_LIMITS__BUNDLE", "100Mi", "the most code of a workflow";
     BODY = "limits.body" "ORK_LIMITS__BODY", "4Mi", "the largest JSON body of a request";
+    PENDING = "limits.pending" "ORK_LIMITS__PENDING", "10000",
+        "how many runs of a workflow may wait to start";
     CONNECTIONS = "limits.connections" "ORK_LIMITS__CONNECTIONS", "4096",
         "how many clients are connected at a time";
     STREAMS = "limits.streams" "ORK_LIMITS__STREAMS", "1024",
@@ -107,6 +109,8 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
     /// What the server takes.
     pub(crate) limits: Limits,
+    /// How many runs of one workflow may wait to start.
+    pub(crate) pending: usize,
     rows: Vec<[String; 4]>,
 }
 
@@ -151,8 +155,19 @@ impl Settings {
             streams: from.count(&STREAMS, 1_000_000)?,
             ..Limits::default()
         };
-        let rows = from.rows;
-        Ok(Self { bind, slots, python, pass_env, output, log_bytes, retention, limits, rows })
+        let pending = from.count(&PENDING, 1_000_000)?;
+        Ok(Self {
+            bind,
+            slots,
+            python,
+            pass_env,
+            output,
+            log_bytes,
+            retention,
+            limits,
+            pending,
+            rows: from.rows,
+        })
     }
 
     /// Every key with its value, where it comes from, and what it is for.
@@ -376,6 +391,7 @@ mod tests {
         let settings = resolve("", &SettingFlags::default()).unwrap();
         assert_eq!(settings.limits, Limits::default());
         assert_eq!(settings.retention, Retention::default());
+        assert_eq!(settings.pending, ork_core::run::Config::default().max_pending);
         assert_eq!(settings.output, ork_worker::MAX_OUTPUT);
         assert_eq!(settings.rows.len(), KEYS.len());
     }
