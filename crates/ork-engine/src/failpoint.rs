@@ -20,10 +20,19 @@ mod armed {
 
     static ARMED: OnceLock<(String, AtomicU64)> = OnceLock::new();
 
-    /// Arms one point of [`ALL`](super::ALL): the process aborts when it is hit for the `nth` time.
-    /// Only the first call of a process counts.
-    pub fn arm(point: &str, nth: u64) {
+    /// Arms one point of [`ALL`](super::ALL), named as in `POINT:N`: the process aborts when it
+    /// comes there for the `N`-th time. Only the first call of a process counts.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub fn arm(text: &str) -> Result<(), String> {
+        let (point, nth) = text.split_once(':').ok_or("it is not POINT:N")?;
+        if !super::ALL.contains(&point) {
+            return Err(format!("there is no point `{point}`, only {}", super::ALL.join(", ")));
+        }
+        let nth = nth.parse().map_err(|error| format!("`{nth}`: {error}"))?;
         let _ = ARMED.set((point.to_owned(), AtomicU64::new(nth)));
+        Ok(())
     }
 
     /// A point is reached.

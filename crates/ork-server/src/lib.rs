@@ -29,6 +29,7 @@ mod view;
 
 pub use hub::WorkerLink;
 pub use limits::Limits;
+pub use ork_engine::failpoint;
 pub use retention::Retention;
 pub use routes::{Access, ROUTES, Route};
 pub use start::{Config, Running, Server, ServerFile, StartError, Storage};

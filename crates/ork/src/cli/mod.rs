@@ -163,7 +163,7 @@ pub(crate) fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
     };
-    match dispatch(&global, command) {
+    match armed().and_then(|()| dispatch(&global, command)) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.message.is_empty() {
@@ -173,6 +173,19 @@ pub(crate) fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Arms the point at which a test of a debug build wants this process to die: `ORK_FAILPOINT`.
+#[cfg(debug_assertions)]
+fn armed() -> Result<()> {
+    let Ok(text) = std::env::var("ORK_FAILPOINT") else { return Ok(()) };
+    let armed = ork_server::failpoint::arm(&text);
+    armed.map_err(|wrong| Failure::usage(format!("ORK_FAILPOINT: `{text}`: {wrong}")))
+}
+
+#[cfg(not(debug_assertions))]
+fn armed() -> Result<()> {
+    Ok(())
 }
 
 fn dispatch(global: &Global, command: Command) -> Result {

@@ -4,12 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
+use std::ops::Range;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ork_api::client::Client;
-use ork_api::types::{NewRun, RunQuery};
+use ork_api::types::{Cancel, NewRun, RunQuery};
 use ork_core::check::{Rows, check_feed, check_run};
 use ork_core::ids::{ProjectId, RunId};
 use ork_core::rows::{AttemptRow, EventRow};
@@ -20,17 +22,20 @@ use tokio::time::Interval;
 use crate::Place;
 
 const RUNS: usize = 200;
+/// The signal of a process that ended itself.
+const ABORTED: i32 = 6;
 /// What each task does first: one line, appended whole.
 const SIGN: &str =
     r#"echo "$ORK_RUN_ID $ORK_TASK $ORK_ATTEMPT $ORK_IDEMPOTENCY_KEY" >> "$WITNESS""#;
 
 /// Each workflow's name, and the state in which its runs end.
-const FLOWS: [(&str, RunState); 5] = [
+const FLOWS: [(&str, RunState); 6] = [
     ("chain", RunState::Success),
     ("fan", RunState::Success),
     ("again", RunState::Success),
     ("snake", RunState::Success),
     ("mended", RunState::Failed),
+    ("held", RunState::Cancelled),
 ];
 
 fn task(name: &str, after: &str, rest: &str, shell: &str) -> String {
@@ -64,6 +69,7 @@ fn flow(name: &str) -> String {
             let python = "    python: snake.py:sign\n    lost_retries: 100\n";
             let _ = write!(tasks, "  a:\n{python}  b:\n{python}    depends_on: a\n");
         }
+        "held" => tasks += &task("a", "", "", "read -rt 100 <> \"$HOLD\""),
         _ => {
             tasks += &task("a", "", "", "exit 3");
             tasks += &format!("finally:\n{}", task("sweep", "", "", "true"));
@@ -99,9 +105,22 @@ struct Up(Child);
 
 impl Up {
     fn start(place: &Place) -> Self {
+        Self::with(place, |_| {})
+    }
+
+    /// One that dies when it comes to the point for the third time.
+    #[cfg(debug_assertions)]
+    fn armed(place: &Place, point: &str) -> Self {
+        Self::with(place, |command| {
+            command.env("ORK_FAILPOINT", format!("{point}:3"));
+        })
+    }
+
+    fn with(place: &Place, change: impl FnOnce(&mut Command)) -> Self {
         let log = place.path("up.log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = place.command(&["up", "flows", "--bind", "127.0.0.1:0"]);
+        change(&mut command);
         Self(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
     }
 
@@ -172,6 +191,29 @@ async fn ask(place: &Place, tick: &mut Interval, number: usize) -> RunId {
     }
 }
 
+/// Cancels a run of a flow that ends in no other way, once it has begun and until that is answered.
+async fn cancel(place: &Place, tick: &mut Interval, number: usize, run: RunId) {
+    if FLOWS[number % FLOWS.len()].1 != RunState::Cancelled {
+        return;
+    }
+    while !signed(place).contains(&run.to_string()) {
+        tick.tick().await;
+    }
+    loop {
+        if let Some(client) = client(place) {
+            let cancel = Cancel::default();
+            let once = client.cancel(run, &cancel);
+            match tokio::time::timeout(Duration::from_secs(2), once).await {
+                Ok(Ok(_)) => return,
+                // An answer was lost, and the run is over.
+                Ok(Err(error)) if error.code().is_some_and(|code| code.status() == 409) => return,
+                _ => {}
+            }
+        }
+        tick.tick().await;
+    }
+}
+
 /// Runs that have not ended; none while no server answers.
 async fn open_runs(place: &Place) -> Option<usize> {
     let filter = RunQuery {
@@ -211,12 +253,23 @@ async fn fault(place: &Place, tick: &mut Interval, up: &mut Up, kind: u64) {
     *up = Up::start(place);
 }
 
-async fn all(place: &Place, tick: &mut Interval) -> Vec<RunId> {
+async fn all(place: &Place, tick: &mut Interval, numbers: Range<usize>) -> Vec<RunId> {
     let mut ids = Vec::new();
-    for number in 0..RUNS {
-        ids.push(ask(place, tick, number).await);
+    for number in numbers {
+        let id = ask(place, tick, number).await;
+        cancel(place, tick, number, id).await;
+        ids.push(id);
     }
     ids
+}
+
+async fn all_end(place: &Place, tick: &mut Interval) {
+    let begun = Instant::now();
+    while open_runs(place).await != Some(0) {
+        let waited = begun.elapsed();
+        assert!(waited < Duration::from_mins(2), "runs are open still: {}", place.read("up.log"));
+        tick.tick().await;
+    }
 }
 
 fn place() -> Place {
@@ -247,7 +300,7 @@ async fn nothing_is_lost_or_done_twice_whatever_is_killed() {
     let (chance, begun) = (&mut Chance(seed), Instant::now());
     let mut tick = tokio::time::interval(Duration::from_millis(10));
     let mut up = Up::start(&place);
-    let (asking, mut faults) = (all(&place, &mut tick), 0);
+    let (asking, mut faults) = (all(&place, &mut tick, 0..RUNS), 0);
     let mut own = tokio::time::interval(Duration::from_millis(3));
     let making = async {
         while lasts.map_or(faults < 16, |lasts| begun.elapsed() < lasts) {
@@ -260,15 +313,40 @@ async fn nothing_is_lost_or_done_twice_whatever_is_killed() {
         }
     };
     let (ids, ()) = tokio::join!(asking, making);
-    let ended = Instant::now();
-    while open_runs(&place).await != Some(0) {
-        let waited = ended.elapsed();
-        assert!(waited < Duration::from_mins(2), "runs are open still: {}", place.read("up.log"));
-        own.tick().await;
-    }
-    assert_eq!(all(&place, &mut own).await, ids, "a key has another run");
+    all_end(&place, &mut own).await;
+    assert_eq!(all(&place, &mut own, 0..RUNS).await, ids, "a key has another run");
     println!("{:?}: all runs have ended", begun.elapsed());
     up.end("TERM");
+    assert_eq!(left(&place), BTreeSet::new(), "processes are left");
+    done_once(&signed(&place));
+    kept(&place, &ids).await;
+}
+
+#[cfg(debug_assertions)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nothing_is_lost_or_done_twice_at_any_point() {
+    // Of each flow more than the times that a point is passed.
+    let (place, runs) = (place(), 4 * FLOWS.len());
+    let mut ids = Vec::new();
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let mut own = tokio::time::interval(Duration::from_millis(3));
+    for (round, point) in ork_server::failpoint::ALL.into_iter().enumerate() {
+        let mut up = Up::armed(&place, point);
+        let asking = all(&place, &mut tick, round * runs..(round + 1) * runs);
+        let dying = async {
+            let begun = Instant::now();
+            while up.0.try_wait().unwrap().is_none() {
+                assert!(begun.elapsed() < Duration::from_secs(30), "it never came to {point}");
+                own.tick().await;
+            }
+            assert_eq!(up.0.wait().unwrap().signal(), Some(ABORTED), "{point}");
+            up = Up::start(&place);
+        };
+        let (asked, ()) = tokio::join!(asking, dying);
+        ids.extend(asked);
+        all_end(&place, &mut own).await;
+        up.end("TERM");
+    }
     assert_eq!(left(&place), BTreeSet::new(), "processes are left");
     done_once(&signed(&place));
     kept(&place, &ids).await;
@@ -321,7 +399,8 @@ async fn kept(place: &Place, ids: &[RunId]) {
         for task in &kept.tasks {
             attempts.extend(attempts_of(&store, *id, task).await);
             let (id, path) = (id.to_string(), task.path.to_string());
-            assert!(signed.contains(&(&*id, &*path)), "{name} {id} {path}: never begun");
+            let begun = state != RunState::Cancelled;
+            assert!(!begun || signed.contains(&(&*id, &*path)), "{name} {id} {path}: never begun");
         }
         let events = store.events(ProjectId::DEFAULT, *id, 0, 1_000).await.unwrap();
         let events: Vec<EventRow> =
