@@ -220,6 +220,9 @@ pub(super) struct Run {
     pub(super) earlier: Earlier,
     pub(super) instances: Vec<Instance>,
     pub(super) by_path: Map<InstancePath, Ix>,
+    /// The last generation of what an earlier DAG made at run time left, where there is no more of
+    /// it than its row.
+    pub(super) generations: Map<InstancePath, u32>,
     pub(super) levels: Vec<Level>,
     /// The workflows under way: its own first, then those that it calls.
     pub(super) frames: Vec<Frame>,
@@ -271,6 +274,7 @@ impl Run {
             earlier: Earlier::None,
             instances: Vec::with_capacity(plan.body.tasks.len() + plan.finally.tasks.len()),
             by_path: Map::default(),
+            generations: Map::default(),
             levels: Vec::new(),
             frames: Vec::new(),
             todo: VecDeque::new(),
@@ -316,11 +320,7 @@ impl Run {
             let (ix, path) =
                 (Ix(first.0 + task), InstancePath(format!("{prefix}{}", plan.name).into()));
             let mut instance = Instance::new(path.clone(), number, task, plan.upstreams.len());
-            if let Some(old) = self.by_path.insert(path, ix) {
-                let old = self.instance_mut(old);
-                instance.generation = old.generation + 1;
-                *old = Instance::void("".into(), 0);
-            }
+            instance.generation = self.move_in(path, ix);
             self.put(ix, instance);
         }
         if len > 0 && self.unwritten == usize::MAX {
@@ -330,10 +330,21 @@ impl Run {
         number
     }
 
+    /// Gives a path to an instance, and says which generation that is the first of. What an earlier
+    /// time left under the path makes room.
+    pub(super) fn move_in(&mut self, path: InstancePath, ix: Ix) -> u32 {
+        let known = self.generations.remove(&path);
+        let old = self.by_path.insert(path, ix).map(|old| {
+            let void = Instance::void();
+            std::mem::replace(self.instance_mut(old), void).generation
+        });
+        old.or(known).map_or(1, |last| last + 1)
+    }
+
     /// Puts an instance in its place; what is between it and the last is none.
     pub(super) fn put(&mut self, ix: Ix, instance: Instance) {
         while self.instances.len() <= ix.at() {
-            self.instances.push(Instance::void("".into(), 0));
+            self.instances.push(Instance::void());
         }
         *self.instance_mut(ix) = instance;
     }
@@ -349,7 +360,20 @@ impl Run {
     /// The instance of a name in a level.
     pub(super) fn find(&self, level: &Level, name: &str) -> Option<Ix> {
         let path = self.prefix(level.frame, level.owner, level.part) + name;
-        self.by_path.get(path.as_str()).copied()
+        self.by_path.get(path.as_str()).copied().filter(|ix| level.has(*ix))
+    }
+
+    /// The instance at a path, if it and all that it is inside of are of the present generation.
+    pub(super) fn current(&self, path: &InstancePath) -> Option<Ix> {
+        let ix = *self.by_path.get(path)?;
+        let mut inner = ix;
+        while let Some(owner) = self.owner(inner) {
+            if !self.contains(owner, inner) {
+                return None;
+            }
+            inner = owner;
+        }
+        Some(ix)
     }
 
     /// Tells of the instances of a new level that have a generation before this one.

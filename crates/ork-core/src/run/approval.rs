@@ -129,7 +129,7 @@ impl Run {
         decision: Decision,
         cx: &mut Cx<'_>,
     ) -> Answered {
-        let Some(&ix) = self.by_path.get(path) else { return Ok(Err(no_task(self.id, path))) };
+        let Some(ix) = self.current(path) else { return Ok(Err(no_task(self.id, path))) };
         let checked = self.check_decision(ix, decision, cx.by);
         let (decision, form) = match checked {
             Ok(Some(checked)) => checked,

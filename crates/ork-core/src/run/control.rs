@@ -61,7 +61,7 @@ impl Run {
 
     /// Ends one instance.
     pub(super) fn cancel_one(&mut self, path: &InstancePath, cx: &mut Cx<'_>) -> Answered {
-        let Some(&ix) = self.by_path.get(path) else { return Ok(Err(no_task(self.id, path))) };
+        let Some(ix) = self.current(path) else { return Ok(Err(no_task(self.id, path))) };
         match self.instance(ix).state() {
             TaskState::Cancelled => Ok(Ok(Answer::Done)),
             state if state.is_terminal() => {

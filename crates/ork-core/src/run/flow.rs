@@ -4,7 +4,6 @@ use crate::lang::expr::EvalError;
 use crate::plan::{Task, TriggerRule};
 use crate::rows::LogSummary;
 use crate::run::active::{Cx, Run, RunStop, Stage};
-use crate::run::inside::Kind;
 use crate::run::instance::{Closing, ItemOf, Ix, Phase};
 use crate::run::level::{BodyEnd, Frame, Part};
 use crate::run::rule::{Verdict, decides};
@@ -251,14 +250,10 @@ impl Run {
     }
 
     fn tell_map(&mut self, item: ItemOf, state: TaskState) {
-        let Some(inside) = self.instance_mut(item.map).inside.as_deref_mut() else { return };
-        if let Kind::Map(map) = &mut inside.kind
-            && inside.series == item.series
-        {
-            map.open -= 1;
-            map.count(state, true);
-            self.wake(item.map);
-        }
+        let Some(map) = self.map_of(item) else { return };
+        map.open -= 1;
+        map.count(state, true);
+        self.wake(item.map);
     }
 
     /// What of a level failed, or was cancelled, and may not.

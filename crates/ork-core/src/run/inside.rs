@@ -8,7 +8,7 @@ use crate::plan::{Action, Binding, Scope};
 use crate::run::active::{Cx, Run};
 use crate::run::flow::Ending;
 use crate::run::instance::{Closing, Ix, Phase};
-use crate::run::level::{Part, Shape};
+use crate::run::level::{Frame, Part, Shape};
 use crate::run::map::Map;
 use crate::run::scope::fit;
 use crate::run::transition::{Illegal, Step};
@@ -67,10 +67,12 @@ impl Run {
         }
     }
 
-    /// The instance whose inside this one is: a map for its items.
+    /// The instance whose inside this one is: a map for its items. It may be a void by now, which
+    /// is inside of nothing.
     pub(super) fn owner(&self, ix: Ix) -> Option<Ix> {
-        let item = self.instance(ix).item.map(|item| item.map);
-        item.or(self.level(ix).owner)
+        let instance = self.instance(ix);
+        let item = instance.item.map(|item| item.map);
+        item.or_else(|| self.levels.get(instance.level as usize)?.owner)
     }
 
     /// All that this one is inside of, the nearest first.
@@ -90,6 +92,23 @@ impl Run {
                 let frame = &self.frames[*frame as usize];
                 let levels = [frame.body, frame.finally];
                 levels.iter().flat_map(|level| self.levels[*level as usize].all()).collect()
+            }
+        }
+    }
+
+    /// Whether an instance is directly inside another, in the present generation of that.
+    pub(super) fn contains(&self, owner: Ix, inner: Ix) -> bool {
+        let within = |level: u32| self.levels[level as usize].has(inner);
+        match self.kept(owner) {
+            None => false,
+            Some(Kind::Map(map)) => {
+                let item = self.instance(inner).item;
+                item.is_some_and(|item| map.made.get(item.index as usize) == Some(&inner))
+            }
+            Some(Kind::Dag { level, .. }) => within(*level),
+            Some(Kind::Call(frame)) => {
+                let Frame { body, finally, .. } = self.frames[*frame as usize];
+                within(body) || within(finally)
             }
         }
     }

@@ -313,12 +313,12 @@ impl Instance {
     }
 
     /// The place of one that there is no more: nothing that is under way has a part for it.
-    pub(super) fn void(path: InstancePath, generation: u32) -> Self {
+    pub(super) fn void() -> Self {
         let phase = Phase::Over(TaskState::Cancelled);
-        Self { phase, generation, ..Self::new(path, NO_LEVEL, 0, 0) }
+        Self { phase, ..Self::new("".into(), NO_LEVEL, 0, 0) }
     }
 
-    /// Whether it is no more than a memory of its generation.
+    /// Whether it is no more than a place.
     pub(super) fn is_void(&self) -> bool {
         self.level == NO_LEVEL
     }

@@ -134,6 +134,11 @@ impl Level {
         Ix(self.first + task)
     }
 
+    /// Whether the instance is one of its own.
+    pub(super) fn has(&self, ix: Ix) -> bool {
+        (self.first..self.first + self.len).contains(&ix.0)
+    }
+
     /// All its instances.
     pub(super) fn all(&self) -> impl Iterator<Item = Ix> + use<> {
         (self.first..self.first + self.len).map(Ix)

@@ -472,7 +472,7 @@ impl Machine {
             return Some(vec![Blocker::SetAside { reason: reason.to_owned() }]);
         }
         let run = self.runs.get(&run)?;
-        let ix = *run.by_path.get(path)?;
+        let ix = run.current(path)?;
         Some(run.blockers(ix, &self.desk, self.seen))
     }
 

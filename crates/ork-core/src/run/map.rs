@@ -122,6 +122,15 @@ impl Run {
         }
     }
 
+    /// The map that counts an item; none where it has been made anew without that one.
+    pub(super) fn map_of(&mut self, item: ItemOf) -> Option<&mut Map> {
+        let inside = self.instance_mut(item.map).inside.as_deref_mut()?;
+        match &mut inside.kind {
+            Kind::Map(map) if inside.series == item.series => Some(map),
+            _ => None,
+        }
+    }
+
     /// Evaluates the items, and begins.
     pub(super) fn open_map(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         let task = self.held_task(ix);
@@ -296,11 +305,7 @@ impl Run {
         let path = crate::ids::InstancePath(path);
         let mut instance = Instance::new(path.clone(), map.level, map.task, 0);
         instance.item = Some(of);
-        let old = self.by_path.insert(path, item);
-        if let Some(old) = old.map(|old| self.instance_mut(old)) {
-            instance.generation = old.generation + 1;
-            *old = Instance::void("".into(), 0);
-        }
+        instance.generation = self.move_in(path, item);
         let again = instance.generation > 1;
         self.instances.push(instance);
         if self.unwritten == item.at() {

@@ -43,7 +43,7 @@ impl Run {
         marked: Marked,
         cx: &mut Cx<'_>,
     ) -> Answered {
-        let Some(&ix) = self.by_path.get(path) else { return Ok(Err(no_task(self.id, path))) };
+        let Some(ix) = self.current(path) else { return Ok(Err(no_task(self.id, path))) };
         if matches!(self.instance(ix).phase, Phase::Open(_)) {
             let message = format!("{path} of run {} is under way; mark what is inside", self.id);
             return Ok(Err(Refusal::new(RefusalCode::Conflict, message)));

@@ -184,6 +184,9 @@ impl Run {
     /// Appends the rows of all instances and of the attempts under way.
     pub(super) fn rows(&self, now: Now, changes: &mut Vec<Change>) {
         for ix in (0..self.instances.len()).map(Ix::new) {
+            if self.instance(ix).is_void() {
+                continue;
+            }
             changes.push(Change::Task(Box::new(self.task_row(ix, now))));
             changes.extend(self.open_attempt(ix).map(|row| Change::Attempt(Box::new(row))));
         }
@@ -385,9 +388,7 @@ impl Run {
         let outer = |end: char| row.path.as_str().rfind(end).map(|at| &row.path.as_str()[..at]);
         if let Some((index, series)) = detail.item {
             let map = outer('[').and_then(|path| self.by_path.get(path).copied());
-            let Some(map) = map.filter(|map| !self.instance(*map).is_void()) else {
-                return self.left_over(row);
-            };
+            let Some(map) = map else { return self.left_over(row) };
             let of = self.instance(map);
             let mut instance = Instance::new(row.path.clone(), of.level, of.task, 0);
             instance.item = Some(ItemOf { map, index, series });
@@ -405,17 +406,16 @@ impl Run {
         let outer = path.match_indices(['/', '[']).map(|(at, _)| &path[..at]);
         let made = |path: &str| {
             let ix = self.by_path.get(path);
-            ix.is_some_and(|ix| {
-                self.instance(*ix).is_void()
-                    || matches!(self.task(*ix).action, Action::Generate { .. })
-            })
+            ix.is_some_and(|ix| matches!(self.task(*ix).action, Action::Generate { .. }))
         };
         if !outer.into_iter().any(made) {
             return Err(format!("its plan has no task {path}"));
         }
         let ix = Ix(row.ordinal);
-        self.put(ix, Instance::void(row.path.clone(), row.generation));
-        self.by_path.insert(row.path.clone(), ix);
+        if self.instances.len() <= ix.at() {
+            self.put(ix, Instance::void());
+        }
+        self.generations.insert(row.path.clone(), row.generation);
         Ok(None)
     }
 

@@ -151,8 +151,7 @@ impl Run {
     }
 
     fn choose_one(&self, path: &InstancePath) -> Result<Chosen, Refusal> {
-        let found = self.by_path.get(path).filter(|ix| self.is_current(**ix));
-        found.map(|ix| (*ix, false)).ok_or_else(|| no_task(self.id, path))
+        self.current(path).map(|ix| (ix, false)).ok_or_else(|| no_task(self.id, path))
     }
 
     /// What failed or was cancelled, and what was not done because of something that has another
@@ -197,21 +196,6 @@ impl Run {
             TaskState::UpstreamFailed | TaskState::Skipped => instance.cause.is_some_and(marked),
             _ => false,
         }
-    }
-
-    /// Whether an instance, and all that it is inside of, is of the present generation.
-    fn is_current(&self, ix: Ix) -> bool {
-        if self.instance(ix).is_void() {
-            return false;
-        }
-        let mut inner = ix;
-        for owner in self.owners(ix) {
-            if self.kept(owner).is_none() || !self.children(owner).contains(&inner) {
-                return false;
-            }
-            inner = owner;
-        }
-        true
     }
 
     /// The chosen, what is downstream of them and of what they are inside of (all of it, or what
@@ -266,7 +250,7 @@ impl Run {
                 self.levels[level].open += 1;
             }
             Some(item) => {
-                if let Some(map) = self.map_mut(item.map) {
+                if let Some(map) = self.map_of(item) {
                     map.open += 1;
                     map.count(state, false);
                 }

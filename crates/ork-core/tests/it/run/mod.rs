@@ -10,6 +10,7 @@ mod large;
 mod limits;
 mod operate;
 mod random;
+mod redo;
 mod traces;
 mod waits;
 mod world;

@@ -150,6 +150,9 @@ impl World {
                     self.runs.insert(row.id, *row);
                 }
                 Change::Task(row) => {
+                    if row.generation > 1 {
+                        self.tasks.retain(|(run, _), old| *run != row.run || old.path != row.path);
+                    }
                     self.tasks.insert((row.run, row.ordinal), *row);
                 }
                 Change::Attempt(row) => {

@@ -1,0 +1,135 @@
+//! What is inside of others, done again and marked.
+
+use std::sync::Arc;
+
+use ork_core::ids::RunId;
+use ork_core::run::{Command, Effect, Marked, RefusalCode, RetrySelection, RunState, preview};
+use ork_core::time::Span;
+use serde_json::{Value, json};
+
+use super::build::{Build, generated, plan, scope, task};
+use super::judge::judge;
+use super::world::{World, by};
+
+fn mark(run: RunId, path: &str, outcome: Marked) -> Command {
+    Command::Mark { run, path: path.into(), outcome, by: by("ann") }
+}
+
+fn success(output: Value) -> Marked {
+    Marked::Success { output }
+}
+
+fn tasks(names: &[&str]) -> RetrySelection {
+    RetrySelection::Tasks(names.iter().map(|name| (*name).into()).collect())
+}
+
+/// Answers the compiler's part for the last DAG that was asked for.
+fn compile(world: &mut World, tasks: Vec<Build>) {
+    let asked = world.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Compile(ask) => Some((ask.run, ask.path.clone(), ask.generation)),
+        _ => None,
+    });
+    let (run, path, generation) = asked.expect("a DAG to compile");
+    let result = Ok(Arc::new(scope(tasks)));
+    world.ask(Command::Compiled { run, path, generation, result });
+}
+
+/// A run whose DAG was made twice, the second time without `y` and with another `m`.
+fn made_twice(world: &mut World) -> RunId {
+    let run = world.create(1, &plan(vec![generated("g", "1"), task("z").after(&["g"])]));
+    let items = |list: Value| task("m").each(list);
+    compile(world, vec![task("x"), task("y"), items(json!([1, 2]))]);
+    for path in ["g/x", "g/y", "g/m[0]", "g/m[1]"] {
+        world.succeed(run, path);
+    }
+    world.fail(run, "z");
+    world.retry(run, tasks(&["g"])).unwrap();
+    compile(world, vec![task("x"), items(json!([1]))]);
+    run
+}
+
+#[test]
+fn nothing_can_be_asked_of_what_an_earlier_dag_left() {
+    for restart in [false, true] {
+        let mut world = World::with_worker(4);
+        let run = made_twice(&mut world);
+        if restart {
+            world.reload(Span::ZERO);
+            world.join("w1", 4);
+        }
+        for path in ["g/y", "g/m[1]"] {
+            for command in [
+                mark(run, path, Marked::Failed),
+                mark(run, path, success(json!(1))),
+                Command::Cancel { run, path: Some(path.into()), force: false, by: by("ann") },
+                Command::Retry {
+                    run,
+                    selection: tasks(&[path]),
+                    cancel_downstream: true,
+                    by: by("ann"),
+                },
+            ] {
+                let refusal = world.on(run, command).unwrap_err();
+                assert_eq!(refusal.code, RefusalCode::NotFound, "{path}: {refusal}");
+            }
+            assert!(world.machine.blockers(run, &path.into()).is_none());
+        }
+        assert_eq!(world.task(run, "g/x").generation, 2);
+        assert_eq!(world.task(run, "g/m[0]").generation, 2);
+        world.succeed(run, "g/x");
+        world.succeed(run, "g/m[0]");
+        world.succeed(run, "z");
+        assert_eq!(world.runs[&run].state, RunState::Success);
+        judge(&world);
+    }
+}
+
+#[test]
+fn what_comes_back_under_a_path_is_its_next_generation() {
+    for restart in [false, true] {
+        let mut world = World::with_worker(4);
+        let run = made_twice(&mut world);
+        if restart {
+            world.reload(Span::ZERO);
+            world.join("w1", 4);
+        }
+        world.succeed(run, "g/x");
+        world.succeed(run, "g/m[0]");
+        world.fail(run, "z");
+        world.retry(run, tasks(&["g"])).unwrap();
+        compile(&mut world, vec![task("y")]);
+        assert_eq!(world.task(run, "g/y").generation, 2);
+        judge(&world);
+    }
+}
+
+#[test]
+fn an_item_of_an_earlier_list_cannot_be_marked() {
+    let body = vec![task("a"), task("m").each_of("tasks.a.output").after(&["a"])];
+    let mut world = World::with_worker(4);
+    let run = world.create(1, &plan(body));
+    world.succeed_with(run, "a", json!([1, 2]));
+    world.succeed(run, "m[0]");
+    world.succeed(run, "m[1]");
+    world.retry(run, tasks(&["a"])).unwrap();
+    world.succeed_with(run, "a", json!([1]));
+    let refusal = world.on(run, mark(run, "m[1]", Marked::Failed)).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::NotFound);
+    world.succeed(run, "m[0]");
+    assert_eq!(world.runs[&run].state, RunState::Success);
+    judge(&world);
+}
+
+#[test]
+fn a_preview_of_a_run_with_replaced_members() {
+    let mut world = World::with_worker(4);
+    let run = made_twice(&mut world);
+    let active = world.machine.snapshot(run).unwrap();
+    let command = mark(run, "g/x", Marked::Failed);
+    let changes = preview(active, command, world.now).unwrap();
+    let told: Vec<_> = changes
+        .iter()
+        .map(|planned| (planned.path.as_ref().map(|path| path.as_str()), &*planned.to))
+        .collect();
+    assert_eq!(told, [(Some("g/x"), "stopping")]);
+}
