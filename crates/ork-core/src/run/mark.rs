@@ -141,9 +141,28 @@ impl Run {
                 let ending = Ending { failure, output, source, ..Ending::default() };
                 self.end(ix, state, ending, cx)?;
                 if !matches!(self.stage, Stage::Over(_)) {
+                    self.reopen_owners(ix, cx)?;
                     self.reconsider(ix, cx)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Decides anew what an instance is inside of, as far as that is over: with what is inside. What
+    /// a person marked stays as it is, and so does what the run has left behind.
+    fn reopen_owners(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let over = |owner: &Ix| matches!(self.instance(*owner).phase, Phase::Over(_));
+        let owners: Vec<Ix> = self.owners(ix).take_while(over).collect();
+        let marked = owners.iter().any(|owner| self.instance(*owner).rare().marked);
+        let Some(outermost) = owners.last().filter(|ix| !marked && self.is_open(**ix)) else {
+            return Ok(());
+        };
+        self.todo.push_back(*outermost);
+        for &owner in owners.iter().rev() {
+            self.reset(owner, true, cx)?;
+            self.recount(owner);
+            self.reconsider(owner, cx)?;
         }
         Ok(())
     }
@@ -154,7 +173,10 @@ impl Run {
         let mut left = self.downs(ix);
         while let Some(down) = left.pop() {
             self.recount(down);
-            if !self.is_open(down) && !matches!(self.stage, Stage::Pending) {
+            let owner = self.owner(down).map(|owner| &self.instance(owner).phase);
+            let comes =
+                matches!(self.stage, Stage::Pending) || matches!(owner, Some(Phase::Pending));
+            if !comes && !self.is_open(down) {
                 continue;
             }
             let instance = self.instance(down);

@@ -175,15 +175,15 @@ impl Run {
         Ok(failed)
     }
 
-    /// Goes in until it finds what failed of itself.
+    /// Goes in until it finds what failed of itself. What is inside stays where none of it failed:
+    /// it was marked since, or its owner failed of something else.
     fn find_failed(&self, ix: Ix, failed: &mut Vec<Chosen>) {
         let before = failed.len();
         for child in self.children(ix) {
             self.find_failed(child, failed);
         }
         if failed.len() == before && self.has_failed(ix) {
-            let unfinished = self.map(ix).is_some_and(|map| map.left() > 0);
-            failed.push((ix, unfinished && self.kept(ix).is_some()));
+            failed.push((ix, self.kept(ix).is_some()));
         }
     }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use ork_core::ids::RunId;
-use ork_core::run::{Command, Effect, Marked, RefusalCode, RetrySelection, RunState, preview};
+use ork_core::run::{
+    Command, Effect, Marked, RefusalCode, RetrySelection, RunState, TaskState, preview,
+};
 use ork_core::time::Span;
 use serde_json::{Value, json};
 
-use super::build::{Build, generated, plan, scope, task};
+use super::build::{Build, generated, group, plan, scope, task};
 use super::judge::judge;
 use super::world::{World, by};
 
@@ -132,4 +134,64 @@ fn a_preview_of_a_run_with_replaced_members() {
         .map(|planned| (planned.path.as_ref().map(|path| path.as_str()), &*planned.to))
         .collect();
     assert_eq!(told, [(Some("g/x"), "stopping")]);
+}
+
+/// A run of a map of which one item failed and a group of which one member did; `slow` is under
+/// way.
+fn failed_inside(world: &mut World) -> RunId {
+    let inner = vec![task("x"), task("y"), task("v").after(&["y"])];
+    let body = vec![
+        task("m").each(json!([1, 2])),
+        group("g", inner).output("tasks.x.output"),
+        task("z").after(&["m", "g"]).input("m", "tasks.m.output").input("g", "tasks.g.output"),
+        task("slow"),
+    ];
+    let run = world.create(1, &plan(body));
+    world.succeed_with(run, "m[0]", json!(1));
+    world.fail(run, "m[1]");
+    world.succeed_with(run, "g/x", json!(2));
+    world.fail(run, "g/y");
+    assert_eq!(world.task(run, "z").state, TaskState::UpstreamFailed);
+    run
+}
+
+#[test]
+fn a_mark_inside_of_what_failed_decides_that_anew() {
+    let mut world = World::with_worker(8);
+    let run = failed_inside(&mut world);
+    world.ask(mark(run, "m[1]", success(json!(7))));
+    world.ask(mark(run, "g/y", success(json!(8))));
+    world.succeed(run, "g/v");
+    world.reload(Span::ZERO);
+    world.join("w1", 8);
+    for (path, generation) in [("m[0]", 1), ("m[1]", 2), ("m", 2), ("g", 2), ("g/x", 1)] {
+        let row = world.task(run, path);
+        assert_eq!((row.state, row.generation), (TaskState::Success, generation), "{path}");
+    }
+    world.succeed(run, "z");
+    let inputs = world.task(run, "z").inputs.clone().unwrap();
+    let told: Vec<_> = inputs.values().map(|data| serde_json::to_value(data).unwrap()).collect();
+    assert_eq!(told, [json!({"inline": [1, 7]}), json!({"inline": 2})]);
+    world.ask(mark(run, "m[1]", Marked::Failed));
+    assert_eq!(world.task(run, "m").state, TaskState::Failed);
+    world.succeed(run, "slow");
+    assert_eq!(world.runs[&run].state, RunState::Failed);
+    judge(&world);
+}
+
+#[test]
+fn a_retry_keeps_what_was_marked_inside_of_what_failed() {
+    let mut world = World::with_worker(8);
+    let run = failed_inside(&mut world);
+    world.succeed(run, "slow");
+    world.on(run, mark(run, "m[1]", success(json!(7)))).unwrap();
+    world.on(run, mark(run, "g/y", success(json!(8)))).unwrap();
+    world.retry(run, RetrySelection::Failed).unwrap();
+    world.succeed(run, "g/v");
+    world.succeed(run, "z");
+    assert_eq!(world.runs[&run].state, RunState::Success);
+    for (path, generation) in [("m[0]", 1), ("m[1]", 2), ("g/x", 1), ("g/y", 2), ("slow", 1)] {
+        assert_eq!(world.task(run, path).generation, generation, "{path}");
+    }
+    judge(&world);
 }
