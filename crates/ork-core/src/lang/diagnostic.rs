@@ -295,13 +295,13 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The name most like `name`, if one is like it at all.
+/// The name most like `name`, if one is like it at all; of those as like, the first by the alphabet.
 pub(crate) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let far = name.chars().count().div_ceil(3).max(1);
     names
         .filter(|other| other.len().abs_diff(name.len()) <= far)
         .map(|other| (strsim::osa_distance(name, other), other))
         .filter(|(distance, _)| *distance <= far)
-        .min_by_key(|(distance, _)| *distance)
+        .min_by_key(|(distance, other)| (*distance, *other))
         .map(|(_, other)| other)
 }
