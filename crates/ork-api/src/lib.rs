@@ -4,6 +4,7 @@
 pub mod client;
 pub mod encode;
 pub mod problem;
+pub mod schedules;
 mod schema;
 pub mod stamp;
 pub mod types;

@@ -44,6 +44,10 @@ pub(crate) fn trigger_rule() -> Object {
     ])
 }
 
+pub(crate) fn tick_note() -> Object {
+    words(&["changed", "moved", "first", "second"])
+}
+
 pub(crate) fn stream() -> Object {
     words(&["stdout", "stderr", "system"])
 }

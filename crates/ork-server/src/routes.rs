@@ -98,6 +98,12 @@ routes! {
     get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/attempts/{n}" Token tasks::attempt;
     get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/logs" Token logs::read;
     get "/api/v1/projects/{project}/runs/{id}/logs" Token logs::of_run;
+    get "/api/v1/projects/{project}/schedules" Token schedules::list;
+    get "/api/v1/projects/{project}/schedules/{workflow}/{schedule}" Token schedules::show;
+    get "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/ticks" Token schedules::ticks;
+    get "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/preview" Token schedules::preview;
+    post "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/pause" Token schedules::pause;
+    post "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/resume" Token schedules::resume;
     head "/api/v1/projects/{project}/blobs/{digest}" Token blobs::check;
     get "/api/v1/projects/{project}/blobs/{digest}" Token blobs::read;
     put "/api/v1/projects/{project}/blobs/{digest}" Token blobs::put;

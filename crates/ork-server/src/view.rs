@@ -1,6 +1,7 @@
 //! Rows as resources.
 
 use indexmap::IndexMap;
+use ork_api::schedules::{self, Schedule, Ticked};
 use ork_api::stamp::Stamp;
 use ork_api::types::{
     Attempt, Blocker, Code, Event, OpenApproval, Param, Paused, Payload, Run, Task,
@@ -8,9 +9,11 @@ use ork_api::types::{
 };
 use ork_core::plan::{Action, Binding, Plan, Scope};
 use ork_core::rows::{
-    AttemptRow, CodeRef, Pause, PauseRow, RunRow, TaskRow, VersionRow, WorkflowRow,
+    AttemptRow, CodeRef, Pause, PauseRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionRow,
+    WorkflowRow,
 };
 use ork_core::run;
+use ork_core::schedule::Zone;
 use ork_core::time::Wall;
 use ork_core::value::Data;
 use ork_store::Committed;
@@ -30,6 +33,37 @@ pub(crate) fn workflow(row: WorkflowRow, pauses: &[PauseRow]) -> Workflow {
         created_at: Stamp(row.created_at),
         updated_at: Stamp(row.updated_at),
         paused: pause.map(paused),
+    }
+}
+
+pub(crate) fn schedule(row: ScheduleRow, zone: &Zone) -> Schedule {
+    let next = row.next.filter(|_| !row.paused);
+    Schedule {
+        workflow: row.workflow,
+        name: row.name,
+        version: row.version.0,
+        rule: schedules::rule(&row.spec.when, zone),
+        catchup: schedules::catchup(row.spec.catchup),
+        jitter: row.spec.jitter.to_string(),
+        timezone: row.spec.timezone,
+        paused: row.paused,
+        changed_by: row.changed_by,
+        next: next.map(|at| zone.show(at)),
+        last: row.last.map(|last| zone.show(last.tick)),
+        last_run: row.last.and_then(|last| last.run),
+        updated_at: Stamp(row.updated_at),
+    }
+}
+
+pub(crate) fn ticked(row: TickRow) -> Ticked {
+    Ticked {
+        tick: Stamp(row.tick),
+        until: Stamp(row.until),
+        count: row.count,
+        logical_time: row.logical_time,
+        run: row.run,
+        reason: row.reason,
+        decided_at: Stamp(row.decided_at),
     }
 }
 

@@ -16,6 +16,7 @@ pub use self::stream::{EventStream, LogStream, Streamed, StreamedItem};
 pub use self::transport::{Body, Http, Transport, TransportError};
 use crate::encode::{query, segment};
 use crate::problem::{self, Code, Problem};
+use crate::schedules::{PauseSchedule, PreviewQuery, Schedule, ScheduleQuery, Ticked, Upcoming};
 use crate::types::{
     Approve, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff, DiffQuery, Event,
     EventQuery, Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Mark, Me,
@@ -459,6 +460,73 @@ impl Client {
     /// See [`ClientError`].
     pub async fn explain(&self, run: RunId) -> Result<Explanation> {
         self.get(self.run_path(run, "/explain")).await
+    }
+
+    /// Schedules by workflow and name.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn schedules(&self, wanted: &ScheduleQuery) -> Result<List<Schedule>> {
+        self.get(self.path("/schedules") + &query(wanted)).await
+    }
+
+    /// A schedule.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn schedule(&self, workflow: &str, name: &str) -> Result<Schedule> {
+        self.get(self.schedule_path(workflow, name, "")).await
+    }
+
+    /// What became of a schedule's ticks, the latest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn ticks(&self, workflow: &str, name: &str, part: &Part) -> Result<List<Ticked>> {
+        self.get(self.schedule_path(workflow, name, "/ticks") + &query(part)).await
+    }
+
+    /// The ticks of a schedule that are to come.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn preview_schedule(
+        &self,
+        workflow: &str,
+        name: &str,
+        wanted: &PreviewQuery,
+    ) -> Result<List<Upcoming>> {
+        self.get(self.schedule_path(workflow, name, "/preview") + &query(wanted)).await
+    }
+
+    /// Pauses a schedule.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn pause_schedule(
+        &self,
+        workflow: &str,
+        name: &str,
+        pause: &PauseSchedule,
+    ) -> Result<Schedule> {
+        self.post(self.schedule_path(workflow, name, "/pause"), pause).await
+    }
+
+    /// Lets a paused schedule go on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn resume_schedule(
+        &self,
+        workflow: &str,
+        name: &str,
+        resume: &PauseSchedule,
+    ) -> Result<Schedule> {
+        self.post(self.schedule_path(workflow, name, "/resume"), resume).await
+    }
+
+    fn schedule_path(&self, workflow: &str, name: &str, rest: &str) -> String {
+        self.path(&format!("/schedules/{}/{}{rest}", segment(workflow), segment(name)))
     }
 
     /// Keeps a blob, such as a code bundle; one that is there is not sent again.

@@ -42,6 +42,12 @@ impl Zone {
         self.zone.to_offset_info(instant).abbreviation().to_owned()
     }
 
+    /// How far its clock is ahead of UTC at an instant, in seconds.
+    pub fn offset(&self, at: Wall) -> i32 {
+        let instant = Timestamp::from_microsecond(at.0).unwrap_or_default();
+        self.zone.to_offset(instant).seconds()
+    }
+
     /// An instant by this zone's clock, in ISO 8601.
     pub fn show(&self, at: Wall) -> String {
         let instant = Timestamp::from_microsecond(at.0).unwrap_or_default();

@@ -7,5 +7,6 @@ pub(crate) mod logs;
 pub(crate) mod meta;
 pub(crate) mod operate;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod tasks;
 pub(crate) mod workflows;

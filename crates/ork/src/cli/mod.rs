@@ -10,6 +10,7 @@ mod init;
 mod operate;
 mod run;
 pub(crate) mod runs;
+mod schedules;
 mod schema;
 mod test;
 mod up;
@@ -148,6 +149,9 @@ enum Command {
     /// Approvals: list, approve, reject
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
+    /// Schedules: list, show, pause, resume, preview
+    #[command(subcommand)]
+    Schedules(schedules::SchedulesCommand),
     /// The configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -208,6 +212,7 @@ fn dispatch(global: &Global, command: Command) -> Result {
         Command::Runs(command) => runs::run(global, command),
         Command::Workflows(command) => workflows::run(global, command),
         Command::Approvals(command) => approvals::run(global, command),
+        Command::Schedules(command) => schedules::run(global, command),
         Command::Config(command) => config::run(global, &command),
         Command::Completions(args) => global.no_form().and_then(|()| completions::run(&args)),
     }

@@ -73,7 +73,7 @@ pub(crate) struct ListArgs {
     /// Only with this label; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
-    /// Only with this trigger, such as manual
+    /// Only with this trigger, such as manual or schedule:NAME
     #[arg(long, value_name = "TRIGGER")]
     trigger: Option<String>,
     /// Only made at or after this date or time (midnight and UTC where they are left out)
@@ -268,6 +268,9 @@ async fn show(client: &Client, run: &str, format: Format) -> Result {
         if run.version < 0 { "a draft".to_owned() } else { format!("version {}", run.version) };
     let _ = writeln!(text, " ({version})\nstate     {}", run_word(run.state));
     let _ = writeln!(text, "created   {} by {}", instant(run.created_at), run.created_by.name);
+    if run.trigger != "manual" {
+        let _ = writeln!(text, "trigger   {} at {}", run.trigger, run.logical_time);
+    }
     if let Some(took) = took(&run) {
         let _ = writeln!(text, "took      {took}");
     }
@@ -341,6 +344,9 @@ async fn explain(client: &Client, args: &ExplainArgs, format: Format) -> Result 
 
 fn explained(run: &Run, explanation: &Explanation) -> String {
     let mut text = format!("{} of {} is {}", run.id, run.workflow, run_word(explanation.state));
+    if run.trigger != "manual" {
+        let _ = write!(text, " ({} at {})", run.trigger, run.logical_time);
+    }
     if let Some(failure) = &explanation.failure {
         let _ = write!(text, ": {}", failure.message);
     }

@@ -7,6 +7,7 @@ mod docs;
 mod examples;
 mod offline;
 mod online;
+mod schedules;
 mod settings;
 mod terminal;
 
