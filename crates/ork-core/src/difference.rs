@@ -43,7 +43,7 @@ fn compare(path: &str, before: &Value, after: &Value, found: &mut Vec<Difference
         match (old.get(name), new.get(name)) {
             (Some(before), Some(after)) => compare(&path, before, after, found),
             (before, after) => {
-                found.push(Difference { path, before: before.cloned(), after: after.cloned() })
+                found.push(Difference { path, before: before.cloned(), after: after.cloned() });
             }
         }
     }

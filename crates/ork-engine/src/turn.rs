@@ -456,9 +456,10 @@ impl<S> Core<S> {
         let waiting: Vec<_> = early.chain(reading).chain(behind).collect();
         self.queued = 0;
         for waiting in waiting {
-            let error = match waiting.request.is_repeatable() {
-                true => Error::Unavailable(why.to_owned()),
-                false => Error::Stopped,
+            let error = if waiting.request.is_repeatable() {
+                Error::Unavailable(why.to_owned())
+            } else {
+                Error::Stopped
             };
             self.answer(waiting.slot, Err(error));
         }

@@ -19,7 +19,7 @@ use crate::chance::Chance;
 const MOST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 1 });
 
 /// After this, an input is taken to never end.
-const HANGS: Duration = Duration::from_secs(120);
+const HANGS: Duration = Duration::from_mins(2);
 
 /// The stack of a thread that compiles in the server.
 const STACK: usize = 2 << 20;

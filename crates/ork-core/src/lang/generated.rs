@@ -70,7 +70,9 @@ impl Lower<'_> {
         let world =
             World { params: &plan.params, tasks: &types, defaults: None, finally: false, values };
         let scope = self.scope(&heads, &facts, &world);
-        heads.iter().for_each(|head| self.fence(head, allow));
+        for head in heads {
+            self.fence(&head, allow);
+        }
         scope
     }
 

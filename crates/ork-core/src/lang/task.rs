@@ -481,10 +481,8 @@ impl Lower<'_> {
         let mut upstreams = self.depends_on(head, positions, world);
         let mut bind = Bind::new(world.scope(inputs, certain, &[]));
         let per_item = head.asks_per_item();
-        let (mut when, proven) = match per_item {
-            true => (None, Vec::new()),
-            false => self.when(head, &mut bind),
-        };
+        let (mut when, proven) =
+            if per_item { (None, Vec::new()) } else { self.when(head, &mut bind) };
         let mut seen = bind.tasks;
         let mut bind = Bind::new(world.scope(inputs, certain, &proven));
         let mapped = self.for_each(&head.fields, &mut bind);

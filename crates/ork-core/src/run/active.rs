@@ -187,6 +187,7 @@ pub(super) struct Facts {
 
 /// A run.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub(super) struct Run {
     pub(super) id: RunId,
     pub(super) facts: Facts,

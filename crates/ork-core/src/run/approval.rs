@@ -63,8 +63,8 @@ impl Machine {
         let keys = self.desk.approvals.iter();
         let runs = keys.filter_map(|key| Some((self.runs.get(&key.run)?, key.ix)));
         let mine = runs.filter(|(run, _)| run.facts.project == project);
-        let place = after.and_then(|(id, path)| {
-            Some((id, self.runs.get(&id).and_then(|run| run.by_path.get(path).copied())))
+        let place = after.map(|(id, path)| {
+            (id, self.runs.get(&id).and_then(|run| run.by_path.get(path).copied()))
         });
         let left = mine.filter(|(run, ix)| place.is_none_or(|place| (run.id, Some(*ix)) > place));
         left.take(limit).map(|(run, ix)| run.open_approval(ix, self.seen)).collect()
@@ -143,7 +143,7 @@ impl Run {
             "comment": decision.comment,
             "form": form,
         });
-        self.conclude_approval(ix, decision.approved, by, output, Source::Decision, cx)?;
+        self.conclude_approval(ix, decision.approved, &by, output, Source::Decision, cx)?;
         self.drain(cx)?;
         Ok(Ok(Answer::Done))
     }
@@ -228,14 +228,14 @@ impl Run {
         };
         let by = "timeout".to_owned();
         let output = json!({ "approved": approved, "by": by, "comment": message, "form": null });
-        self.conclude_approval(ix, approved, by, output, Source::Timeout, cx)
+        self.conclude_approval(ix, approved, &by, output, Source::Timeout, cx)
     }
 
     fn conclude_approval(
         &mut self,
         ix: Ix,
         approved: bool,
-        by: String,
+        by: &str,
         output: Value,
         source: Source,
         cx: &mut Cx<'_>,
@@ -245,7 +245,7 @@ impl Run {
             Ok(output) => output,
             Err(error) => return self.no_value(ix, "approval", error, cx),
         };
-        self.instance_mut(ix).rare_mut().decided = Some(Decided { by: by.clone(), approved });
+        self.instance_mut(ix).rare_mut().decided = Some(Decided { by: by.to_owned(), approved });
         let source = Some(source);
         if approved || on_reject == OnReject::Continue {
             return self.end_wait(ix, Some(output), source, cx);

@@ -61,7 +61,7 @@ impl Run {
         &mut self,
         path: &InstancePath,
         hit: Option<CacheRow>,
-        last: Option<CacheRow>,
+        last: Option<&CacheRow>,
         cx: &mut Cx<'_>,
     ) -> Result<(), Illegal> {
         let Some(&ix) = self.by_path.get(path) else { return Ok(()) };
@@ -76,7 +76,7 @@ impl Run {
         match hit.as_ref().filter(|row| self.is_fresh(ix, row, cx.now.wall)) {
             Some(row) => self.take_over(ix, row, cx)?,
             None => {
-                let differs = match (&hit, &last) {
+                let differs = match (&hit, last) {
                     (Some(_), _) => vec![CachePart::Age],
                     (None, Some(last)) => last.key.differs(&key),
                     (None, None) => Vec::new(),

@@ -358,7 +358,7 @@ impl Machine {
                     request_id: by.request_id.clone(),
                     ..Actor::default()
                 };
-                self.step_by(*oldest, &by, (now, out), |run, cx| run.make_room(cx));
+                self.step_by(*oldest, &by, (now, out), Run::make_room);
             }
             OnLimit::Skip => {}
         }

@@ -351,7 +351,7 @@ impl Machine {
             }
             Command::Found { run, path, hit, last } => {
                 let (hit, last) = (hit.map(|row| *row), last.map(|row| *row));
-                self.step(run, now, out, |run, cx| run.looked_up(&path, hit, last, cx));
+                self.step(run, now, out, |run, cx| run.looked_up(&path, hit, last.as_ref(), cx));
                 Ok(Answer::Done)
             }
             Command::SetPool { project, name, slots, by } => {
@@ -509,7 +509,9 @@ impl Machine {
             .filter_map(|ix| run.remnant(ix, now, &desk.config))
             .collect();
         run.let_go(desk);
-        left.into_iter().for_each(|remnant| desk.leave_behind(remnant));
+        for remnant in left {
+            desk.leave_behind(remnant);
+        }
         if run.stage == Stage::Pending {
             run.enter(Stage::Body, desk);
         }

@@ -54,7 +54,9 @@ impl Pauses {
 impl Machine {
     /// Learns what is paused by the rows of a store; before the runs are loaded.
     pub fn learn_pauses(&mut self, rows: Vec<PauseRow>) {
-        rows.into_iter().for_each(|row| self.desk.pauses.set(row));
+        for row in rows {
+            self.desk.pauses.set(row);
+        }
     }
 
     /// Who paused a workflow, or its project.

@@ -421,7 +421,9 @@ impl Run {
 
     fn first_unseen(&mut self, seen: &[Ix], desk: &mut Desk) {
         let mut rows = vec![false; self.instances.len()];
-        seen.iter().for_each(|ix| rows[ix.at()] = true);
+        for ix in seen {
+            rows[ix.at()] = true;
+        }
         let unseen = |at: &usize| !rows[*at] && !self.instances[*at].is_void();
         let first = (0..rows.len()).find(unseen);
         self.unwritten = first.unwrap_or(usize::MAX);

@@ -92,13 +92,14 @@ impl Run {
                         "{path} of run {id} is under way; wait for its end, or cancel it first"
                     ));
                 }
-                phase if phase.lease().is_some() || matches!(phase, Phase::Deferred(_)) => {
-                    if !cancel_downstream {
-                        return conflict(format!(
-                            "{path} of run {id} is under way; wait for its end, or retry with \
-                             cancel_downstream to stop it"
-                        ));
-                    }
+                phase
+                    if !cancel_downstream
+                        && (phase.lease().is_some() || matches!(phase, Phase::Deferred(_))) =>
+                {
+                    return conflict(format!(
+                        "{path} of run {id} is under way; wait for its end, or retry with \
+                         cancel_downstream to stop it"
+                    ));
                 }
                 _ => {}
             }

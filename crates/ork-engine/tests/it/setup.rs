@@ -145,15 +145,10 @@ impl Setup {
         let blobs = Arc::new(Kept::default());
         let (store, begun) = Faulty::new(memory);
         let (outlet, seen) = mpsc::unbounded_channel();
-        let (engine, task) = Engine::start(
-            store.clone(),
-            blobs.clone(),
-            Arc::new(Outlet(outlet)),
-            clock,
-            config,
-        )
-        .await
-        .unwrap();
+        let (engine, task) =
+            Engine::start(store.clone(), blobs.clone(), Arc::new(Outlet(outlet)), clock, config)
+                .await
+                .unwrap();
         Self { store, blobs, engine, task, streamed: Vec::new(), seen, begun }
     }
 

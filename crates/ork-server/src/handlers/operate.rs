@@ -255,14 +255,15 @@ pub(crate) async fn rerun(asked: OnRun<Rerun>) -> Result<(StatusCode, Json<Comma
     let wanted = again(&earlier, &loaded, body);
     let mut new = new_run(&app, project, &asker, &loaded, wanted)?;
     new.rerun_of = Some(id);
-    new.trigger = "rerun".to_owned();
+    "rerun".clone_into(&mut new.trigger);
     let _open = app.door.enter().await?;
     app.hub.prepare(&app.project, &loaded);
     let accepted = accepted(&new);
     let (made, created_at) = made(&app, project, new, key).await?;
-    let row = match made == accepted.id {
-        true => RunRow { created_at, ..accepted },
-        false => row(&app, project, made).await?,
+    let row = if made == accepted.id {
+        RunRow { created_at, ..accepted }
+    } else {
+        row(&app, project, made).await?
     };
     Ok((StatusCode::CREATED, Json(Commanded::Run(Box::new(view::run(row, &app.project))))))
 }

@@ -197,9 +197,10 @@ pub(crate) async fn create(
     app.hub.prepare(&app.project, &loaded);
     let accepted = accepted(&run);
     let (id, created_at) = made(&app, project, run, key).await?;
-    let row = match id == accepted.id {
-        true => RunRow { created_at, ..accepted },
-        false => row(&app, project, id).await?,
+    let row = if id == accepted.id {
+        RunRow { created_at, ..accepted }
+    } else {
+        row(&app, project, id).await?
     };
     Ok((StatusCode::CREATED, Json(view::run(row, &app.project))))
 }

@@ -63,7 +63,7 @@ fn reports(bed: &Bed, attempt: &AttemptRef) -> Vec<&'static str> {
     let name = |report: &Report| match report {
         Report::Confirmed => "confirmed",
         Report::Started => "started",
-        Report::Beat => "beat".into(),
+        Report::Beat => "beat",
         Report::Finished(_) => "finished",
     };
     bed.server.reports_of(attempt).iter().map(name).collect()

@@ -122,10 +122,8 @@ async fn decide(client: &Client, args: DecideArgs, approved: bool) -> Result {
     };
     let form = asked.map(|open| open.form).unwrap_or_default();
     let given = read_pairs(&args.form, |name| form.get(name).map(|param| param.ty.clone()))?;
-    let form = match given.is_empty() {
-        true => Value::Null,
-        false => Value::Object(given.into_iter().collect()),
-    };
+    let form =
+        if given.is_empty() { Value::Null } else { Value::Object(given.into_iter().collect()) };
     let wanted = Approve { approved, comment: args.comment, form, reason: None };
     client.approve(run.id, &args.task, &wanted).await?;
     let word = if approved { "approved" } else { "rejected" };

@@ -82,7 +82,7 @@ pub(crate) struct ListArgs {
     /// Only made before this date or time
     #[arg(long, value_name = "TIME")]
     until: Option<Stamp>,
-    /// In which order: created_at, or -created_at for the newest first
+    /// In which order: oldest first (`created_at`) or newest first (`-created_at`)
     #[arg(long, value_name = "ORDER", default_value = "-created_at", allow_hyphen_values = true)]
     sort: String,
     /// At most so many

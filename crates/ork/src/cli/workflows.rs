@@ -136,12 +136,11 @@ async fn go(session: &Session, global: &Global, command: WorkflowsCommand) -> Re
             output::list(format, &items, |item| item.version.to_string(), versions_table)?;
         }
         WorkflowsCommand::Diff { what, from, to } => {
-            let diff = match files::is_file(&what) {
-                true => diff_file(client, &what, from).await?,
-                false => {
-                    find(client, &what).await?;
-                    client.diff(&what, &DiffQuery { from, to }).await?
-                }
+            let diff = if files::is_file(&what) {
+                diff_file(client, &what, from).await?
+            } else {
+                find(client, &what).await?;
+                client.diff(&what, &DiffQuery { from, to }).await?
             };
             output::one(format, &diff, &diff.workflow, differing)?;
         }

@@ -189,7 +189,10 @@ fn the_workflows_of_the_documents_are_valid() {
         }
     }
     assert!(files.len() > 8, "only {files:?}");
-    place.write("docs/etl.py", "def extract(day=None, region=None): return {'path': '', 'rows': 1}\n");
+    place.write(
+        "docs/etl.py",
+        "def extract(day=None, region=None): return {'path': '', 'rows': 1}\n",
+    );
     let words: Vec<_> = files.iter().map(String::as_str).collect();
     let said = place.ork(&words);
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);

@@ -76,9 +76,7 @@ fn limits_are_kept_and_named() {
         ("tasks.yaml", &(flow("true") + "  b: {run: [id]}\n  c: {run: [id]}\n")),
         (
             "expansion.yaml",
-            &(flow("true")
-                + "    env: &e {A: b}\n".repeat(1).as_str()
-                + "  b: {run: [id], env: *e}\n"),
+            &(flow("true") + "    env: &e {A: b}\n" + "  b: {run: [id], env: *e}\n"),
         ),
     ]);
     for (file, part) in [

@@ -308,7 +308,7 @@ impl World {
         let worker = worker.into();
         match self.apply(Command::WorkerBeat { worker, number, held })? {
             Answer::Beat { stale } => Ok(stale),
-            other => panic!("a beat was answered by {other:?}"),
+            other @ Answer::Done => panic!("a beat was answered by {other:?}"),
         }
     }
 

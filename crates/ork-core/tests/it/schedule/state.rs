@@ -83,7 +83,8 @@ impl World {
 
     /// Another process takes over.
     fn restart(&mut self) {
-        self.schedules.load(self.row.clone().into_iter().collect(), &[self.version.clone()]);
+        self.schedules
+            .load(self.row.clone().into_iter().collect(), std::slice::from_ref(&self.version));
     }
 
     /// Answers at most so many ticks; their local times, those skipped with their number.
