@@ -3,7 +3,7 @@
 use ork_core::ids::RunId;
 use ork_core::plan::{self, When};
 use ork_core::rows::Actor;
-use ork_core::schedule::{Shift, Timetable, Zone};
+use ork_core::schedule::{Shift, Tick, Timetable, Zone};
 use ork_core::time::Wall;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -145,21 +145,27 @@ pub struct PauseSchedule {
 /// The next `count` ticks of a timetable.
 pub fn upcoming(table: &Timetable, after: Wall, count: usize) -> Vec<Upcoming> {
     let mut offset = table.zone().offset(after);
-    let mut shown = |tick: ork_core::schedule::Tick| {
+    let noted = |tick: Tick| {
         let changed = std::mem::replace(&mut offset, tick.offset) != tick.offset;
-        Upcoming {
-            tick: Stamp(tick.at),
-            logical_time: tick.logical_time(),
-            clock: table.zone().abbreviation(tick.at),
-            note: match tick.shift {
-                Shift::Moved => Some(Note::Moved),
-                Shift::First => Some(Note::First),
-                Shift::Second => Some(Note::Second),
-                Shift::None => changed.then_some(Note::Changed),
-            },
-        }
+        let Upcoming { note, .. } = shown(table, tick);
+        Upcoming { note: note.or(changed.then_some(Note::Changed)), ..shown(table, tick) }
     };
-    table.ticks(after, Wall(i64::MAX)).take(count).map(&mut shown).collect()
+    table.ticks(after, Wall(i64::MAX)).take(count).map(noted).collect()
+}
+
+/// A tick of a timetable.
+pub fn shown(table: &Timetable, tick: Tick) -> Upcoming {
+    Upcoming {
+        tick: Stamp(tick.at),
+        logical_time: tick.logical_time(),
+        clock: table.zone().abbreviation(tick.at),
+        note: match tick.shift {
+            Shift::Moved => Some(Note::Moved),
+            Shift::First => Some(Note::First),
+            Shift::Second => Some(Note::Second),
+            Shift::None => None,
+        },
+    }
 }
 
 /// The key of a rule with its value.

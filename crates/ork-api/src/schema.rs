@@ -44,6 +44,14 @@ pub(crate) fn trigger_rule() -> Object {
     ])
 }
 
+pub(crate) fn order() -> Object {
+    words(&["oldest", "newest"])
+}
+
+pub(crate) fn backfill_state() -> Object {
+    words(&["running", "paused", "cancelled", "done"])
+}
+
 pub(crate) fn tick_note() -> Object {
     words(&["changed", "moved", "first", "second"])
 }

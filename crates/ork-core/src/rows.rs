@@ -8,7 +8,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InstancePath, ProjectId, RunId, Token, WorkerId};
+use crate::ids::{BackfillId, InstancePath, ProjectId, RunId, Token, WorkerId};
 use crate::plan::{Concurrency, Metadata, Plan, Schedule};
 use crate::run::{AttemptState, EventKind, Failure, RunState, TaskState};
 use crate::time::Wall;
@@ -36,6 +36,8 @@ pub enum Change {
     Schedule(Box<ScheduleRow>, Option<RunId>),
     /// Inserts a tick; one that is there is refused.
     Tick(Box<TickRow>),
+    /// Inserts or replaces a backfill; beside it the run that it made, if this is of one.
+    Backfill(Box<BackfillRow>, Option<RunId>),
     /// Inserts or replaces the pause of a workflow or a project.
     Pause(Box<PauseRow>),
     /// Inserts or replaces a success that may be reused.
@@ -54,6 +56,7 @@ impl Change {
             Self::Event(row) => Some((row.project, row.run)),
             Self::Answer(row) => row.run.map(|run| (row.project, run)),
             Self::Schedule(row, run) => run.map(|run| (row.project, run)),
+            Self::Backfill(row, run) => run.map(|run| (row.project, run)),
             Self::Tick(row) => row.run.map(|run| (row.project, run)),
             Self::Cache(row) => Some((row.project, row.run)),
             Self::Workflow(_) | Self::Version(_) | Self::Pause(_) | Self::Pool(_) => None,
@@ -516,6 +519,82 @@ pub struct TickRow {
     pub reason: Option<String>,
     /// When it was decided.
     pub decided_at: Wall,
+}
+
+/// A backfill. Key: `(project, id)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackfillRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The backfill.
+    pub id: BackfillId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The schedule's name.
+    pub schedule: String,
+    /// The version whose runs it makes.
+    pub version: VersionId,
+    /// What that version says of the schedule.
+    pub spec: Schedule,
+    /// No tick before.
+    pub from: Wall,
+    /// No tick after.
+    pub to: Wall,
+    /// How many of its runs may go on at a time.
+    pub max_runs: u32,
+    /// Which ticks come first.
+    pub order: Order,
+    /// Where it stands.
+    pub state: BackfillState,
+    /// The last tick that has its run, in its order.
+    pub reached: Option<Wall>,
+    /// How many ticks the range has.
+    pub total: u64,
+    /// How many runs it has made.
+    pub made: u64,
+    /// How many ticks have no run.
+    pub skipped: u64,
+    /// Why the last of these has none.
+    pub reason: Option<String>,
+    /// Its runs that go on; some may be over by now.
+    pub open: Vec<RunId>,
+    /// Its runs that are to be retried.
+    pub again: Vec<RunId>,
+    /// Who made it.
+    pub created_by: Actor,
+    /// Who paused, resumed, cancelled or retried it last.
+    pub changed_by: Option<Actor>,
+    /// When it was made.
+    pub created_at: Wall,
+    /// When the row last changed.
+    pub updated_at: Wall,
+    /// When its last run had ended.
+    pub finished_at: Option<Wall>,
+}
+
+/// Which ticks a backfill begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The oldest.
+    #[default]
+    Oldest,
+    /// The newest.
+    Newest,
+}
+
+/// Where a backfill stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackfillState {
+    /// It makes runs.
+    Running,
+    /// It makes none until it is resumed.
+    Paused,
+    /// A person ended it.
+    Cancelled,
+    /// Each tick has its run, and they are over.
+    Done,
 }
 
 /// All that the run machine needs to go on with a run after a restart.

@@ -21,6 +21,7 @@ impl Owner {
             Change::Pool(row) => Some(Self::Pool(row.project, row.name.clone())),
             Change::Version(row) => Some(Self::Workflow(row.project, row.workflow.clone())),
             Change::Schedule(row, None) => Some(Self::Workflow(row.project, row.workflow.clone())),
+            Change::Backfill(row, None) => Some(Self::Workflow(row.project, row.workflow.clone())),
             Change::Tick(row) if row.run.is_none() => {
                 Some(Self::Workflow(row.project, row.workflow.clone()))
             }

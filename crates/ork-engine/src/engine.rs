@@ -1,5 +1,6 @@
 //! The driver: a task that runs [`Core`] over a store and a clock.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use futures_util::StreamExt as _;
 use ork_core::catalog::Known;
 use ork_core::ids::{AttemptRef, Epoch, InstancePath, ProjectId, RunId, WorkerId};
 use ork_core::plan::Scope;
-use ork_core::rows::{ActiveRun, Change, ScheduleRow, VersionId};
+use ork_core::rows::{ActiveRun, Change, VersionId};
 use ork_core::run::{
     Assignment, AttemptState, Blob, Blocker, Command, Compile, Effect, Machine, StopReason,
 };
@@ -541,18 +542,14 @@ async fn has_ended(
     }
 }
 
-/// The versions that declare these schedules, each once.
+/// These versions, each once.
 async fn declared(
     store: &dyn Store,
-    rows: &[ScheduleRow],
+    keys: BTreeSet<(ProjectId, &str, VersionId)>,
 ) -> Result<Vec<Arc<Declared>>, StoreError> {
-    let mut found: Vec<Arc<Declared>> = Vec::new();
-    for row in rows {
-        let (project, workflow, version) = (row.project, &row.workflow, row.version);
-        let known = found.last().is_some_and(|known| {
-            (known.project, &known.workflow, known.version) == (project, workflow, version)
-        });
-        if !known && let Some(row) = store.version(project, workflow, version).await? {
+    let mut found = Vec::new();
+    for (project, workflow, version) in keys {
+        if let Some(row) = store.version(project, workflow, version).await? {
             found.push(Arc::new(row.into()));
         }
     }
@@ -567,8 +564,11 @@ async fn look_up(store: &dyn Store, read: &Read) -> Result<Found, StoreError> {
         }
         Read::Schedules { .. } => {
             let rows = store.load_schedules().await?;
-            let versions = declared(store, &rows).await?;
-            Found::Schedules(rows, versions)
+            let backfills = store.load_backfills().await?;
+            let keys = rows.iter().map(|row| (row.project, &*row.workflow, row.version));
+            let more = backfills.iter().map(|row| (row.project, &*row.workflow, row.version));
+            let versions = declared(store, keys.chain(more).collect()).await?;
+            Found::Schedules(rows, backfills, versions)
         }
         Read::Run { project, run } => {
             Found::Run(store.load_run(*project, *run).await?.map(Box::new))

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use ork_core::catalog::{Deploy, Known};
-use ork_core::ids::{AttemptRef, Epoch, ProjectId, RunId};
+use ork_core::ids::{AttemptRef, BackfillId, Epoch, ProjectId, RunId};
 use ork_core::plan::Metadata;
-use ork_core::rows::{ActiveRun, Actor, AnswerRow, ScheduleRow, VersionId};
+use ork_core::rows::{ActiveRun, Actor, AnswerRow, BackfillRow, ScheduleRow, VersionId};
 use ork_core::run::{Command, Refusal, Report};
-use ork_core::schedule::{Declared, ScheduleKey};
+use ork_core::schedule::{Declared, NewBackfill, ScheduleKey, Steer};
 use ork_core::time::Wall;
 use ork_core::value::Digest;
 use ork_store::StoreError;
@@ -46,6 +46,19 @@ pub enum Ask {
         workflow: String,
         /// What they will read.
         metadata: Metadata,
+    },
+    /// To make runs for the ticks of a range.
+    Backfill(Box<NewBackfill>),
+    /// To pause a backfill, and what else can be done with it.
+    Steer {
+        /// The backfill.
+        id: BackfillId,
+        /// What is to be done.
+        steer: Steer,
+        /// Who asked.
+        by: Actor,
+        /// One that is over as the store has it, where its runs are to be retried.
+        over: Option<Box<(BackfillRow, Arc<Declared>)>>,
     },
     /// To pause a schedule, or to resume it.
     PauseSchedule {
@@ -126,6 +139,11 @@ pub enum Answer {
         /// When it was made.
         at: Wall,
     },
+    /// The backfill has begun.
+    Backfill {
+        /// Which; with a key it may be one that was made before.
+        id: BackfillId,
+    },
     /// The workflow is kept.
     Deployed {
         /// The version that has this content.
@@ -204,8 +222,9 @@ pub enum Found {
     Workflow(Box<Known>),
     /// For [`Read::Ended`].
     Ended(bool),
-    /// For [`Read::Schedules`]: the schedules, and the versions that declare them.
-    Schedules(Vec<ScheduleRow>, Vec<Arc<Declared>>),
+    /// For [`Read::Schedules`]: the schedules, the backfills that are not over, and the versions
+    /// that declare them.
+    Schedules(Vec<ScheduleRow>, Vec<BackfillRow>, Vec<Arc<Declared>>),
     /// For [`Read::Run`].
     Run(Option<Box<ActiveRun>>),
     /// The store could not read.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use ork_core::ids::RunId;
+use ork_core::ids::{BackfillId, RunId};
 use ork_core::rows::Change;
 use ork_core::run::{Refusal, RefusalCode};
-use ork_core::schedule::{Due, ScheduleKey, Schedules};
+use ork_core::schedule::{Backfills, Due, ScheduleKey, Schedules, Tick};
 use ork_core::time::{Mono, Now, Span, Wall};
 
 use crate::request::{Ask, Found, Request};
@@ -21,26 +21,31 @@ pub(crate) const MOST: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Ticks {
     pub(crate) schedules: Schedules,
+    pub(crate) backfills: Backfills,
     /// Whether the store's have been taken over.
     known: bool,
     /// Ticks on the way to the store, by their runs.
     sent: HashMap<RunId, Due>,
     /// Ticks whose runs the machine cannot bear.
     cursed: BTreeSet<(ScheduleKey, Wall)>,
+    /// The same of backfills.
+    cursed_of: BTreeSet<(BackfillId, Wall)>,
 }
 
 impl Ticks {
     /// Another epoch leads: nothing is known yet.
     pub(crate) fn forget(&mut self) {
         self.schedules = Schedules::default();
+        self.backfills = Backfills::default();
         self.known = false;
         self.sent.clear();
     }
 
     /// Takes over what the store has; true when it had it.
     pub(crate) fn found(&mut self, found: Found) -> bool {
-        let Found::Schedules(rows, versions) = found else { return false };
+        let Found::Schedules(rows, backfills, versions) = found else { return false };
         self.schedules.load(rows, &versions);
+        self.backfills.load(backfills, &versions);
         self.known = true;
         true
     }
@@ -49,7 +54,7 @@ impl Ticks {
     pub(crate) fn holds_up(&self, request: &Request) -> bool {
         let concerned = match &request.ask {
             Ask::Deploy(deploy) => !deploy.draft,
-            Ask::PauseSchedule { .. } => true,
+            Ask::PauseSchedule { .. } | Ask::Backfill(_) | Ask::Steer { .. } => true,
             _ => false,
         };
         concerned && !self.known
@@ -73,9 +78,20 @@ impl Ticks {
 
     /// A tick whose run the store will not keep is skipped.
     pub(crate) fn lost(&mut self, run: RunId, reason: &str, now: Wall) -> Vec<Change> {
+        self.backfills.lost(run, reason);
         let Some(due) = self.sent.remove(&run) else { return Vec::new() };
         let reason = format!("the store will not keep its run: {reason}");
         self.schedules.settle(&due, Err(reason), now)
+    }
+
+    /// Marks a tick of a backfill whose run made the machine fail.
+    pub(crate) fn curse_of(&mut self, backfill: BackfillId, tick: &Tick) {
+        self.cursed_of.insert((backfill, tick.at));
+    }
+
+    /// Whether a tick of a backfill is one whose run made the machine fail.
+    pub(crate) fn is_cursed_of(&self, backfill: BackfillId, tick: &Tick) -> bool {
+        self.cursed_of.contains(&(backfill, tick.at))
     }
 
     /// Marks a tick whose run made the machine fail: it is skipped when it comes again.

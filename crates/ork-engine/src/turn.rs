@@ -5,12 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ork_core::catalog::{self, Known};
-use ork_core::ids::{AttemptRef, Epoch, ProjectId, RunId, Token, WorkerId};
+use ork_core::ids::{AttemptRef, BackfillId, Epoch, ProjectId, RunId, Token, WorkerId};
 use ork_core::rows::{ActiveRun, AnswerRow, Change, PauseRow, PoolRow, WorkflowRow};
 use ork_core::run::{
-    self, Blob, Command, Effect, Machine, Out, Pausable, Refusal, RefusalCode, Remnant, Report,
+    self, Blob, Command, Effect, Machine, NewRun, Out, Pausable, Refusal, RefusalCode, Remnant,
+    Report, RetrySelection,
 };
-use ork_core::schedule::{Declared, Site};
+use ork_core::schedule::{Declared, Need, Site, Tick};
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::Digest;
 use ork_store::{CommitSeq, Committed, StoreError};
@@ -504,6 +505,9 @@ impl<S> Core<S> {
         self.tick(now);
         let before = self.out.changes.len();
         self.guarded(None, |machine, out| machine.settle(now, out));
+        if self.fill(now) {
+            self.guarded(None, |machine, out| machine.settle(now, out));
+        }
         self.urgent |= !busy && self.out.changes.len() > before;
         self.seal(now);
     }
@@ -575,6 +579,110 @@ impl<S> Core<S> {
         self.look = self.ticks.wakeup(now);
     }
 
+    /// Does what backfills need, now that some of their runs may be over; true when it was
+    /// something.
+    fn fill(&mut self, now: Now) -> bool {
+        let mut any = false;
+        for _ in 0..ticks::MOST {
+            let Some(machine) = &self.machine else { return any };
+            let holds = |run| machine.holds(run);
+            let site = &self.config.site;
+            let Some(need) = self.ticks.backfills.need(holds, now.wall, site) else { return any };
+            any = true;
+            self.urgent = true;
+            let command = match need {
+                Need::Keep(change) => {
+                    self.out.changes.push(change);
+                    continue;
+                }
+                Need::Run(id, tick, run) => match self.backfill(id, &tick, run, now) {
+                    true => continue,
+                    false => return any,
+                },
+                Need::Retry(project, run, by) => (
+                    project,
+                    Command::Retry {
+                        run,
+                        selection: RetrySelection::Failed,
+                        cancel_downstream: false,
+                        by,
+                    },
+                ),
+                Need::Cancel(project, run, by) => {
+                    (project, Command::Cancel { run, path: None, force: false, by })
+                }
+            };
+            self.incoming.push_back(Waiting::new(Request::run(command.0, command.1), None));
+        }
+        any
+    }
+
+    /// Makes a run of a backfill; false when there can be none just now.
+    fn backfill(
+        &mut self,
+        id: BackfillId,
+        tick: &Tick,
+        run: Result<Box<NewRun>, String>,
+        now: Now,
+    ) -> bool {
+        let made = match run {
+            Err(reason) => Err(reason),
+            Ok(_) if self.ticks.is_cursed_of(id, tick) => {
+                Err("the run machine failed on its run".into())
+            }
+            Ok(run) => {
+                let (name, create) = (run.id, Command::Create(run));
+                match self.guarded(Some(name), |machine, out| machine.apply(create, now, out)) {
+                    Some(Ok(_)) => Ok(name),
+                    // There are too many runs that wait; when one of them is over it is tried again.
+                    Some(Err(_)) => return false,
+                    None => {
+                        self.ticks.curse_of(id, tick);
+                        return false;
+                    }
+                }
+            }
+        };
+        self.out.changes.extend(self.ticks.backfills.made(id, tick, made, now.wall));
+        true
+    }
+
+    /// Begins a backfill, or does what is asked with one.
+    fn steer(&mut self, waiting: Waiting<S>, now: Now) {
+        let backfills = &mut self.ticks.backfills;
+        let (change, answer, workflow) = match waiting.request.ask.clone() {
+            Ask::Backfill(new) => {
+                let (id, workflow) = (new.id, new.version.workflow.clone());
+                (Some(backfills.create(*new, now.wall)), Answer::Backfill { id }, workflow)
+            }
+            Ask::Steer { id, steer, by, over } => {
+                if let Some((row, version)) = over.map(|over| *over) {
+                    backfills.reopen(row, version);
+                }
+                let key = (waiting.request.project, id);
+                (backfills.steer(key, steer, &by, now.wall), Answer::Done, String::new())
+            }
+            _ => return,
+        };
+        let result = match change {
+            Some(Ok(change)) => {
+                self.out.changes.push(change);
+                Ok(answer)
+            }
+            Some(Err(message)) => {
+                Err(Error::Refused(Refusal { code: RefusalCode::Conflict, message }))
+            }
+            None => Err(Error::Refused(Refusal {
+                code: RefusalCode::Conflict,
+                message: "the backfill is over; `retry` does its failed runs again".into(),
+            })),
+        };
+        self.urgent = true;
+        let owner = Some(Owner::Workflow(waiting.request.project, workflow));
+        self.keep_answer(&waiting, &result, owner.clone(), now);
+        self.give(waiting, result, owner, None);
+    }
+
     fn admit(&mut self, waiting: Waiting<S>, now: Now) {
         if self.ticks.holds_up(&waiting.request) {
             return self.parked.push(waiting);
@@ -595,6 +703,7 @@ impl<S> Core<S> {
             Ask::Deploy(deploy) => (&deploy.plan.name, Some(deploy.digest), deploy.draft),
             Ask::Describe { workflow, .. } => (workflow, None, false),
             Ask::PauseSchedule { .. } => return self.pause_schedule(waiting, now),
+            Ask::Backfill(_) | Ask::Steer { .. } => return self.steer(waiting, now),
         };
         let gate = Gate::Workflow(project, name.clone());
         let read = Read::Workflow { project, name: name.clone(), digest, draft };
@@ -693,6 +802,7 @@ impl<S> Core<S> {
             return self.read_first(waiting, gate, Read::Ended { project, attempt });
         }
         let made = matches!(command, Command::Create(_));
+        let retried = matches!(command, Command::Retry { .. }) && waiting.slot.is_none();
         let pool = match command {
             Command::SetPool { project, name, .. } => Some(Owner::Pool(*project, name.clone())),
             _ => None,
@@ -706,6 +816,9 @@ impl<S> Core<S> {
             (Some(Ok(answer)), _) => Ok(self.told(answer)),
             (Some(Err(refusal)), _) => Err(Error::Refused(refusal)),
         };
+        if let Some(run) = run.filter(|_| retried) {
+            self.ticks.backfills.retried(run, result.is_ok());
+        }
         let changed = self.out.changes.len() > before;
         if !again.as_ref().is_some_and(Request::can_ride) {
             self.urgent = true;
@@ -822,7 +935,9 @@ impl<S> Core<S> {
         }
         let project = waiting.request.project;
         let (name, result) = match waiting.request.ask.clone() {
-            Ask::Run(_) | Ask::PauseSchedule { .. } => return,
+            Ask::Run(_) | Ask::PauseSchedule { .. } | Ask::Backfill(_) | Ask::Steer { .. } => {
+                return;
+            }
             Ask::Deploy(deploy) => {
                 let name = deploy.plan.name.clone();
                 let (plan, code, draft) = (deploy.plan.clone(), deploy.code.clone(), deploy.draft);

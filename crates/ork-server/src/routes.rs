@@ -104,6 +104,13 @@ routes! {
     get "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/preview" Token schedules::preview;
     post "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/pause" Token schedules::pause;
     post "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/resume" Token schedules::resume;
+    post "/api/v1/projects/{project}/workflows/{name}/backfill" Token backfills::create;
+    get "/api/v1/projects/{project}/backfills" Token backfills::list;
+    get "/api/v1/projects/{project}/backfills/{id}" Token backfills::show;
+    post "/api/v1/projects/{project}/backfills/{id}/pause" Token backfills::pause;
+    post "/api/v1/projects/{project}/backfills/{id}/resume" Token backfills::resume;
+    post "/api/v1/projects/{project}/backfills/{id}/cancel" Token backfills::cancel;
+    post "/api/v1/projects/{project}/backfills/{id}/retry" Token backfills::retry;
     head "/api/v1/projects/{project}/blobs/{digest}" Token blobs::check;
     get "/api/v1/projects/{project}/blobs/{digest}" Token blobs::read;
     put "/api/v1/projects/{project}/blobs/{digest}" Token blobs::put;

@@ -1,6 +1,7 @@
 //! Rows as resources.
 
 use indexmap::IndexMap;
+use ork_api::backfills::Backfill;
 use ork_api::schedules::{self, Schedule, Ticked};
 use ork_api::stamp::Stamp;
 use ork_api::types::{
@@ -9,8 +10,8 @@ use ork_api::types::{
 };
 use ork_core::plan::{Action, Binding, Plan, Scope};
 use ork_core::rows::{
-    AttemptRow, CodeRef, Pause, PauseRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionRow,
-    WorkflowRow,
+    AttemptRow, BackfillRow, CodeRef, Pause, PauseRow, RunRow, ScheduleRow, TaskRow, TickRow,
+    VersionRow, WorkflowRow,
 };
 use ork_core::run;
 use ork_core::schedule::Zone;
@@ -52,6 +53,28 @@ pub(crate) fn schedule(row: ScheduleRow, zone: &Zone) -> Schedule {
         last: row.last.map(|last| zone.show(last.tick)),
         last_run: row.last.and_then(|last| last.run),
         updated_at: Stamp(row.updated_at),
+    }
+}
+
+pub(crate) fn backfill(row: BackfillRow, zone: &Zone) -> Backfill {
+    Backfill {
+        id: row.id,
+        workflow: row.workflow,
+        schedule: row.schedule,
+        version: row.version.0,
+        from: zone.show(row.from),
+        to: zone.show(row.to),
+        max_runs: row.max_runs,
+        order: row.order,
+        state: row.state,
+        total: row.total,
+        made: row.made,
+        skipped: row.skipped,
+        reason: row.reason,
+        created_by: row.created_by,
+        changed_by: row.changed_by,
+        created_at: Stamp(row.created_at),
+        finished_at: row.finished_at.map(Stamp),
     }
 }
 

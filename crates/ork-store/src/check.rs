@@ -4,8 +4,8 @@
 use std::io;
 
 use ork_core::rows::{
-    AnswerRow, AttemptRow, CacheRow, Change, EventRow, RunRow, ScheduleRow, TaskRow, TickRow,
-    VersionRow, WorkflowRow,
+    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, RunRow, ScheduleRow, TaskRow,
+    TickRow, VersionRow, WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind, Failure};
 use ork_core::value::{DETAIL_LIMIT, Data, INLINE_LIMIT, Value};
@@ -38,6 +38,7 @@ fn change(change: &Change) -> Result<()> {
         Change::Schedule(row, _) => schedule(row),
         Change::Tick(row) => tick(row),
         Change::Pause(_) => Ok(()),
+        Change::Backfill(row, _) => backfill(row),
         Change::Cache(row) => cache(row),
     }
 }
@@ -45,6 +46,10 @@ fn change(change: &Change) -> Result<()> {
 fn schedule(row: &ScheduleRow) -> Result<()> {
     let name = || format!("schedule `{}` of `{}`", row.name, row.workflow);
     fits(name, "row", json_len(row), MAX_VERSION)
+}
+
+fn backfill(row: &BackfillRow) -> Result<()> {
+    fits(|| format!("backfill {}", row.id), "row", json_len(row), MAX_VERSION)
 }
 
 fn tick(row: &TickRow) -> Result<()> {

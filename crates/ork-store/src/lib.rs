@@ -15,10 +15,10 @@ mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
+use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, PoolRow,
-    RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, PauseRow,
+    PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::{RunState, TaskState};
 use ork_core::time::{Span, Wall};
@@ -302,6 +302,15 @@ pub trait Store: Send + Sync + 'static {
         workflow: Option<&str>,
         page: &Page,
     ) -> Result<Items<ScheduleRow>>;
+
+    /// The backfills of all projects that are not over, for the engine.
+    async fn load_backfills(&self) -> Result<Vec<BackfillRow>>;
+
+    /// A backfill.
+    async fn backfill(&self, project: ProjectId, id: BackfillId) -> Result<Option<BackfillRow>>;
+
+    /// Backfills, newest first.
+    async fn backfills(&self, project: ProjectId, page: &Page) -> Result<Items<BackfillRow>>;
 
     /// The answers to a schedule's ticks, the latest tick first.
     async fn ticks(

@@ -6,10 +6,10 @@ use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
+use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, PoolRow,
-    RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, PauseRow,
+    PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -54,6 +54,7 @@ struct State {
     schedules: BTreeMap<(ProjectId, String, String), ScheduleRow>,
     ticks: BTreeMap<TickKey, TickRow>,
     pools: BTreeMap<(ProjectId, String), PoolRow>,
+    backfills: BTreeMap<(ProjectId, BackfillId), BackfillRow>,
 }
 
 type TickKey = (ProjectId, String, String, Wall);
@@ -175,6 +176,9 @@ impl State {
                 self.schedules.insert(key, (**row).clone());
             }
             Change::Tick(row) => drop(self.ticks.insert(tick_key(row), (**row).clone())),
+            Change::Backfill(row, _) => {
+                self.backfills.insert((row.project, row.id), (**row).clone());
+            }
             Change::Pause(row) => {
                 self.pauses.insert((row.project, row.workflow.clone()), (**row).clone());
             }
@@ -519,6 +523,24 @@ impl Store for Memory {
         let rows = rows.filter(|row| workflow.is_none_or(|workflow| row.workflow == workflow));
         let rows = rows.filter(|row| after.as_ref().is_none_or(|after| key(row) > *after));
         Ok(page::items(rows.take(page.limit + 1).cloned().collect(), page.limit, key))
+    }
+
+    async fn load_backfills(&self) -> Result<Vec<BackfillRow>> {
+        let state = self.state();
+        Ok(state.backfills.values().filter(|row| row.finished_at.is_none()).cloned().collect())
+    }
+
+    async fn backfill(&self, project: ProjectId, id: BackfillId) -> Result<Option<BackfillRow>> {
+        Ok(self.state().backfills.get(&(project, id)).cloned())
+    }
+
+    async fn backfills(&self, project: ProjectId, page: &Page) -> Result<Items<BackfillRow>> {
+        let before: Option<BackfillId> = page::after(page)?;
+        let state = self.state();
+        let rows = state.backfills.values().rev().filter(|row| row.project == project);
+        let rows = rows.filter(|row| before.is_none_or(|before| row.id < before));
+        let rows = rows.take(page.limit + 1).cloned().collect();
+        Ok(page::items(rows, page.limit, |row: &BackfillRow| row.id))
     }
 
     async fn ticks(

@@ -1,6 +1,6 @@
 //! Parts of lists: each continues after a key, so that page 1,000 costs what page 1 costs.
 
-use ork_core::ids::{InstancePath, RunId};
+use ork_core::ids::{BackfillId, InstancePath, RunId};
 use ork_core::rows::VersionId;
 use ork_core::time::Wall;
 
@@ -20,6 +20,16 @@ impl Key for (Wall, RunId) {
     fn decode(text: &str) -> Option<Self> {
         let (at, id) = text.split_once('.')?;
         Some((Wall(at.parse().ok()?), id.parse().ok()?))
+    }
+}
+
+impl Key for BackfillId {
+    fn encode(&self) -> String {
+        self.to_string()
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        text.parse().ok()
     }
 }
 

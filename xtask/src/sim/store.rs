@@ -154,7 +154,7 @@ impl SimStore {
             Change::Answer(row) => {
                 self.answers.insert((row.project, row.key.clone()), (**row).clone());
             }
-            Change::Schedule(..) | Change::Tick(_) => {}
+            Change::Schedule(..) | Change::Tick(_) | Change::Backfill(..) => {}
             Change::Pause(row) => {
                 self.pauses.insert(row.workflow.clone(), (**row).clone());
             }
@@ -191,7 +191,7 @@ impl SimStore {
             Read::Answer { project, key } => {
                 Found::Answer(self.answers.get(&(*project, key.clone())).cloned())
             }
-            Read::Schedules { .. } => Found::Schedules(Vec::new(), Vec::new()),
+            Read::Schedules { .. } => Found::Schedules(Vec::new(), Vec::new(), Vec::new()),
             Read::Run { run, .. } => {
                 let kept = self.runs.get(run);
                 Found::Run(kept.map(|kept| Box::new(self.active(kept))))

@@ -534,6 +534,7 @@ impl World {
                 }
             }
             Answer::Beat { .. } => self.problem("a client was told of a beat".into()),
+            Answer::Backfill { .. } => self.problem("no client asks for a backfill here".into()),
             Answer::Done => {
                 let request = request_id(*wish);
                 let retried = matches!(self.wishes[*wish].what, What::Retry { .. });

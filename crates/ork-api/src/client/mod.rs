@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::stream::{EventStream, LogStream, Streamed, StreamedItem};
 pub use self::transport::{Body, Http, Transport, TransportError};
+use crate::backfills::{Backfill, Backfilled, NewBackfill, SteerBackfill};
 use crate::encode::{query, segment};
 use crate::problem::{self, Code, Problem};
 use crate::schedules::{PauseSchedule, PreviewQuery, Schedule, ScheduleQuery, Ticked, Upcoming};
@@ -23,7 +24,7 @@ use crate::types::{
     NewRun, OpenApproval, Part, Pause, Preview, Rerun, Retry, Run, RunLogQuery, RunQuery,
     SCANNED_TO, Signal, Task, TaskQuery, Validate, Validated, Version, VersionItem, Workflow,
 };
-use ork_core::ids::RunId;
+use ork_core::ids::{BackfillId, RunId};
 use ork_core::value::Digest;
 
 /// The largest answer that is read whole, in bytes; streams have no such limit.
@@ -523,6 +524,43 @@ impl Client {
         resume: &PauseSchedule,
     ) -> Result<Schedule> {
         self.post(self.schedule_path(workflow, name, "/resume"), resume).await
+    }
+
+    /// Makes runs for the ticks of a range, or lists them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn backfill(&self, workflow: &str, new: &NewBackfill) -> Result<Backfilled> {
+        self.post(self.path(&format!("/workflows/{}/backfill", segment(workflow))), new).await
+    }
+
+    /// Backfills, newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn backfills(&self, part: &Part) -> Result<List<Backfill>> {
+        self.get(self.path("/backfills") + &query(part)).await
+    }
+
+    /// A backfill.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn show_backfill(&self, id: BackfillId) -> Result<Backfill> {
+        self.get(self.path(&format!("/backfills/{id}"))).await
+    }
+
+    /// Does `verb` with a backfill: `pause`, `resume`, `cancel` or `retry`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn steer_backfill(
+        &self,
+        id: BackfillId,
+        verb: &str,
+        body: &SteerBackfill,
+    ) -> Result<Backfill> {
+        self.post(self.path(&format!("/backfills/{id}/{verb}")), body).await
     }
 
     fn schedule_path(&self, workflow: &str, name: &str, rest: &str) -> String {

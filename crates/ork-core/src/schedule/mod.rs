@@ -9,12 +9,16 @@
 //! the clock shows a time that fits, so in both passes, and not for what a gap leaves out. The
 //! rules of zones are those that the program was built with, the same on every machine.
 
+mod backfill;
 mod cron;
 mod state;
 mod zone;
 
 use jiff::Timestamp;
 
+pub use self::backfill::{
+    Backfills, MAX_ABREAST, MAX_BACKFILL, Need, NewBackfill, Steer, count, day, listed,
+};
 pub use self::cron::{Cron, CronError};
 pub use self::state::{Declared, Due, LATE, MAX_COUNTED, ScheduleKey, Schedules, Site};
 pub use self::zone::Zone;

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
+use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, Change, PauseRow, PoolRow, RunRow, ScheduleRow,
-    TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, PauseRow, PoolRow, RunRow,
+    ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::value::Digest;
@@ -216,6 +216,18 @@ impl Store for Faulty {
         page: &Page,
     ) -> Result<Items<ScheduleRow>> {
         self.memory.schedules(project, workflow, page).await
+    }
+
+    async fn load_backfills(&self) -> Result<Vec<BackfillRow>> {
+        self.memory.load_backfills().await
+    }
+
+    async fn backfill(&self, project: ProjectId, id: BackfillId) -> Result<Option<BackfillRow>> {
+        self.memory.backfill(project, id).await
+    }
+
+    async fn backfills(&self, project: ProjectId, page: &Page) -> Result<Items<BackfillRow>> {
+        self.memory.backfills(project, page).await
     }
 
     async fn ticks(

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use indexmap::IndexMap;
 use ork_core::catalog::Deploy;
-use ork_core::ids::ProjectId;
+use ork_core::ids::{BackfillId, ProjectId, RunId};
 use ork_core::plan::{Catchup, Plan, Schedule, When};
-use ork_core::rows::{Actor, RunRow, TickRow};
-use ork_core::schedule::ScheduleKey;
+use ork_core::rows::{Actor, BackfillRow, BackfillState, Order, RunRow, TickRow, VersionId};
+use ork_core::run::{Command, RunState};
+use ork_core::schedule::{Declared, NewBackfill, ScheduleKey, Steer};
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::Digest;
 use ork_engine::{Ask, Clock, Request};
@@ -180,4 +181,135 @@ async fn a_run_that_the_store_will_not_keep_is_a_skipped_tick() {
     assert_eq!(ticks.len(), 1);
     assert_eq!(ticks[0].reason.as_deref(), Some("the store will not keep its run: a constraint"));
     assert!(runs(&setup.store.memory).await.is_empty());
+}
+
+fn id() -> BackfillId {
+    BackfillId(uuid::Uuid::from_u128(7))
+}
+
+async fn backfill(setup: &Setup, order: Order, max_runs: u32) {
+    let version = setup.store.memory.version(ProjectId::DEFAULT, "w", VersionId(1)).await.unwrap();
+    let version: Arc<Declared> = Arc::new(version.unwrap().into());
+    let new = NewBackfill {
+        id: id(),
+        spec: version.plan.schedules["s"].clone(),
+        version,
+        schedule: "s".into(),
+        from: Wall(START.0 - 4 * HOUR.0),
+        to: START,
+        max_runs,
+        order,
+        by: Actor::default(),
+    };
+    let ask = Ask::Backfill(Box::new(new));
+    let request = Request { project: ProjectId::DEFAULT, ask, key: None };
+    setup.engine.submit(request).await.unwrap();
+}
+
+async fn steer(setup: &Setup, steer: Steer) -> Result<(), String> {
+    let ask = Ask::Steer { id: id(), steer, by: Actor::default(), over: None };
+    let request = Request { project: ProjectId::DEFAULT, ask, key: None };
+    setup.engine.submit(request).await.map(drop).map_err(|error| error.to_string())
+}
+
+/// Does runs of a backfill that is over again.
+async fn retry(setup: &Setup, runs: &[RunId]) {
+    let over = row(&setup.store.memory).await;
+    let version = setup.store.memory.version(ProjectId::DEFAULT, "w", VersionId(1)).await.unwrap();
+    let over = Some(Box::new((over, Arc::new(version.unwrap().into()))));
+    let steer = Steer::Retry(runs.to_vec());
+    let ask = Ask::Steer { id: id(), steer, by: Actor::default(), over };
+    let request = Request { project: ProjectId::DEFAULT, ask, key: None };
+    setup.engine.submit(request).await.unwrap();
+}
+
+async fn row(memory: &Memory) -> BackfillRow {
+    memory.backfill(ProjectId::DEFAULT, id()).await.unwrap().unwrap()
+}
+
+async fn times(memory: &Memory) -> Vec<String> {
+    let mut rows = runs(memory).await;
+    rows.sort_by_key(|row| (row.created_at, row.id));
+    rows.into_iter().map(|row| row.logical_time[11..13].to_owned()).collect()
+}
+
+/// Lets the loop turn without a worker, so that what is cancelled is over at once.
+async fn nudge(setup: &Setup) {
+    for _ in 0..2 {
+        let other = ScheduleKey { name: "other".into(), ..key() };
+        pause(setup, other, true).await.unwrap_err();
+    }
+}
+
+async fn cancel(setup: &Setup, run: RunId) {
+    let command = Command::Cancel { run, path: None, force: true, by: Actor::default() };
+    setup.engine.submit(Request::run(ProjectId::DEFAULT, command)).await.unwrap();
+    nudge(setup).await;
+}
+
+#[tokio::test]
+async fn a_backfill_goes_on_by_its_limit_in_its_order_and_ends() {
+    for (order, hours) in
+        [(Order::Oldest, ["07", "08", "09", "10"]), (Order::Newest, ["10", "09", "08", "07"])]
+    {
+        let clock = Arc::new(Set(AtomicI64::new(0)));
+        let mut setup = Setup::at(Memory::new(), clock.clone()).await;
+        deploy(&setup, hourly(Catchup::None), 7).await;
+        backfill(&setup, order, 1).await;
+        for done in 0..4 {
+            nudge(&setup).await;
+            let memory = setup.store.memory.clone();
+            assert_eq!(times(&memory).await, hours[..=done], "{order:?}");
+            let row = row(&memory).await;
+            assert_eq!((row.made, row.total, row.open.len()), (done as u64 + 1, 4, 1));
+            clock.pass(Span::from_secs(1));
+            if done == 1 {
+                drop(setup);
+                setup = Setup::at(memory, clock.clone()).await;
+                nudge(&setup).await;
+            }
+            cancel(&setup, row.open[0]).await;
+        }
+        let row = row(&setup.store.memory).await;
+        assert_eq!((row.state, row.made, row.open.len()), (BackfillState::Done, 4, 0));
+        assert!(row.finished_at.is_some());
+        assert!(ticks(&setup.store.memory).await.is_empty(), "no tick of the schedule");
+        assert!(steer(&setup, Steer::Pause).await.unwrap_err().contains("is over"));
+        let memory = setup.store.memory.clone();
+        let again: Vec<_> = runs(&memory).await.iter().map(|run| run.id).collect();
+        retry(&setup, &again).await;
+        nudge(&setup).await;
+        for _ in 0..again.len() {
+            let row = self::row(&memory).await;
+            assert_eq!((row.state, row.open.len()), (BackfillState::Running, 1), "its limit holds");
+            cancel(&setup, row.open[0]).await;
+            nudge(&setup).await;
+        }
+        let row = self::row(&memory).await;
+        assert_eq!((row.state, row.made, row.again.len()), (BackfillState::Done, 4, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_backfill_is_paused_resumed_and_cancelled() {
+    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let setup = Setup::at(Memory::new(), clock.clone()).await;
+    deploy(&setup, hourly(Catchup::None), 7).await;
+    backfill(&setup, Order::Oldest, 2).await;
+    nudge(&setup).await;
+    let memory = setup.store.memory.clone();
+    assert_eq!(runs(&memory).await.len(), 2);
+    steer(&setup, Steer::Pause).await.unwrap();
+    cancel(&setup, row(&memory).await.open[0]).await;
+    assert_eq!(runs(&memory).await.len(), 2);
+    steer(&setup, Steer::Resume).await.unwrap();
+    nudge(&setup).await;
+    assert_eq!(runs(&memory).await.len(), 3);
+    steer(&setup, Steer::Cancel).await.unwrap();
+    nudge(&setup).await;
+    nudge(&setup).await;
+    assert!(runs(&memory).await.iter().all(|run| run.state == RunState::Cancelled));
+    let row = row(&memory).await;
+    assert_eq!((row.state, row.finished_at.is_some()), (BackfillState::Cancelled, true));
+    assert_eq!(runs(&memory).await.len(), 3);
 }

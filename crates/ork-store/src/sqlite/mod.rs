@@ -15,10 +15,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId};
+use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, Change, PauseRow, PoolRow, RunRow, ScheduleRow,
-    TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, PauseRow, PoolRow, RunRow,
+    ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -367,6 +367,26 @@ impl Store for Sqlite {
         });
         let key = |row: &ScheduleRow| (row.workflow.clone(), row.name.clone());
         Ok(page::items(rows.await?, limit, key))
+    }
+
+    async fn load_backfills(&self) -> Result<Vec<BackfillRow>> {
+        let sql = "SELECT row FROM backfills WHERE finished_at IS NULL ORDER BY project, id";
+        self.read(move |db| read::list(db, sql, [])).await
+    }
+
+    async fn backfill(&self, project: ProjectId, id: BackfillId) -> Result<Option<BackfillRow>> {
+        let sql = "SELECT row FROM backfills WHERE project = ?1 AND id = ?2";
+        self.read(move |db| read::find(db, sql, params![project.0, id.0.as_bytes()])).await
+    }
+
+    async fn backfills(&self, project: ProjectId, page: &Page) -> Result<Items<BackfillRow>> {
+        let before: Option<BackfillId> = page::after(page)?;
+        let before = before.map(|id| id.0.into_bytes());
+        let limit = page.limit;
+        let sql = "SELECT row FROM backfills WHERE project = ?1 AND (?2 IS NULL OR id < ?2)
+                   ORDER BY id DESC LIMIT ?3";
+        let rows = self.read(move |db| read::list(db, sql, params![project.0, before, limit + 1]));
+        Ok(page::items(rows.await?, limit, |row: &BackfillRow| row.id))
     }
 
     async fn ticks(

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_schedules.sql"),
     include_str!("migrations/0003_waits.sql"),
     include_str!("migrations/0004_pools.sql"),
+    include_str!("migrations/0005_backfills.sql"),
 ];
 
 /// `ork1`, so that `file` and people can tell whose database it is.

@@ -2,8 +2,8 @@
 
 use ork_core::ids::{Epoch, ProjectId, RunId};
 use ork_core::rows::{
-    AnswerRow, AttemptRow, CacheRow, Change, EventRow, PauseRow, PoolRow, RunRow, ScheduleRow,
-    TaskRow, TickRow, VersionRow, WorkflowRow,
+    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, PauseRow, PoolRow, RunRow,
+    ScheduleRow, TaskRow, TickRow, VersionRow, WorkflowRow,
 };
 use ork_core::time::Wall;
 use ork_core::value::Digest;
@@ -89,6 +89,7 @@ fn apply(db: &Connection, change: &Change, commit: CommitSeq, position: &mut u32
         Change::Pool(row) => pool(db, row),
         Change::Schedule(row, _) => schedule(db, row),
         Change::Tick(row) => tick(db, row),
+        Change::Backfill(row, _) => backfill(db, row),
         Change::Pause(row) => pause(db, row),
         Change::Cache(row) => cache(db, row),
     }
@@ -313,6 +314,17 @@ fn tick(db: &Connection, row: &TickRow) -> Result<()> {
         0 => Err(StoreError::Rejected(check::answered(row))),
         _ => Ok(()),
     }
+}
+
+fn backfill(db: &Connection, row: &BackfillRow) -> Result<()> {
+    execute(
+        db,
+        "INSERT INTO backfills (project, id, finished_at, row) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET finished_at = ?3, row = ?4",
+        &[&row.project.0, row.id.0.as_bytes(), &row.finished_at.map(|at| at.0), &json(row)?],
+    )
+    .map_err(failed("store a backfill"))?;
+    Ok(())
 }
 
 fn pause(db: &Connection, row: &PauseRow) -> Result<()> {

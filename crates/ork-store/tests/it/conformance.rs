@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use ork_core::ids::{Epoch, ProjectId, RunId};
-use ork_core::rows::{AttemptRow, Change, CodeRef, RunRow, TaskRow, VersionId};
+use indexmap::IndexMap;
+use ork_core::ids::{BackfillId, Epoch, ProjectId, RunId};
+use ork_core::plan::{Catchup, Schedule, When};
+use ork_core::rows::{
+    Actor, AttemptRow, BackfillRow, BackfillState, Change, CodeRef, Order, RunRow, ScheduleRow,
+    TaskRow, TickRow, VersionId,
+};
 use ork_core::run::{Failure, FailureKind, RunState, TaskState};
-use ork_core::time::Wall;
+use ork_core::time::{Span, Wall};
 use ork_core::value::{DETAIL_LIMIT, Data, Digest, INLINE_LIMIT, Value};
 use ork_store::{
     CommitSeq, DRAFT_GRACE, MAX_CHANGES, MAX_PAGE, Page, Retention, RunFilter, Store, StoreError,
@@ -59,6 +64,8 @@ conformance!(
     prune_by_age_and_count,
     prune_removes_all_that_belongs,
     prune_drafts_and_answers,
+    schedules_and_their_ticks,
+    backfills_are_listed_newest_first,
     blobs_in_use_are_known,
 );
 
@@ -659,4 +666,126 @@ async fn blobs_in_use_are_known(store: Any) {
     let left = store.unreferenced(&digests).await.unwrap();
     let expected: Vec<_> = [0, 1, 3, 5, 6, 7].map(|n| digests[n]).to_vec();
     assert_eq!(left, expected);
+}
+
+fn schedule(workflow: &str, name: &str) -> ScheduleRow {
+    ScheduleRow {
+        project: PROJECT,
+        workflow: workflow.into(),
+        name: name.into(),
+        version: VersionId(1),
+        spec: spec(),
+        paused: false,
+        changed_by: None,
+        removed: false,
+        decided: Wall(5),
+        missed_before: None,
+        next: Some(Wall(9)),
+        last: None,
+        updated_at: Wall(5),
+    }
+}
+
+fn spec() -> Schedule {
+    Schedule {
+        when: When::Cron("@daily".into()),
+        timezone: "UTC".into(),
+        catchup: Catchup::Max(2),
+        jitter: Span::from_secs(1),
+        params: IndexMap::new(),
+        paused: false,
+    }
+}
+
+fn tick(schedule: &str, at: i64) -> TickRow {
+    TickRow {
+        project: PROJECT,
+        workflow: "etl".into(),
+        schedule: schedule.into(),
+        tick: Wall(at),
+        until: Wall(at),
+        count: 1,
+        logical_time: "2026-11-24T00:00:00Z".into(),
+        run: None,
+        reason: Some("missed".into()),
+        decided_at: Wall(at),
+    }
+}
+
+async fn schedules_and_their_ticks(store: Any) {
+    let epoch = store.lead().await.unwrap();
+    let put_schedule = |row: &ScheduleRow| Change::Schedule(Box::new(row.clone()), None);
+    let rows = [schedule("etl", "a"), schedule("etl", "b"), schedule("etl2", "a")];
+    put(&store, epoch, rows.iter().map(put_schedule).collect()).await;
+    let gone = ScheduleRow { removed: true, ..schedule("etl", "c") };
+    put(&store, epoch, vec![put_schedule(&gone)]).await;
+    assert_eq!(store.load_schedules().await.unwrap().len(), 4);
+    assert_eq!(store.schedule(PROJECT, "etl", "c").await.unwrap(), Some(gone));
+    assert_eq!(store.schedule(PROJECT, "etl", "d").await.unwrap(), None);
+    for limit in 1..4 {
+        let all = collect!(limit, |page| store.schedules(PROJECT, None, page));
+        assert_eq!(all, rows, "{limit}");
+        let own = collect!(limit, |page| store.schedules(PROJECT, Some("etl"), page));
+        assert_eq!(own, rows[..2], "{limit}");
+    }
+    let changed = ScheduleRow { decided: Wall(6), paused: true, ..rows[0].clone() };
+    put(&store, epoch, vec![put_schedule(&changed)]).await;
+    assert_eq!(store.schedule(PROJECT, "etl", "a").await.unwrap(), Some(changed));
+    let ticks: Vec<_> = (-1..4).map(|at| tick("a", at)).collect();
+    let put_tick = |row: &TickRow| Change::Tick(Box::new(row.clone()));
+    put(&store, epoch, ticks.iter().map(put_tick).chain([put_tick(&tick("b", 1))]).collect()).await;
+    for limit in 1..7 {
+        let found = collect!(limit, |page| store.ticks(PROJECT, "etl", "a", page));
+        assert_eq!(found, ticks.iter().rev().cloned().collect::<Vec<_>>(), "{limit}");
+    }
+    for twice in [vec![put_tick(&ticks[0])], vec![put_tick(&tick("c", 1)), put_tick(&tick("c", 1))]]
+    {
+        assert!(refused(&store, epoch, twice).await.ends_with("has its answer"));
+    }
+    let neither = TickRow { reason: None, ..tick("c", 2) };
+    assert!(refused(&store, epoch, vec![put_tick(&neither)]).await.contains("a run or a reason"));
+    store.prune(epoch, &retention(Some(2), None, 10, 0)).await.unwrap();
+    let left = collect!(10, |page| store.ticks(PROJECT, "etl", "a", page));
+    assert_eq!(left.iter().map(|row| row.tick.0).collect::<Vec<_>>(), [3, 2]);
+}
+
+async fn backfills_are_listed_newest_first(store: Any) {
+    let epoch = store.lead().await.unwrap();
+    let row = |n: u128| BackfillRow {
+        project: PROJECT,
+        id: BackfillId(uuid::Uuid::from_u128(n)),
+        workflow: "etl".into(),
+        schedule: "a".into(),
+        version: VersionId(1),
+        spec: spec(),
+        from: Wall(1),
+        to: Wall(9),
+        max_runs: 2,
+        order: Order::Newest,
+        state: BackfillState::Running,
+        reached: Some(Wall(3)),
+        total: 4,
+        made: 2,
+        skipped: 1,
+        reason: Some("no params".into()),
+        open: vec![run_id(1)],
+        again: Vec::new(),
+        created_by: Actor::default(),
+        changed_by: None,
+        created_at: Wall(1),
+        updated_at: Wall(2),
+        finished_at: None,
+    };
+    let change = |row: &BackfillRow| Change::Backfill(Box::new(row.clone()), Some(run_id(1)));
+    let rows = [row(1), row(2), row(3)];
+    put(&store, epoch, rows.iter().map(change).collect()).await;
+    for limit in 1..4 {
+        let all = collect!(limit, |page| store.backfills(PROJECT, page));
+        assert_eq!(all, rows.iter().rev().cloned().collect::<Vec<_>>(), "{limit}");
+    }
+    let over = BackfillRow { state: BackfillState::Done, finished_at: Some(Wall(8)), ..row(2) };
+    put(&store, epoch, vec![change(&over)]).await;
+    assert_eq!(store.load_backfills().await.unwrap(), [row(1), row(3)]);
+    assert_eq!(store.backfill(PROJECT, over.id).await.unwrap(), Some(over));
+    assert_eq!(store.backfill(ProjectId(9), row(1).id).await.unwrap(), None);
 }

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which module does it.
 
 mod approvals;
+mod backfills;
 mod completions;
 mod config;
 mod deploy;
@@ -152,6 +153,9 @@ enum Command {
     /// Schedules: list, show, pause, resume, preview
     #[command(subcommand)]
     Schedules(schedules::SchedulesCommand),
+    /// Backfills: list, show, pause, resume, cancel, retry
+    #[command(subcommand)]
+    Backfills(backfills::BackfillsCommand),
     /// The configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -213,6 +217,7 @@ fn dispatch(global: &Global, command: Command) -> Result {
         Command::Workflows(command) => workflows::run(global, command),
         Command::Approvals(command) => approvals::run(global, command),
         Command::Schedules(command) => schedules::run(global, command),
+        Command::Backfills(command) => backfills::run(global, command),
         Command::Config(command) => config::run(global, &command),
         Command::Completions(args) => global.no_form().and_then(|()| completions::run(&args)),
     }

@@ -88,9 +88,9 @@ Examples:
 #[derive(clap::Args)]
 pub(crate) struct Which {
     /// The workflow
-    workflow: String,
+    pub(crate) workflow: String,
     /// The schedule (the only one)
-    schedule: Option<String>,
+    pub(crate) schedule: Option<String>,
 }
 
 /// Which schedule is changed, and why.
@@ -139,7 +139,8 @@ async fn go(client: &Client, command: SchedulesCommand, format: Format) -> Resul
         SchedulesCommand::Preview { what, schedule, count, after } => {
             let found = find(client, &Which { workflow: what, schedule }).await?;
             let wanted = PreviewQuery { count: Some(count as usize), after };
-            let List { items, .. } = client.preview_schedule(&found.workflow, &found.name, &wanted).await?;
+            let List { items, .. } =
+                client.preview_schedule(&found.workflow, &found.name, &wanted).await?;
             output::list(format, &items, |item| item.logical_time.clone(), preview_table)?;
         }
     }
@@ -180,7 +181,7 @@ async fn schedules(
 }
 
 /// The schedule that is named, or a workflow's only one.
-async fn find(client: &Client, which: &Which) -> Result<Schedule> {
+pub(crate) async fn find(client: &Client, which: &Which) -> Result<Schedule> {
     if let Some(name) = &which.schedule {
         match client.schedule(&which.workflow, name).await {
             Err(error) if error.code() == Some(Code::NotFound) => {}
@@ -280,7 +281,7 @@ fn shown(Shown { schedule, ticks }: &Shown) -> String {
     text
 }
 
-fn preview_table(items: &[Upcoming]) -> String {
+pub(crate) fn preview_table(items: &[Upcoming]) -> String {
     let rows = items.iter().map(|item| {
         let note = match item.note {
             None => String::new(),

@@ -74,6 +74,7 @@ Examples:
 Examples:
   ork workflows resume etl")]
     Resume(PauseArgs),
+    Backfill(super::backfills::BackfillArgs),
     /// A workflow's versions, newest first
     #[command(after_help = "\
 Examples:
@@ -130,6 +131,9 @@ async fn go(session: &Session, global: &Global, command: WorkflowsCommand) -> Re
         }
         WorkflowsCommand::Pause(args) => pause(client, args, true).await?,
         WorkflowsCommand::Resume(args) => pause(client, args, false).await?,
+        WorkflowsCommand::Backfill(args) => {
+            return super::backfills::create(client, args, format).await;
+        }
         WorkflowsCommand::Versions { name, listed } => {
             find(client, &name).await?;
             let items = versions(client, &name, listed.limit as usize).await?;

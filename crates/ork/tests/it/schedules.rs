@@ -102,3 +102,52 @@ fn a_preview_needs_no_server_and_marks_changes_of_the_clock() {
     assert_eq!(said.code, 4, "{said:?}");
     assert!(said.err.contains("did you mean `night`?"), "{said:?}");
 }
+
+const DAILY: &str = "name: each\nparams: { bad: { type: str, default: \"\" } }\nschedules: { daily: { cron: \"0 2 * * *\", timezone: Europe/Berlin, paused: true } }\n\
+    tasks:\n  a: { run: { shell: 'case $DAY in *-02T*) test -e mended;; esac' }, env: { DAY: \"${{ run.logical_time }}\" } }\n";
+
+#[test]
+fn a_backfill_makes_the_runs_of_a_range_and_retries_what_failed() {
+    let place = Place::with(&[("each.yaml", DAILY)]);
+    let first = up(&place);
+    let range = ["--from", "2026-03-01", "--to", "2026-03-03"];
+    let backfill =
+        |more: &[&str]| place.ork(&[&["workflows", "backfill", "each"], &range[..], more].concat());
+    let said = backfill(&["--dry-run", "--order", "newest"]);
+    assert_eq!((said.code, said.err.contains("3 runs would be made")), (0, true), "{said:?}");
+    let first_tick = said.out.lines().nth(1).unwrap().to_owned();
+    assert!(first_tick.starts_with("2026-03-03T02:00:00+01:00"), "{said:?}");
+    assert!(json(&place, &["ls"]).as_array().unwrap().is_empty());
+    let said = backfill(&["--max-runs", "2", "-o", "name"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let id = said.out.trim().to_owned();
+    let until = |states: [usize; 2]| {
+        let begun = Instant::now();
+        loop {
+            let runs = json(&place, &["ls", "--trigger", &format!("backfill:{id}")]);
+            let of = |state: &str| {
+                runs.as_array().unwrap().iter().filter(|run| run["state"] == state).count()
+            };
+            let shown = json(&place, &["backfills", "show", &id]);
+            if [of("success"), of("failed")] == states && shown["state"] == "done" {
+                return shown;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{runs} {shown}");
+        }
+    };
+    assert_eq!(until([2, 1])["made"], 3);
+    drop(first);
+    place.write("mended", "");
+    let _second = up(&place);
+    let said = place.ork(&["backfills", "retry", &id]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let begun = Instant::now();
+    while json(&place, &["backfills", "show", &id])["state"] != "done" {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    }
+    let said = place.ork(&["backfills", "pause", &id]);
+    assert_eq!(said.code, 4, "{said:?}");
+    let said =
+        place.ork(&["workflows", "backfill", "each", "--from", "2026-03-02", "--to", "2026-03-01"]);
+    assert_eq!((said.code, said.err.contains("no ticks in this range")), (4, true), "{said:?}");
+}
