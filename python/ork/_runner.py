@@ -54,7 +54,7 @@ def warm():
                 _answer(control, b"X", ident, error.errno or 0)
             else:
                 if pid == 0:
-                    _child(resource, int.from_bytes(head[9:17], "little"), fds)
+                    _child(control, resource, int.from_bytes(head[9:17], "little"), fds)
                 _answer(control, b"P", ident, pid)
                 child = posix.pidfd_open(pid)
                 children[child] = (pid, ident)
@@ -74,9 +74,10 @@ def _descriptors(extra):
     return fds
 
 
-def _child(resource, mark, fds):
+def _child(control, resource, mark, fds):
     status = 70
     try:
+        control.close()
         posix.setpgid(0, 0)
         try:
             hard = resource.getrlimit(resource.RLIMIT_RTTIME)[1]

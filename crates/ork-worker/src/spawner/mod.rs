@@ -246,6 +246,12 @@ impl TreeHandle {
         self.order(&Order::Left { killed });
     }
 
+    /// Says that the parent of an adopted first process is dead. [`Word::Gone`] then tells how the
+    /// process itself ended, if it was not gone before.
+    pub fn orphaned(&self) {
+        self.order(&Order::Orphaned);
+    }
+
     /// Stops the tree: `SIGTERM` to all of it, and after `grace` `SIGKILL` until none is left.
     pub fn stop(&self, grace: Duration) {
         self.order(&Order::Stop { grace });

@@ -188,6 +188,7 @@ impl Spawner {
                     self.first_is_gone(id);
                 }
             }
+            Order::Orphaned => self.orphaned(id),
             Order::Stop { grace } => self.stop(id, grace),
         }
     }
@@ -205,6 +206,20 @@ impl Spawner {
                 self.flush_at = Some(Instant::now());
             }
         }
+    }
+
+    /// An adopted first process that lives, or waits to be reaped, becomes a child of this one.
+    fn orphaned(&mut self, id: u64) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        if life.main.take_if(|pid| Proc::read(*pid).is_none()).is_some() {
+            self.first_is_gone(id);
+        }
+    }
+
+    /// The tree of an adopted first process.
+    fn adopted(&self, pid: i32) -> Option<u64> {
+        let mut lives = self.lives.iter();
+        lives.find(|(_, life)| life.adopted && life.main == Some(pid)).map(|(id, _)| *id)
     }
 
     fn stop(&mut self, id: u64, grace: Duration) {
@@ -226,7 +241,8 @@ impl Spawner {
     /// Takes notice of every child that has ended.
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            let Some(id) = self.mains.remove(&pid.as_raw_nonzero().get()) else { continue };
+            let pid = pid.as_raw_nonzero().get();
+            let Some(id) = self.mains.remove(&pid).or_else(|| self.adopted(pid)) else { continue };
             let out_of_memory = status.terminating_signal() == Some(9) && self.oom_killed();
             if let Some(life) = self.lives.get_mut(&id) {
                 life.main = None;

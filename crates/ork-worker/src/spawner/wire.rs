@@ -45,6 +45,8 @@ pub(crate) enum Order {
     Adopt { pid: i32 },
     /// The adopted process is gone, as its parent says; by `SIGKILL`, if `killed`.
     Left { killed: bool },
+    /// The adopted process has lost its parent: the spawner itself will see how it ends.
+    Orphaned,
     /// Stop the tree: politely, and after this long by force.
     Stop { grace: Duration },
 }
@@ -63,7 +65,8 @@ pub(crate) enum News {
 /// How a tree ended.
 #[derive(Debug, PartialEq, Eq, Clone, Copy, Default)]
 pub struct Gone {
-    /// The exit code of its first process.
+    /// The exit code of its first process. Neither this nor a signal: it was adopted, and its
+    /// parent, who alone knew, is gone as well or has told its end otherwise.
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
@@ -110,6 +113,7 @@ impl Order {
             }),
             Self::Adopt { pid } => frame(2, id, |out| out.extend(pid.to_le_bytes())),
             Self::Left { killed } => frame(3, id, |out| out.push(u8::from(*killed))),
+            Self::Orphaned => frame(5, id, |_| {}),
             Self::Stop { grace } => frame(4, id, |out| {
                 let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
                 out.extend(millis.to_le_bytes());
@@ -132,6 +136,7 @@ impl Order {
                 let grace = Duration::from_millis(u64::from_le_bytes(input.array()?));
                 Some((Self::Stop { grace }, 0))
             }
+            5 => Some((Self::Orphaned, 0)),
             _ => None,
         }
     }
@@ -284,6 +289,7 @@ mod tests {
             Order::Spawn { program, keeper: true },
             Order::Adopt { pid: 7 },
             Order::Left { killed: true },
+            Order::Orphaned,
             Order::Stop { grace: Duration::from_secs(3) },
         ];
         for order in orders {

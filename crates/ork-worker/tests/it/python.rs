@@ -293,6 +293,39 @@ async fn one_warm_parent_serves_all_and_a_killed_one_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_killed_parent_harms_no_other_task() {
+    let bed = Bed::new();
+    let pipe = bed.root().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let code = format!(
+        "import os, sys\n\
+         def waits(): print('waits', flush=True); return open({pipe:?}).read()\n\
+         def leaves(): print('waits', flush=True); open({pipe:?}).read(); os._exit(7)\n\
+         def kills():\n    os.kill(os.getppid(), 9)\n    return os.getppid()\n\
+         def tells():\n    open({pipe:?}, 'w').write('x')\n    return 1\n"
+    );
+    bed.file("code.py", &code);
+    let ends = [("waits", None), ("leaves", Some("exited with code 7"))];
+    for (name, fails) in ends {
+        let other = bed.assign(call(&bed, name, json!({})));
+        bed.line(&other, "waits").await;
+        let killer = output(&bed.run(call(&bed, "kills", json!({}))).await);
+        assert!(killer.is_number());
+        assert_eq!(output(&bed.run(call(&bed, "tells", json!({}))).await), json!(1));
+        let ended = bed.finished(&other).await;
+        match fails {
+            None => assert_eq!(output(&ended), json!("x")),
+            Some(message) => check(name, &failure(&ended), FailureKind::Failure, message),
+        }
+    }
+    let doomed = bed.assign(call(&bed, "waits", json!({})));
+    bed.line(&doomed, "waits").await;
+    output(&bed.run(call(&bed, "kills", json!({}))).await);
+    bed.stop(&doomed, ork_core::time::Span::from_secs(1));
+    assert_eq!(bed.finished(&doomed).await.outcome, Outcome::Stopped);
+}
+
+#[tokio::test]
 async fn requirements_make_an_environment_once() {
     let bed = Bed::new();
     bed.file(

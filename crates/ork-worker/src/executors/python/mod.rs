@@ -272,6 +272,11 @@ fn answer(
     gone: Gone,
     memo: OwnedFd,
 ) -> Result<Option<Given>, End> {
+    if gone.code.is_none() && gone.signal.is_none() {
+        let message = "the interpreter that Python tasks are forked from was killed, and with it \
+                       the knowledge of how this one ended";
+        return Err(End::failed(FailureKind::Lost, message));
+    }
     let limit = attempt.inner.config.max_output;
     let what = format!("`{target}`");
     let mut file = File::from(memo);

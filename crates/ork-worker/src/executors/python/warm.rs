@@ -116,7 +116,7 @@ impl Pool {
             state.children.insert(id, sender);
             id
         };
-        let forked = Forked { id, parent, tree, answers, pid: None, status: None, stop: None };
+        let forked = Forked { id, parent, tree, answers, pid: None, status: None, orphaned: false, stop: None };
         if let Err(error) = forked.request(fds) {
             // It is dead, though its end has not been read yet: the next request gets another.
             forked.parent.gone.store(true, Ordering::Release);
@@ -194,6 +194,12 @@ impl Parent {
         state.idle_since = Instant::now();
     }
 
+    /// Delivers the whole answers of what was read.
+    fn deliver_all(&self, inbox: &mut Vec<u8>) {
+        let whole = inbox.len() - inbox.len() % ANSWER;
+        inbox.drain(..whole).as_slice().chunks(ANSWER).for_each(|answer| self.deliver(answer));
+    }
+
     fn deliver(&self, answer: &[u8]) {
         let (Some(id), Some(number)) = (answer[1..].first_chunk(), answer[9..].first_chunk())
         else {
@@ -231,8 +237,7 @@ async fn serve(parent: Arc<Parent>, mut tree: TreeHandle, mut words: Receiver) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => break,
                 }
-                let whole = inbox.len() - inbox.len() % ANSWER;
-                inbox.drain(..whole).as_slice().chunks(ANSWER).for_each(|a| parent.deliver(a));
+                parent.deliver_all(&mut inbox);
             }
             Ok(n) = words.read_buf(&mut said), if said.len() < LAST_WORDS => {
                 if n == 0 {
@@ -241,6 +246,9 @@ async fn serve(parent: Arc<Parent>, mut tree: TreeHandle, mut words: Receiver) {
             }
         }
     }
+    // What it answered before its death may not have been read yet.
+    while parent.control.try_read_buf(&mut inbox).is_ok_and(|n| n > 0) {}
+    parent.deliver_all(&mut inbox);
     if said.len() < LAST_WORDS {
         let mut rest = [0; LAST_WORDS];
         let n = words.try_read(&mut rest).unwrap_or(0);
@@ -261,6 +269,8 @@ pub(super) struct Forked {
     pid: Option<i32>,
     /// How it ended, as `wait` has it.
     status: Option<i32>,
+    /// Whether the parent is dead, so that the spawner sees how the child ends.
+    orphaned: bool,
     /// An order to stop that came before the child was known.
     stop: Option<Duration>,
 }
@@ -307,16 +317,15 @@ impl Forked {
                 Some(Word::Refused(io::Error::other(said)))
             }
             None => {
-                // The parent is gone and its child with it, or soon.
-                self.status = Some(9);
-                self.tree.stop(Duration::ZERO);
+                self.orphaned = true;
+                self.tree.orphaned();
                 None
             }
         }
     }
 
     fn ended(&self, gone: Gone) -> Gone {
-        let status = self.status.unwrap_or(9);
+        let Some(status) = self.status else { return gone };
         let signal = status & 0x7f;
         let code = (signal == 0).then_some((status >> 8) & 0xff);
         let signal = (signal != 0).then_some(signal);
@@ -328,7 +337,7 @@ impl Life for Forked {
     async fn next(&mut self) -> Option<Word> {
         loop {
             tokio::select! {
-                answer = self.answers.recv(), if self.status.is_none() => {
+                answer = self.answers.recv(), if self.status.is_none() && !self.orphaned => {
                     if let Some(word) = self.take(answer) {
                         return Some(word);
                     }
