@@ -560,7 +560,7 @@ fn a_called_workflow_keeps_its_params_its_finally_and_its_output() {
     run created
     run started, attempt 1
     a queued
-    bad failed (expression: param `x`: the workflow has no such param; did you mean `n`?; param `n`: expected int, got str "text")
+    bad failed (expression: param `x`: the workflow has no such param; did you mean `m`?; param `n`: expected int, got str "text")
     a #1 dispatched t1.1 to w1
       → w1: do a t1.1 #1
     a #1 started t1.1
@@ -591,7 +591,7 @@ fn a_called_workflow_keeps_its_params_its_finally_and_its_output() {
       → w1: do z t3.1 #1 v=8
     z #1 started t3.1
     z #1 success
-    run failed (task_failed: bad failed: param `x`: the workflow has no such param; did you mean `n`?; param `n`: expected int, got str "text")
+    run failed (task_failed: bad failed: param `x`: the workflow has no such param; did you mean `m`?; param `n`: expected int, got str "text")
     "#);
 }
 
