@@ -430,6 +430,9 @@ pub enum CodeRef {
     InPlace {
         /// The code root, absolute.
         root: String,
+        /// The digest of the code files that the workflow named when it was compiled: what runs
+        /// other code is another task.
+        digest: Digest,
     },
     /// In the blob store, as a tar archive.
     Bundle {

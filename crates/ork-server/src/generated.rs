@@ -15,7 +15,7 @@ use crate::code::{Bundle, Folder};
 /// The DAG, or all that is wrong with it.
 pub(crate) async fn compile(logs: &AttemptLogs, ask: Compile) -> Result<Arc<Scope>, String> {
     let sources: Box<dyn Sources + Send> = match &ask.code {
-        CodeRef::InPlace { root } => Box::new(Folder(root.into())),
+        CodeRef::InPlace { root, .. } => Box::new(Folder(root.into())),
         CodeRef::Bundle { digest } => {
             let content = logs.blobs().get(digest).await.map_err(|error| error.to_string())?;
             let content = content.ok_or_else(|| format!("there is no bundle {digest}"))?;

@@ -174,7 +174,7 @@ mod tests {
             digest: Digest::of(&number.to_le_bytes()),
             source: "#".repeat(source),
             plan: Arc::new(Plan::new("w", Scope::default())),
-            code: CodeRef::InPlace { root: "/code".to_owned() },
+            code: CodeRef::InPlace { root: "/code".to_owned(), digest: Digest::of(&[]) },
             created_by: Actor::default(),
             created_at: Wall(0),
         }))

@@ -106,7 +106,7 @@ pub(crate) fn version(row: VersionRow) -> Version {
         item: version_item(&row),
         source: row.source,
         code: match row.code {
-            CodeRef::InPlace { root } => Code::InPlace { root },
+            CodeRef::InPlace { root, .. } => Code::InPlace { root },
             CodeRef::Bundle { digest } => Code::Bundle { digest },
         },
         params: params(&row.plan),

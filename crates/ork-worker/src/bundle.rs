@@ -33,7 +33,7 @@ impl Bundles {
     /// One sentence that says why there is none.
     pub(crate) async fn root(&self, code: &CodeRef, link: &dyn Link) -> Result<PathBuf, String> {
         match code {
-            CodeRef::InPlace { root } => Ok(PathBuf::from(root)),
+            CodeRef::InPlace { root, .. } => Ok(PathBuf::from(root)),
             CodeRef::Bundle { digest } => self.unpacked(digest, link).await,
         }
     }

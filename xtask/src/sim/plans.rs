@@ -9,7 +9,7 @@ use ork_core::plan::{
 };
 use ork_core::rows::{CodeRef, VersionId};
 use ork_core::time::Span;
-use ork_core::value::Value;
+use ork_core::value::{Digest, Value};
 
 use crate::chance::Chance;
 
@@ -89,7 +89,7 @@ impl Maker<'_> {
                 pinned: Some(Box::new(Pinned {
                     version: VersionId(1),
                     plan: Arc::clone(called),
-                    code: CodeRef::InPlace { root: String::new() },
+                    code: CodeRef::InPlace { root: String::new(), digest: Digest::of(&[]) },
                 })),
             },
             (1, _) => generated(&tasks),

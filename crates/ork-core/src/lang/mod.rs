@@ -74,6 +74,8 @@ pub struct Compiled {
     /// The digest of the file, of the code files that it names and of the workflows that it calls:
     /// what makes a version.
     pub digest: Digest,
+    /// The digest of the code files that it names, with their paths.
+    pub code: Digest,
 }
 
 impl Compiled {
@@ -119,19 +121,27 @@ pub fn compile_within(
         unchecked: Vec::new(),
     };
     let plan = tree.and_then(|tree| lower.file(&tree.root, file));
-    let digest = digest(bytes, plan.as_ref(), sources);
+    let files = plan.as_ref().map(|plan| digests(plan, sources)).unwrap_or_default();
+    let digest = digest(bytes, plan.as_ref(), &files);
     let plan = plan.filter(|_| !lower.report.has_errors());
-    Compiled { plan, diagnostics: lower.report.finish(), unchecked: lower.unchecked, digest }
+    let (diagnostics, code) = (lower.report.finish(), Digest::of(&files));
+    Compiled { plan, diagnostics, unchecked: lower.unchecked, digest, code }
+}
+
+/// The digests of the code files that a plan names, each after that of its path.
+fn digests(plan: &Plan, sources: &dyn Sources) -> Vec<u8> {
+    let digests = plan.code.files.iter().flat_map(|path| {
+        let content = sources.read(path).unwrap_or_default();
+        [Digest::of(path.as_bytes()).0, Digest::of(&content).0]
+    });
+    digests.flatten().collect()
 }
 
 /// The digest of a file, the code files that it names and the versions that it calls. Each part
 /// goes in by its own digest, so that no two lists of parts look alike.
-fn digest(bytes: &[u8], plan: Option<&Plan>, sources: &dyn Sources) -> Digest {
+fn digest(bytes: &[u8], plan: Option<&Plan>, files: &[u8]) -> Digest {
     let mut parts = Digest::of(bytes).0.to_vec();
-    for path in plan.iter().flat_map(|plan| &plan.code.files) {
-        parts.extend(Digest::of(path.as_bytes()).0);
-        parts.extend(Digest::of(&sources.read(path).unwrap_or_default()).0);
-    }
+    parts.extend(files);
     for task in plan.iter().flat_map(|plan| plan.all_tasks()) {
         if let Action::Call { workflow, pinned: Some(pinned), .. } = &task.action {
             let called = format!("{workflow}@{}", pinned.version.0);
@@ -165,8 +175,8 @@ fn refuse(file: &str, bytes: &[u8], at: usize, refusal: Refusal, limits: &Limits
             report.error(place, "not-text", "the file holds a NUL character");
         }
     }
-    let digest = Digest::of(bytes);
-    Compiled { plan: None, diagnostics: report.finish(), unchecked: Vec::new(), digest }
+    let (digest, code) = (Digest::of(bytes), Digest::of(&[]));
+    Compiled { plan: None, diagnostics: report.finish(), unchecked: Vec::new(), digest, code }
 }
 
 /// The lowering of one file.

@@ -231,7 +231,7 @@ pub(crate) fn success_with(attempt: AttemptRef, output: Option<Data>) -> Request
 }
 
 pub(crate) fn code() -> CodeRef {
-    CodeRef::InPlace { root: "/".into() }
+    CodeRef::InPlace { root: "/".into(), digest: Digest::of(&[]) }
 }
 
 pub(crate) fn plan() -> Arc<Plan> {

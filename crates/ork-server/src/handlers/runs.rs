@@ -389,11 +389,12 @@ async fn drafted(
     }
     let file = (draft.file.clone(), draft.source.clone());
     let compiled = compile(app, project, file, move || Ok(Folder(root))).await?;
+    let files = compiled.code;
     let (digest, plan) = narrowed(compiled.digest, checked(compiled)?.0, draft)?;
     // The same words in another folder are another draft: they run other code.
     let digest = Digest::of(&[&digest.0[..], draft.root.as_bytes()].concat());
     let name = plan.name.clone();
-    let code = CodeRef::InPlace { root: draft.root.clone() };
+    let code = CodeRef::InPlace { root: draft.root.clone(), digest: files };
     if let Some(version) = app.plans.draft(project, &name, digest) {
         return Ok(Arc::new(Loaded::new(version, plan, code)));
     }

@@ -147,7 +147,7 @@ pub(crate) fn version(workflow: &str, number: i64) -> VersionRow {
         digest: Digest::of(format!("{workflow} {number}").as_bytes()),
         source: "name: etl\n".into(),
         plan: Arc::new(plan(workflow)),
-        code: CodeRef::InPlace { root: "/code".into() },
+        code: CodeRef::InPlace { root: "/code".into(), digest: Digest::of(&[]) },
         created_by: actor(),
         created_at: Wall(number.abs()),
     }

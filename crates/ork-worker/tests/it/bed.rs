@@ -188,7 +188,10 @@ impl Bed {
             timeout: None,
             heartbeat: None,
             grace: Span::from_secs(10),
-            code: CodeRef::InPlace { root: self.root().to_str().unwrap().into() },
+            code: CodeRef::InPlace {
+                root: self.root().to_str().unwrap().into(),
+                digest: Digest::of(&[]),
+            },
             logical_time: "2026-11-24T00:00:00+00:00".into(),
             request_id: None,
             map_index: None,

@@ -227,7 +227,7 @@ impl Sources for Project {
 
     fn workflow(&self, name: &str) -> Option<Pinned> {
         let (_, plan) = self.0.iter().find(|(known, _)| *known == name)?;
-        let code = CodeRef::InPlace { root: "/".into() };
+        let code = CodeRef::InPlace { root: "/".into(), digest: ork_core::value::Digest::of(&[]) };
         Some(Pinned { version: VersionId(3), plan: Arc::clone(plan), code })
     }
 }
@@ -258,7 +258,7 @@ fn calls_that_come_back_are_refused() {
     let leaf = plan("name: c\ntasks: { a: { run: [x] } }\n");
     let mut back = plan("name: b\ntasks: { a: { workflow: { name: a } } }\n");
     let Action::Call { pinned, .. } = &mut back.body.tasks[0].action else { panic!() };
-    let code = CodeRef::InPlace { root: "/".into() };
+    let code = CodeRef::InPlace { root: "/".into(), digest: ork_core::value::Digest::of(&[]) };
     *pinned = Some(Box::new(Pinned { version: VersionId(1), plan: Arc::new(leaf), code }));
     let project = Project(vec![("b", Arc::new(back))]);
     let yaml = "name: a\ntasks: { g: { tasks: { x: { workflow: b } } } }\n";

@@ -7,6 +7,7 @@ use ork_core::plan::{
 };
 use ork_core::rows::{CodeRef, VersionId};
 use ork_core::time::Span;
+use ork_core::value::Digest;
 use serde_json::json;
 
 /// A task that does nothing in particular, to be changed by the calls below.
@@ -120,7 +121,7 @@ pub(crate) fn group(name: &str, tasks: Vec<Build>) -> Build {
 /// A call of a workflow, with these params.
 pub(crate) fn call(name: &str, plan: Plan, params: &[(&str, &str)]) -> Build {
     let expr = |(name, expr): &(&str, &str)| ((*name).to_owned(), Binding::Expr(Expr::new(*expr)));
-    let code = CodeRef::InPlace { root: "/other".into() };
+    let code = CodeRef::InPlace { root: "/other".into(), digest: Digest::of(&[]) };
     let action = Action::Call {
         workflow: plan.name.clone(),
         params: params.iter().map(expr).collect(),

@@ -8,7 +8,7 @@ use ork_core::run::{
 };
 use ork_core::time::Span;
 use ork_core::types::Type;
-use ork_core::value::{Data, Value};
+use ork_core::value::{Data, Digest, Value};
 use serde_json::json;
 
 use super::build::{Build, plan, plan_with_finally, task};
@@ -657,4 +657,31 @@ fn a_preview_lists_what_would_change_and_changes_nothing() {
     Signal
       e: deferred → success
     "#);
+}
+
+#[test]
+fn nothing_is_reused_that_other_code_made() {
+    let cached = plan(vec![task("a").with(|task| {
+        task.cache = Some(Box::new(Cache { key: Expr::new("1"), ttl: None }));
+    })]);
+    let mut world = World::with_worker(4);
+    let first = world.create(1, &cached);
+    world.answer_lookups();
+    world.succeed(first, "a");
+    world.code = Digest::of(b"edited in place");
+    let again = world.create(2, &cached);
+    world.answer_lookups();
+    assert_eq!(world.task(again, "a").state, TaskState::Dispatched);
+    world.succeed(again, "a");
+    world.rerun_of = Some(first);
+    world.code = Digest::of(b"edited once more");
+    let rerun = world.create(3, &cached);
+    world.answer_lookups();
+    world.answer_lookups();
+    assert_eq!(world.task(rerun, "a").state, TaskState::Dispatched);
+    world.rerun_of = Some(first);
+    world.code = Digest::of(b"code");
+    let rerun = world.create(4, &cached);
+    world.answer_lookups();
+    assert_eq!(world.task(rerun, "a").state, TaskState::Success);
 }

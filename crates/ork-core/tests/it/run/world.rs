@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) largest: usize,
     /// Whose rerun the next run is.
     pub(crate) rerun_of: Option<RunId>,
+    /// What the code of the next run is.
+    pub(crate) code: Digest,
     pub(crate) pauses: Vec<PauseRow>,
     pub(crate) cache: Vec<CacheRow>,
 }
@@ -85,6 +87,7 @@ impl World {
             commit: Span::ZERO,
             largest: 0,
             rerun_of: None,
+            code: Digest::of(b"code"),
             pauses: Vec::new(),
             cache: Vec::new(),
         };
@@ -339,7 +342,7 @@ impl World {
 
     fn creation_in(&mut self, n: u128, project: ProjectId, plan: &Plan) -> Command {
         let (id, plan) = (run_id(n), Arc::new(plan.clone()));
-        self.versions.insert(id, version(project, &plan));
+        self.versions.insert(id, version(project, &plan, self.code));
         let rerun_of = self.rerun_of.take();
         Command::Create(Box::new(NewRun {
             project,
@@ -347,7 +350,7 @@ impl World {
             id,
             version: VersionId(1),
             plan,
-            code: CodeRef::InPlace { root: "/code".into() },
+            code: CodeRef::InPlace { root: "/code".into(), digest: self.code },
             params: Value::Object(serde_json::Map::new()),
             logical_time: "2026-11-24T00:00:00+00:00".into(),
             labels: IndexMap::new(),
@@ -513,7 +516,7 @@ fn is_open(state: AttemptState) -> bool {
     matches!(state, AttemptState::Dispatched | AttemptState::Running | AttemptState::Stopping)
 }
 
-fn version(project: ProjectId, plan: &Arc<Plan>) -> VersionRow {
+fn version(project: ProjectId, plan: &Arc<Plan>, code: Digest) -> VersionRow {
     VersionRow {
         project,
         workflow: plan.name.clone(),
@@ -521,7 +524,7 @@ fn version(project: ProjectId, plan: &Arc<Plan>) -> VersionRow {
         digest: Digest::of(b"v"),
         source: String::new(),
         plan: Arc::clone(plan),
-        code: CodeRef::InPlace { root: "/code".into() },
+        code: CodeRef::InPlace { root: "/code".into(), digest: code },
         created_by: by("ann"),
         created_at: Wall(START),
     }

@@ -119,7 +119,7 @@ fn version(number: i64, spec: Option<Schedule>) -> Arc<Declared> {
         workflow: "w".into(),
         version: VersionId(number),
         plan: Arc::new(plan),
-        code: CodeRef::InPlace { root: "/".into() },
+        code: CodeRef::InPlace { root: "/".into(), digest: ork_core::value::Digest::of(&[]) },
     })
 }
 
