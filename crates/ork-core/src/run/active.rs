@@ -637,8 +637,9 @@ impl Run {
         self.is_ready(ix) || self.awaits_pool(ix)
     }
 
-    /// Each map that an instance is inside of knows how many stand in a queue.
-    fn count_ready(&mut self, ix: Ix, add: bool) {
+    /// Each map that an instance is inside of knows how many stand in a queue, or wait for the
+    /// compiler.
+    pub(super) fn count_ready(&mut self, ix: Ix, add: bool) {
         let mut at = self.owner(ix);
         while let Some(owner) = at {
             if let Some(map) = self.map_mut(owner) {

@@ -18,7 +18,9 @@ impl Run {
         };
         let inside = |ready: &Ix| self.owners(*ready).any(|owner| owner == ix);
         let ready = (0..self.instances.len()).map(Ix::new);
-        let ready = ready.filter(|ix| self.is_standing(*ix)).filter(inside).count();
+        let compiling = |ix: Ix| self.instance(ix).parked.as_ref().is_some_and(|p| p.compiling);
+        let ready = ready.filter(|ix| self.is_standing(*ix) || compiling(*ix));
+        let ready = ready.filter(inside).count();
         let failed = |state| matches!(state, TaskState::Failed | TaskState::Cancelled);
         map.open == count(|state| !state.is_terminal())
             && map.skipped == count(|state| state == TaskState::Skipped)

@@ -43,6 +43,7 @@ impl Run {
                 };
                 cx.out.effects.push(Effect::Compile(Box::new(ask)));
                 self.instance_mut(ix).parked.get_or_insert_default().compiling = true;
+                self.count_ready(ix, true);
                 Ok(())
             }
             Err(EvalError::Need(needs)) => {

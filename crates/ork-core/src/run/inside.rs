@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::lang::expr::EvalError;
 use crate::plan::{Action, Binding, Scope};
-use crate::run::active::{Cx, Run};
+use crate::run::active::{Cx, Desk, Run};
 use crate::run::flow::Ending;
 use crate::run::instance::{Closing, Ix, Phase};
 use crate::run::level::{Frame, Part, Shape};
@@ -119,13 +119,32 @@ impl Run {
             let message = format!("is nested deeper than {MAX_DEPTH}");
             return self.end(ix, TaskState::Failed, broken(message), cx);
         }
-        match self.nature(ix) {
+        let nature = self.nature(ix);
+        if nature != Nature::Leaf
+            && self.kept(ix).is_none()
+            && let Err(message) = self.has_place(cx.desk)
+        {
+            return self.end(ix, TaskState::Failed, broken(message), cx);
+        }
+        match nature {
             Nature::Map => self.open_map(ix, cx),
             Nature::Group => self.open_group(ix, cx),
             Nature::Generated => self.generate(ix, cx),
             Nature::Call => self.open_call(ix, cx),
             Nature::Leaf => self.launch(ix, cx),
         }
+    }
+
+    /// Whether the run may have more instances; if not, a sentence that says so.
+    pub(super) fn has_place(&self, desk: &Desk) -> Result<(), String> {
+        let most = desk.config.max_instances;
+        if self.instances.len() < most {
+            return Ok(());
+        }
+        Err(format!(
+            "the run has {most} instances, the most that a run may have (limits.instances); give \
+             each item more to do, or do parts of it in runs of their own"
+        ))
     }
 
     /// The inside, when it was kept for this generation by a retry.

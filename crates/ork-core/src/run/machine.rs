@@ -34,6 +34,8 @@ pub struct Config {
     pub max_pending: usize,
     /// The most bytes of fetched values that are kept.
     pub cache_bytes: usize,
+    /// The most instances of a run: no item begins past it, and nothing that has others inside.
+    pub max_instances: usize,
     /// A rule that is broken on purpose, to see whether the checks find it.
     #[cfg(feature = "sabotage")]
     pub sabotage: Option<Sabotage>,
@@ -57,6 +59,7 @@ impl Default for Config {
             stop_margin: Span::from_secs(30),
             max_pending: 10_000,
             cache_bytes: 64 << 20,
+            max_instances: 1_000_000,
             #[cfg(feature = "sabotage")]
             sabotage: None,
         }

@@ -29,7 +29,8 @@ const MAX_KEY: usize = 200;
 /// written more than once.
 const INLINE_ITEMS: usize = 4096;
 
-/// How many of a map's instances may stand in the queue for a slot before no more are made.
+/// How many of a map's instances may stand in the queue for a slot, or wait for the compiler,
+/// before no more are made.
 const AHEAD: u32 = 200;
 
 /// How many names of items a message lists.
@@ -50,7 +51,8 @@ pub(super) struct Map {
     pub(super) open: u32,
     pub(super) failed: u32,
     pub(super) skipped: u32,
-    /// How many instances in it, at any depth, stand in the queue for a slot.
+    /// How many instances in it, at any depth, stand in the queue for a slot or wait for the
+    /// compiler.
     pub(super) ready: u32,
     /// Whether it is among what is to be decided.
     pub(super) listed: bool,
@@ -290,7 +292,10 @@ impl Run {
                 self.renew_item(old, of, cx)?;
                 old
             }
-            None => self.push_item(path, of, cx),
+            None => {
+                self.has_place(cx.desk).map_err(EvalError::Failed)?;
+                self.push_item(path, of, cx)
+            }
         };
         if let Some(map) = self.map_mut(ix) {
             map.made.push(item);

@@ -19,6 +19,10 @@ type Chosen = (Ix, bool);
 /// Instances that are done again, in order, and for each whether what is inside stays.
 type Again = BTreeMap<Ix, bool>;
 
+/// The most instances that one retry resets. They are reset in one commit, each by up to three
+/// changes, and a commit has a bound.
+const MAX_AGAIN: usize = 20_000;
+
 impl Run {
     /// Does again what is selected, or says why not and changes nothing.
     pub(super) fn retry(
@@ -36,6 +40,14 @@ impl Run {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let again = self.affected(&chosen, !matches!(selection, RetrySelection::Only(_)));
+        if again.len() > MAX_AGAIN {
+            let message = format!(
+                "{} tasks and items would be done again, more than the {MAX_AGAIN} that a retry \
+                 may (limits.retry); name fewer, or the map that they are items of",
+                again.len()
+            );
+            return Ok(Err(Refusal::new(RefusalCode::LimitReached, message)));
+        }
         if matches!(self.stage, Stage::Over(_)) {
             self.reopen(&again, cx)?;
             return Ok(Ok(Answer::Done));

@@ -385,6 +385,9 @@ impl Run {
     pub(super) fn unpark_at(&mut self, at: Option<Ix>, desk: &mut Desk) {
         if let Some(parked) = self.parked_mut(at).take() {
             parked.held.iter().for_each(|digest| desk.values.unpin(*digest));
+            if let Some(ix) = at.filter(|_| parked.compiling) {
+                self.count_ready(ix, false);
+            }
         }
     }
 }

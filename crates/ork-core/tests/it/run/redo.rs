@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ork_core::ids::RunId;
+use ork_core::plan::{Expr, ForEach, Tolerate};
 use ork_core::run::{
-    Command, Effect, Marked, RefusalCode, RetrySelection, RunState, TaskState, preview,
+    Command, Effect, Marked, Out, RefusalCode, RetrySelection, RunState, TaskState, preview,
 };
 use ork_core::time::Span;
 use serde_json::{Value, json};
@@ -194,4 +195,74 @@ fn a_retry_keeps_what_was_marked_inside_of_what_failed() {
         assert_eq!(world.task(run, path).generation, generation, "{path}");
     }
     judge(&world);
+}
+
+#[test]
+fn a_map_of_generated_dags_asks_for_so_many_at_a_time() {
+    let items: Vec<_> = (0..1_000).collect();
+    let mut world = World::with_worker(4).bare();
+    let run = world.create(1, &plan(vec![generated("g", "item").each(json!(items))]));
+    let asked = |world: &World| {
+        world.effects.iter().filter(|effect| matches!(effect, Effect::Compile(_))).count()
+    };
+    assert_eq!(asked(&world), 200);
+    let answer = |world: &mut World, at: usize| {
+        let asked: Vec<_> = world
+            .effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Compile(ask) => Some((ask.run, ask.path.clone(), ask.generation)),
+                _ => None,
+            })
+            .collect();
+        let (run, path, generation) = asked[at].clone();
+        let result = Err("no DAG".into());
+        world.ask(Command::Compiled { run, path, generation, result });
+    };
+    for at in 0..99 {
+        answer(&mut world, at);
+    }
+    assert!(world.machine.check().is_empty());
+    assert_eq!(world.task(run, "g").state, TaskState::Running);
+}
+
+#[test]
+fn a_run_has_so_many_instances_and_no_more() {
+    let mut world = World::new();
+    world.config.max_instances = 20;
+    world.reload(Span::ZERO);
+    world.join("w1", 100);
+    let inner = group("o", vec![task("m").each(json!([1, 2, 3, 4, 5]))]);
+    let run = world.create(1, &plan(vec![inner.each(json!([1, 2, 3, 4, 5]))]));
+    world.cancel(run, None, false);
+    let told = world.tasks.values().filter_map(|row| row.failure.as_ref());
+    let told = told.filter(|failure| failure.message.contains("limits.instances")).count();
+    assert!(told > 0, "the limit is named");
+    assert!(world.tasks.len() <= 20, "{} instances", world.tasks.len());
+}
+
+#[test]
+fn a_retry_of_more_than_a_commit_holds_is_refused() {
+    let items: Vec<_> = (0..=20_000).collect();
+    let bad = |each: &mut ForEach| each.when = Some(Expr::new("item / 0 > 1"));
+    let map = task("m").each(json!(items)).mapped(bad);
+    let map = map.mapped(|each| each.tolerate = Tolerate::Count(30_000));
+    let mut world = World::with_worker(4).bare();
+    let run = world.create(1, &plan(vec![map]));
+    while !world.runs[&run].state.is_terminal() {
+        world.pass(Span::ZERO);
+    }
+    assert_eq!(world.task(run, "m[20000]").state, TaskState::Failed);
+    let mut out = Out::default();
+    world.machine.load(vec![world.active(run)], world.now, &mut out);
+    let by = by("ann");
+    let selection =
+        RetrySelection::Tasks(items.iter().map(|n| format!("m[{n}]").as_str().into()).collect());
+    let command = Command::Retry { run, selection, cancel_downstream: false, by: by.clone() };
+    let refusal = world.machine.apply(command, world.now, &mut out).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::LimitReached);
+    assert!(refusal.message.contains("limits.retry"), "{refusal}");
+    assert!(out.changes.is_empty(), "a refused command changes nothing");
+    let command = Command::Retry { run, selection: tasks(&["m"]), cancel_downstream: false, by };
+    world.machine.apply(command, world.now, &mut out).unwrap();
 }
