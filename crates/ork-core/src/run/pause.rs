@@ -27,7 +27,7 @@ pub enum PauseScope {
 }
 
 /// The workflows and projects that are paused.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pauses(Map<(ProjectId, Option<String>), Pause>);
 
 impl Pauses {

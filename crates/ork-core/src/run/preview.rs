@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::rows::{ActiveRun, Change, CodeRef, VersionRow};
 use crate::run::active::Run;
 use crate::run::rerun::{plain, task_digest};
-use crate::run::{Command, Config, Machine, Out, Pausable, Refusal, RunState, TaskState};
+use crate::run::{Command, Machine, Out, Pausable, Refusal, RunState, TaskState};
 use crate::time::Now;
 use crate::value::Digest;
 
@@ -29,14 +29,18 @@ pub struct Planned {
 }
 
 /// What a command on a run would change at once, before anything else happens. It is applied to a
-/// copy of the run in a machine of its own, so it is decided by the code that decides it in
-/// earnest.
+/// copy of the run in a [scratch machine](Machine::scratch), so it is decided by the code that
+/// decides it in earnest.
 ///
 /// # Errors
 /// The command would be refused.
-pub fn preview(active: ActiveRun, command: Command, now: Now) -> Result<Vec<Planned>, Refusal> {
+pub fn preview(
+    mut machine: Machine,
+    active: ActiveRun,
+    command: Command,
+    now: Now,
+) -> Result<Vec<Planned>, Refusal> {
     let id = active.run.id;
-    let mut machine = Machine::new(Config::default(), Epoch(u32::MAX));
     machine.load(vec![active], now, &mut Out::default());
     let before = machine.runs.get(&id).map(Standing::of);
     machine.apply(command, now, &mut Out::default())?;
@@ -74,6 +78,14 @@ pub fn preview_rerun(earlier: &ActiveRun, plan: &Plan, code: &CodeRef) -> Vec<Pl
 }
 
 impl Machine {
+    /// A machine with the settings and the pauses of this one, and without its runs: to try
+    /// commands in.
+    pub fn scratch(&self) -> Self {
+        let mut scratch = Self::new(self.desk.config.clone(), Epoch(u32::MAX));
+        scratch.desk.pauses = self.desk.pauses.clone();
+        scratch
+    }
+
     /// A run that it holds, as a store would give it back now.
     pub fn snapshot(&self, run: RunId) -> Option<ActiveRun> {
         let run = self.runs.get(&run)?;

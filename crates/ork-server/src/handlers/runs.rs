@@ -465,7 +465,8 @@ impl<T> OnRun<T> {
         let command = command(run, body, by);
         if dry_run {
             let active = loaded_run(&app, project, run).await?;
-            let changes = run::preview(active, command, app.clock.now());
+            let scratch = app.engine.inspect(run::Machine::scratch).await?;
+            let changes = run::preview(scratch, active, command, app.clock.now());
             let changes = changes.map_err(ork_engine::Error::Refused)?;
             return Ok(Json(Commanded::Preview(Preview { changes })));
         }

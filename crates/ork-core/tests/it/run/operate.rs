@@ -624,7 +624,7 @@ fn a_preview_lists_what_would_change_and_changes_nothing() {
         let name = format!("{command:?}");
         let name = name.split([' ', '{']).next().unwrap();
         let active = world.machine.snapshot(run).unwrap();
-        let changes = match preview(active, command, world.now) {
+        let changes = match preview(world.machine.scratch(), active, command, world.now) {
             Ok(changes) => changes
                 .iter()
                 .map(|planned| {
@@ -684,4 +684,23 @@ fn nothing_is_reused_that_other_code_made() {
     let rerun = world.create(4, &cached);
     world.answer_lookups();
     assert_eq!(world.task(rerun, "a").state, TaskState::Success);
+}
+
+#[test]
+fn a_preview_knows_what_is_paused() {
+    let mut world = World::with_worker(4);
+    let run = world
+        .create(1, &plan(vec![task("a"), task("b").rule(TriggerRule::AllFailed).after(&["a"])]));
+    world.start(run, "a");
+    world.ask(pause(Pausable::Workflow(ProjectId::DEFAULT, "w".into()), true));
+    let active = world.machine.snapshot(run).unwrap();
+    let command = mark(run, "a", Marked::Failed);
+    let scratch = world.machine.scratch();
+    assert!(scratch.paused(ProjectId::DEFAULT, Some("w")).is_some());
+    let changes = preview(scratch, active.clone(), command, world.now).unwrap();
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    let end = pause(Pausable::Run(run), true);
+    let changes = preview(world.machine.scratch(), active, end, world.now).unwrap();
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert!(!world.machine.scratch().holds(run));
 }

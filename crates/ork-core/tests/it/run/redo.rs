@@ -129,7 +129,7 @@ fn a_preview_of_a_run_with_replaced_members() {
     let run = made_twice(&mut world);
     let active = world.machine.snapshot(run).unwrap();
     let command = mark(run, "g/x", Marked::Failed);
-    let changes = preview(active, command, world.now).unwrap();
+    let changes = preview(world.machine.scratch(), active, command, world.now).unwrap();
     let told: Vec<_> = changes
         .iter()
         .map(|planned| (planned.path.as_ref().map(|path| path.as_str()), &*planned.to))
