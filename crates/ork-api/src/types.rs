@@ -813,6 +813,31 @@ pub struct Pause {
     pub reason: Option<String>,
 }
 
+/// A pool: slots that attempts of the whole project share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pool {
+    /// Its name, unique in its project.
+    pub name: String,
+    /// How many slots it has, where the project says so; else each task says it by `of`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
+    /// How many slots attempts hold.
+    pub used: u32,
+    /// How many instances wait for some.
+    pub waiting: usize,
+}
+
+/// Sets the size of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetPool {
+    /// How many slots it has: 0 to 1,000,000. What needs more than that waits.
+    pub slots: u32,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
 /// Sets the outcome of an instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

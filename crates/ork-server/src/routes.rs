@@ -90,6 +90,9 @@ routes! {
     post "/api/v1/projects/{project}/workflows/{name}/resume" Token operate::resume_workflow;
     post "/api/v1/projects/{project}/pause" Token operate::pause_project;
     post "/api/v1/projects/{project}/resume" Token operate::resume_project;
+    get "/api/v1/projects/{project}/pools" Token pools::list;
+    put "/api/v1/projects/{project}/pools/{name}" Token pools::set;
+    delete "/api/v1/projects/{project}/pools/{name}" Token pools::delete;
     get "/api/v1/projects/{project}/runs/{id}/explain" Token explain::explain;
     get "/api/v1/projects/{project}/runs/{id}/events" Token events::list;
     get "/api/v1/projects/{project}/runs/{id}/tasks" Token tasks::list;

@@ -21,8 +21,9 @@ use crate::schedules::{PauseSchedule, PreviewQuery, Schedule, ScheduleQuery, Tic
 use crate::types::{
     Approve, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff, DiffQuery, Event,
     EventQuery, Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Mark, Me,
-    NewRun, OpenApproval, Part, Pause, Preview, Rerun, Retry, Run, RunLogQuery, RunQuery,
-    SCANNED_TO, Signal, Task, TaskQuery, Validate, Validated, Version, VersionItem, Workflow,
+    NewRun, OpenApproval, Part, Pause, Pool, Preview, Rerun, Retry, Run, RunLogQuery, RunQuery,
+    SCANNED_TO, SetPool, Signal, Task, TaskQuery, Validate, Validated, Version, VersionItem,
+    Workflow,
 };
 use ork_core::ids::{BackfillId, RunId};
 use ork_core::value::Digest;
@@ -406,6 +407,34 @@ impl Client {
         self.post(self.path(if on { "/pause" } else { "/resume" }), pause).await
     }
 
+    /// The pools of the project that are declared or in use, by name.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn pools(&self, part: &Part) -> Result<List<Pool>> {
+        self.get(self.path("/pools") + &query(part)).await
+    }
+
+    /// Sets the size of a pool.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn set_pool(&self, name: &str, set: &SetPool) -> Result<Pool> {
+        let body = written(set)?;
+        let request = Request::put(self.path(&format!("/pools/{}", segment(name))))
+            .header(header::CONTENT_TYPE, "application/json");
+        read(&whole(self.call(request.body(body)).await?).await?)
+    }
+
+    /// Forgets the size of a pool: each task that names it has to say it by `of` then.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn delete_pool(&self, name: &str) -> Result<()> {
+        let target = self.path(&format!("/pools/{}", segment(name)));
+        self.send(Method::DELETE, target, Bytes::new(), None).await.map(drop)
+    }
+
     /// Sets the outcome of an instance.
     ///
     /// # Errors
@@ -623,10 +652,7 @@ impl Client {
         body: &impl Serialize,
         key: Option<String>,
     ) -> Result<T> {
-        let body = serde_json::to_vec(body).map_err(|error| {
-            ClientError::Unexpected(format!("cannot write the request: {error}"))
-        })?;
-        let body = Bytes::from(body);
+        let body = written(body)?;
         let first = self.send(Method::POST, target.clone(), body.clone(), key.as_deref()).await;
         let response = match first {
             Err(ClientError::Unreachable(_)) if key.is_some() => {
@@ -668,6 +694,13 @@ impl Client {
         let response = self.transport.send(request).await?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
+}
+
+fn written(body: &impl Serialize) -> Result<Bytes> {
+    let body = serde_json::to_vec(body);
+    let body = body
+        .map_err(|error| ClientError::Unexpected(format!("cannot write the request: {error}")))?;
+    Ok(body.into())
 }
 
 fn new_key() -> Result<String> {

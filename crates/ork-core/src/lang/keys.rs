@@ -250,7 +250,7 @@ pub(crate) const POOL: &[Key] = &[
 ];
 
 /// The most slots of a pool.
-pub(crate) const MAX_SLOTS: i64 = 1_000_000;
+pub const MAX_SLOTS: i64 = 1_000_000;
 
 /// The keys of `cache`.
 pub(crate) const CACHE: &[Key] = &[

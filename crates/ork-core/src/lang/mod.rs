@@ -35,6 +35,7 @@ pub use self::diagnostic::{Diagnostic, Severity, render};
 pub use self::fmt::{Formatted, format};
 pub use self::generated::generated;
 pub use self::graph::{GraphFormat, graph};
+pub use self::keys::MAX_SLOTS;
 use self::notation::Aliases;
 pub(crate) use self::params::bind_form;
 pub use self::params::{Given, ParamError, RunFacts, bind_params, bind_scheduled};

@@ -54,7 +54,7 @@ pub use command::{
 pub use machine::Sabotage;
 pub use machine::{Blob, Blocker, Config, Counts, Holder, Machine, Out, Violation, WorkerView};
 pub use pause::PauseScope;
-pub use pools::PoolView;
+pub use pools::{MAX_POOL_NAME, PoolView};
 pub use preview::{Planned, preview, preview_rerun};
 pub use remnant::Remnant;
 pub use signals::{MAX_SIGNALS, MAX_SIGNALS_OF_RUN};

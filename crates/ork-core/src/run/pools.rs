@@ -22,7 +22,7 @@ use crate::value::Value;
 pub(super) const HOLDERS: usize = 5;
 
 /// The longest name of a pool, in bytes.
-const MAX_NAME: usize = 200;
+pub const MAX_POOL_NAME: usize = 200;
 
 /// A pool of a project.
 pub(super) type Name = (ProjectId, Arc<str>);
@@ -299,9 +299,9 @@ impl Run {
         if self.instance(ix).pool.is_none() {
             let Some(pool) = self.task(ix).pool.as_deref() else { return Ok(None) };
             let name = match self.view(Some(ix), desk).whole(&pool.name) {
-                Ok(Value::String(name)) if (1..=MAX_NAME).contains(&name.len()) => name,
+                Ok(Value::String(name)) if (1..=MAX_POOL_NAME).contains(&name.len()) => name,
                 Ok(other) => {
-                    return Err(named(format!("{other} is no name of 1 to {MAX_NAME} bytes")));
+                    return Err(named(format!("{other} is no name of 1 to {MAX_POOL_NAME} bytes")));
                 }
                 Err(EvalError::Failed(why)) => return Err(named(why)),
                 Err(need) => return Err(need),

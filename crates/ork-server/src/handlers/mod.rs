@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod logs;
 pub(crate) mod meta;
 pub(crate) mod operate;
+pub(crate) mod pools;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod tasks;

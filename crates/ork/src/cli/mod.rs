@@ -9,6 +9,7 @@ mod fmt;
 mod graph;
 mod init;
 mod operate;
+mod pools;
 mod run;
 pub(crate) mod runs;
 mod schedules;
@@ -156,6 +157,9 @@ enum Command {
     /// Backfills: list, show, pause, resume, cancel, retry
     #[command(subcommand)]
     Backfills(backfills::BackfillsCommand),
+    /// Pools, whose slots tasks share: list, set, delete
+    #[command(subcommand)]
+    Pools(pools::PoolsCommand),
     /// The configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -218,6 +222,7 @@ fn dispatch(global: &Global, command: Command) -> Result {
         Command::Approvals(command) => approvals::run(global, command),
         Command::Schedules(command) => schedules::run(global, command),
         Command::Backfills(command) => backfills::run(global, command),
+        Command::Pools(command) => pools::run(global, command),
         Command::Config(command) => config::run(global, &command),
         Command::Completions(args) => global.no_form().and_then(|()| completions::run(&args)),
     }
