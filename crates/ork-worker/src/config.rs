@@ -11,7 +11,7 @@ pub struct Config {
     pub worker: WorkerId,
     /// How many attempts it does at a time; the server keeps to it.
     pub slots: u32,
-    /// The queues it serves.
+    /// The queues it serves; `*`: all of them.
     pub queues: Vec<String>,
     /// Its folders.
     pub dirs: Dirs,

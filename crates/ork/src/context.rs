@@ -10,7 +10,7 @@ use ork_server::{ServerFile, StartError};
 use crate::exit::{Exit, Failure, Result, io};
 use crate::host::{self, Host};
 use crate::output::say;
-use crate::settings::{SettingFlags, Settings};
+use crate::settings::{EVERY_QUEUE, SettingFlags, Settings};
 use crate::signals::Interrupts;
 
 /// The folder in which a local server keeps its state.
@@ -21,6 +21,9 @@ const TAKES_OVER: Duration = Duration::from_secs(10);
 
 /// How long one that only answers may hold the folder until its answers are good enough.
 const ANSWERS: Duration = Duration::from_secs(1);
+
+/// How long a server of this machine may be silent when it is asked whether it lives.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long between two looks at a folder that another process is taking or leaving.
 const LOOK: Duration = Duration::from_millis(20);
@@ -265,7 +268,9 @@ fn remote(url: &str, flags: &ServerFlags) -> Result<Client> {
 async fn local(folder: &Path, flags: &ServerFlags, need: Need) -> Result<(Client, Option<Host>)> {
     let began = tokio::time::Instant::now();
     let mut recruit = None;
-    let settings = Settings::resolve(folder, &SettingFlags::default())?;
+    let mut settings = Settings::resolve(folder, &SettingFlags::default())?;
+    // No other worker will come for what this command waits for.
+    settings.queues = vec![EVERY_QUEUE.to_owned()];
     loop {
         if let Some((client, works)) = running(folder, flags).await?
             && (works || need == Need::Answers && began.elapsed() >= ANSWERS)
@@ -300,7 +305,22 @@ async fn running(folder: &Path, flags: &ServerFlags) -> Result<Option<(Client, b
     let Some(found) = found else { return Ok(None) };
     let token = flags.token().or_else(|| kept_token(folder));
     let client = Client::http(&found.url, token.as_deref())?;
-    Ok(client.healthz().await.ok().map(|_| (client, found.works)))
+    match tokio::time::timeout(SILENCE, client.healthz()).await {
+        Ok(answer) => Ok(answer.ok().map(|_| (client, found.works))),
+        Err(_) => Err(silent(folder, found.pid)),
+    }
+}
+
+fn silent(folder: &Path, pid: u32) -> Failure {
+    let message = format!(
+        "the server of {} (process {pid}) does not answer within {} s",
+        shown(folder),
+        SILENCE.as_secs()
+    );
+    Failure::new(Exit::Unreachable, message).hint(format_args!(
+        "if it is stopped, `kill -CONT {pid}` lets it go on; `kill -KILL {pid}` ends it, and the \
+         next `ork up` goes on with what it left"
+    ))
 }
 
 /// Takes the folder for `ork up`, after those that hold it only for a moment.

@@ -177,7 +177,7 @@ impl Desk {
             dirs: Dirs::of(&id, &self.folder, cache(&self.folder)),
             worker: id,
             slots: self.settings.slots,
-            queues: vec!["default".to_owned()],
+            queues: self.settings.queues.clone(),
             python: self.settings.python.clone(),
             pass_env: self.settings.pass_env.clone(),
             max_output: self.settings.output,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ork_core::lang::size;
+use ork_core::lang::{is_workflow_name, size};
 use ork_server::{Limits, Retention};
 
 use crate::exit::{Failure, Result, io};
@@ -39,6 +39,8 @@ macro_rules! keys {
 keys! {
     BIND = "server.bind" "ORK_SERVER__BIND", "127.0.0.1:7070", "where `ork up` listens";
     SLOTS = "worker.slots" "ORK_WORKER__SLOTS", "", "how many tasks run at a time";
+    QUEUES = "worker.queues" "ORK_WORKER__QUEUES", "default",
+        "the queues that the worker of `ork up` serves beside `default`; `*`: all";
     PYTHON = "worker.python" "ORK_WORKER__PYTHON" or "ORK_PYTHON", "",
         "the Python of tasks; without it the code's .venv, else python3";
     PASS_ENV = "worker.pass_env" "ORK_WORKER__PASS_ENV", "",
@@ -65,6 +67,9 @@ keys! {
     STREAMS = "limits.streams" "ORK_LIMITS__STREAMS", "1024",
         "how many event and log streams are open at a time";
 }
+
+/// What stands for all queues in `worker.queues`.
+pub(crate) const EVERY_QUEUE: &str = "*";
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +102,8 @@ pub(crate) struct Settings {
     pub(crate) bind: SocketAddr,
     /// How many attempts the worker does at a time.
     pub(crate) slots: u32,
+    /// The queues that the worker serves; `*`: all of them.
+    pub(crate) queues: Vec<String>,
     /// The Python interpreter of tasks.
     pub(crate) python: Option<PathBuf>,
     /// Further variables of the worker's environment that tasks see.
@@ -133,6 +140,7 @@ impl Settings {
             text.parse().map_err(|_| "is not an address and port, such as 127.0.0.1:7070".into())
         })?;
         let slots = from.typed(&SLOTS, ("--slots", flags.slots.as_deref()), slots)?;
+        let queues = from.value(&QUEUES, queues)?;
         let python = from.path(&PYTHON)?;
         let pass_env = from.value(&PASS_ENV, names)?;
         let log_bytes = from.value(&LOG_BYTES, |text| bytes(text, 1 << 20, 1 << 40))?;
@@ -159,6 +167,7 @@ impl Settings {
         Ok(Self {
             bind,
             slots,
+            queues,
             python,
             pass_env,
             output,
@@ -290,6 +299,17 @@ fn names(text: &str) -> Parsed<Vec<String>> {
     }
 }
 
+/// What the worker of a server of one's own serves: `default` always, since no other would.
+fn queues(text: &str) -> Parsed<Vec<String>> {
+    let named = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let mut queues = vec!["default".to_owned()];
+    queues.extend(named.filter(|name| *name != "default").map(str::to_owned));
+    match queues.iter().find(|name| *name != EVERY_QUEUE && !is_workflow_name(name)) {
+        Some(wrong) => Err(format!("has `{wrong}`, which cannot name a queue")),
+        None => Ok(queues),
+    }
+}
+
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
@@ -384,6 +404,22 @@ mod tests {
         let settings = resolve(file, &SettingFlags::default()).unwrap();
         assert_eq!(settings.bind.port(), 1);
         assert!(origin(&settings, &BIND).ends_with("ork.toml"));
+    }
+
+    #[test]
+    fn the_worker_serves_default_and_what_is_named() {
+        for (file, expected) in [
+            ("", Some(&["default"][..])),
+            ("queues = [\"gpu\", \"default\"]", Some(&["default", "gpu"])),
+            ("queues = \"*\"", Some(&["default", "*"])),
+            ("queues = [\"no good\"]", None),
+        ] {
+            let settings = resolve(&format!("[worker]\n{file}\n"), &SettingFlags::default());
+            let queues = settings.map(|settings| settings.queues).ok();
+            let expected: Option<Vec<String>> =
+                expected.map(|names| names.iter().map(ToString::to_string).collect());
+            assert_eq!(queues, expected, "{file}");
+        }
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub enum Command {
         worker: WorkerId,
         /// How many attempts it does at a time.
         slots: u32,
-        /// The queues it serves.
+        /// The queues it serves; `*`: all of them.
         queues: Vec<String>,
         /// Whether it starts user code only once its confirmation is accepted. One that does not
         /// wait lives in this process and is reached by a channel that loses nothing: an offer to

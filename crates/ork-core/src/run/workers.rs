@@ -11,6 +11,9 @@ use crate::time::Mono;
 /// The queue of tasks that name none, and of workers that name none.
 pub(super) const DEFAULT_QUEUE: &str = "default";
 
+/// Among a worker's queues: it serves them all.
+pub(super) const EVERY_QUEUE: &str = "*";
+
 /// A worker.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Worker {
@@ -39,6 +42,10 @@ impl Worker {
     /// How many slots are taken.
     pub(super) fn used(&self) -> usize {
         self.held.len() + self.remnants.len()
+    }
+
+    fn serves(&self, queue: &str) -> bool {
+        self.queues.iter().any(|name| [queue, EVERY_QUEUE].contains(&&**name))
     }
 
     fn has_room(&self) -> bool {
@@ -113,14 +120,16 @@ impl Workers {
 
     /// The least loaded worker with room that serves the queue.
     pub(super) fn pick(&self, queue: &str) -> Option<&WorkerId> {
-        self.room.get(queue)?.first().map(|(_, id)| id)
+        let first = |queue| self.room.get(queue).and_then(BTreeSet::first);
+        let least = first(queue).into_iter().chain(first(EVERY_QUEUE)).min();
+        least.map(|(_, id)| id)
     }
 
     /// How many slots serve the queue.
     pub(super) fn slots(&self, queue: &str) -> u32 {
         self.all
             .values()
-            .filter(|w| w.joined && !w.leaving && w.queues.iter().any(|q| &**q == queue))
+            .filter(|w| w.joined && !w.leaving && w.serves(queue))
             .map(|w| w.slots)
             .fold(0, u32::saturating_add)
     }
