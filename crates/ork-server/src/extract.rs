@@ -1,5 +1,7 @@
 //! What handlers read of a request. Each reading that fails is a refusal with a sentence.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -12,7 +14,8 @@ use ork_core::ids::ProjectId;
 use ork_core::value::Digest;
 use ork_engine::Key;
 use ork_store::Page;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::app::App;
 use crate::refused::{Refused, Result};
@@ -73,7 +76,7 @@ pub(crate) fn fields<T: DeserializeOwned>(uri: &Uri) -> Result<T> {
     }
 }
 
-/// A JSON body, with its idempotency key.
+/// A JSON object as the body, with its idempotency key. No body at all stands for an empty one.
 pub(crate) struct Sent<T> {
     pub(crate) body: T,
     pub(crate) key: Option<Key>,
@@ -84,8 +87,13 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Sent<T> {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        require_json(&parts.headers)?;
+        if parts.headers.contains_key(header::CONTENT_TYPE) {
+            require_json(&parts.headers)?;
+        }
         let bytes = collect(body, app.limits.body, "limits.body", app).await?;
+        if !bytes.is_empty() {
+            require_json(&parts.headers)?;
+        }
         let key = key(&parts, &bytes)?;
         Ok(Self { body: read_json(&bytes)?, key })
     }
@@ -130,12 +138,78 @@ async fn collect(body: Body, limit: usize, name: &str, app: &App) -> Result<Byte
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+    let read = serde_json::from_slice::<Distinct>(bytes).and_then(|Distinct { is_object }| {
+        if is_object {
+            return serde_json::from_slice(bytes);
+        }
+        Err(serde::de::Error::custom("it has to be an object"))
+    });
+    read.map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
             Refused::new(Code::Invalid, format!("the body is not what is read here: {error}"))
         }
         _ => Refused::malformed(format!("the body is not JSON: {error}")),
     })
+}
+
+/// JSON in which no object has a key twice: of two values one would be taken in silence.
+struct Distinct {
+    is_object: bool,
+}
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(Distinct { is_object: false })
+    }
+}
+
+impl<'de> Visitor<'de> for Distinct {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> std::result::Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> std::result::Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> std::result::Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> std::result::Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> std::result::Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Self, A::Error> {
+        let mut names = HashSet::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            entries.next_value::<Self>()?;
+            if let Some(name) = names.replace(name) {
+                let twice = format!("the key `{name}` is there twice");
+                return Err(serde::de::Error::custom(twice));
+            }
+        }
+        Ok(Self { is_object: true })
+    }
 }
 
 /// The idempotency key, with the digest of all that the client sent.
@@ -172,4 +246,37 @@ pub(crate) fn words<T: DeserializeOwned>(field: &str, text: Option<&str>) -> Res
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Body {
+        #[serde(default)]
+        n: u64,
+        #[serde(default)]
+        params: indexmap::IndexMap<String, serde_json::Value>,
+    }
+
+    #[test]
+    fn a_body_is_an_object_without_a_key_twice() {
+        let read = |text: &str| read_json::<Body>(text.as_bytes()).map_err(|error| error.0.detail);
+        let body = read("{\"n\": 3, \"params\": {\"a\": [1, {\"b\": null}], \"c\": 1.5}}").unwrap();
+        assert_eq!((body.n, body.params.len()), (3, 2));
+        assert_eq!(read("").unwrap().n, 0);
+        for (text, part) in [
+            ("[3, {}]", "has to be an object"),
+            ("null", "has to be an object"),
+            ("{\"params\": {\"a\": 1, \"a\": 2}}", "the key `a` is there twice"),
+            ("{\"params\": {\"a\": [{\"b\": 1, \"b\": 1}]}}", "the key `b` is there twice"),
+            ("{\"n\": ", "is not JSON"),
+        ] {
+            let detail = read(text).unwrap_err();
+            assert!(detail.contains(part), "{text}: {detail}");
+        }
+    }
 }

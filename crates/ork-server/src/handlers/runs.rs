@@ -304,6 +304,9 @@ fn bounded_labels(labels: &IndexMap<String, String>) -> Result<()> {
         let message = format!("there are {}, and {MAX_LABELS} is the most", labels.len());
         return Err(Refused::field("labels", message));
     }
+    if labels.contains_key("") {
+        return Err(Refused::field("labels", "one has no name"));
+    }
     let long = labels.iter().find(|(name, value)| name.len().max(value.len()) > MAX_LABEL);
     let Some((name, _)) = long else { return Ok(()) };
     let name: String = name.chars().take(MAX_LABEL).collect();
