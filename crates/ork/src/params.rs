@@ -21,17 +21,23 @@ pub(crate) struct ParamFlags {
 }
 
 impl ParamFlags {
-    /// The params by name, as JSON. Whether they are accepted is the server's to say; of
-    /// unknown ones it is told the text.
+    /// The params by name, as JSON. What single ones say is checked here; whether those of the
+    /// file are accepted is the server's to say.
     ///
     /// # Errors
-    /// When a file cannot be read, or an argument has no `=` or is not of its type.
+    /// When a file cannot be read, or an argument has no `=`, names no param or is not of its
+    /// type.
     pub(crate) fn read(
         &self,
         type_of: impl Fn(&str) -> Option<Type>,
     ) -> Result<IndexMap<String, Value>> {
         let mut values = self.file.as_deref().map(from_file).transpose()?.unwrap_or_default();
-        values.extend(read_pairs(&self.params, type_of)?);
+        let single = read_pairs(&self.params, &type_of)?;
+        if let Some(unknown) = single.keys().find(|name| type_of(name).is_none()) {
+            return Err(Failure::usage(format!("-p: there is no param `{unknown}`"))
+                .hint("`params` of the workflow's file declares them"));
+        }
+        values.extend(single);
         Ok(values)
     }
 

@@ -34,7 +34,7 @@ pub(crate) async fn find(client: &Client, text: &str) -> Result<Run> {
 async fn by_prefix(client: &Client, text: &str) -> Result<Run> {
     let digits: String = text.chars().filter(|c| *c != '-').collect();
     if digits.is_empty() || digits.len() > 32 || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
-        let failure = Failure::usage(format!("`{text}` is no run"));
+        let failure = Failure::new(Exit::Refused, format!("there is no run `{text}`"));
         return Err(failure.hint("give an id, the beginning of one, or `last`"));
     }
     let digits = digits.to_ascii_lowercase();

@@ -33,6 +33,10 @@ pub trait Transport: Send + Sync + 'static {
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// How long an answer's head may be awaited until the server is asked whether it lives, and how
+/// long it may take to say so. One that lives may take as long as it needs.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// HTTP/1.1 over TCP, without TLS.
 #[derive(Clone, Debug)]
 pub struct Http {
@@ -67,6 +71,15 @@ impl Http {
     }
 }
 
+impl Http {
+    /// Whether the server answers anything at all.
+    async fn lives(&self) -> bool {
+        let Ok(uri) = format!("{}/healthz", self.base).parse() else { return false };
+        let asked = tokio::time::timeout(SILENCE, self.pool.get(uri)).await;
+        asked.is_ok_and(|answer| answer.is_ok())
+    }
+}
+
 #[async_trait]
 impl Transport for Http {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, TransportError> {
@@ -75,7 +88,20 @@ impl Transport for Http {
             .parse()
             .map_err(|error| TransportError(format!("cannot write the URL: {error}")))?;
         let request = Request::from_parts(head, Full::new(body));
-        match self.pool.request(request).await {
+        let answer = self.pool.request(request);
+        tokio::pin!(answer);
+        let answer = loop {
+            if let Ok(answer) = tokio::time::timeout(SILENCE, &mut answer).await {
+                break answer;
+            }
+            if !self.lives().await {
+                return Err(TransportError(format!(
+                    "{} takes connections but answers nothing; is its process stopped?",
+                    self.base
+                )));
+            }
+        };
+        match answer {
             Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
             Err(error) => Err(TransportError(format!(
                 "cannot reach {}: {}; is a server running there?",

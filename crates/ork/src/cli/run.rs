@@ -109,7 +109,10 @@ async fn types(session: &Session, args: &RunArgs) -> Result<IndexMap<String, Typ
         Some(number) => Some(number),
         None => super::workflows::find(&session.client, &args.what).await?.current,
     };
-    let Some(number) = number else { return Ok(IndexMap::new()) };
+    let Some(number) = number else {
+        let message = format!("`{}` has no deployed version", args.what);
+        return Err(Failure::new(Exit::Refused, message).hint("deploy it with `ork deploy`"));
+    };
     let version = session.client.version(&args.what, number).await?;
     Ok(version.params.into_iter().map(|(name, param)| (name, param.ty)).collect())
 }

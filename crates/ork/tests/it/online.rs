@@ -724,3 +724,59 @@ fn what_a_person_mistypes_is_told_in_plain_words() {
     assert!(place.ork(&["schema", "-o", "yaml"]).out.starts_with("type: object\n"));
     assert_eq!(place.ork(&["validate", "hello.yaml", "-o", "yaml"]).out, "[]\n");
 }
+
+/// Holds a slot of the pool until the test makes a file of its name.
+const POOLED: &str = "name: pooled\nparams: {gate: str}\ntasks:\n  a:\n    pool: db\n    env: {GATE: \"${{ params.gate }}\"}\n    run: {shell: 'echo waiting; until test -e \"$GATE\"; do read -t 0.02 <> hold || true; done'}\n";
+
+#[test]
+fn a_pool_of_one_slot_makes_two_runs_wait_for_each_other() {
+    let place = place();
+    place.write("pooled.yaml", POOLED);
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    up.until("ready");
+    let set = place.ork(&["pools", "set", "db", "1", "--reason", "it is small"]);
+    assert_eq!(set.code, 0, "{}", set.err);
+    let start = |gate: &str| {
+        let gate = format!("gate={gate}");
+        let made = place.ork(&["run", "pooled.yaml", "-p", &gate, "--detach", "-o", "name"]);
+        assert_eq!(made.code, 0, "{}", made.err);
+        made.out.trim().to_owned()
+    };
+    let (first, second) = (start("one"), start("two"));
+    let mut explained = place.ork(&["explain", &second]).out;
+    while !explained.contains("pool `db`") {
+        explained = place.ork(&["explain", &second]).out;
+    }
+    assert!(explained.contains("needs 1 of the 1 slots of the pool `db`"), "{explained}");
+    assert!(explained.contains(&first), "{explained}");
+    let listed = place.ork(&["pools", "list", "-o", "json"]).out;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let pool = serde_json::json!({"name": "db", "slots": 1, "used": 1, "waiting": 1});
+    assert_eq!(listed, serde_json::json!([pool]));
+    place.write("one", "");
+    assert_eq!(place.ork(&["watch", &first]).code, 0);
+    place.write("two", "");
+    assert_eq!(place.ork(&["watch", &second]).code, 0);
+    assert_eq!(place.ork(&["pools", "delete", "db"]).code, 0);
+    let again = place.ork(&["pools", "delete", "db"]);
+    assert_eq!(again.code, 4, "{}", again.err);
+    assert!(again.err.contains("`db`"), "{}", again.err);
+    assert_eq!(place.ork(&["pools", "set", &"x".repeat(201), "1"]).code, 4);
+}
+
+#[test]
+fn a_server_that_says_nothing_is_named() {
+    let place = place();
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    up.until("ready");
+    up.signal("STOP");
+    let said = place.ork(&["ls"]);
+    up.signal("CONT");
+    assert_eq!(said.code, 3, "{}", said.err);
+    assert!(said.err.contains(&format!("process {}", up.child.id())), "{}", said.err);
+    assert!(said.err.contains("kill -CONT"), "{}", said.err);
+    let said = place.ork(&["runs", "show", "zzz"]);
+    assert_eq!((said.code, said.err.contains("`zzz`")), (4, true), "{}", said.err);
+    let said = place.ork(&["run", "hello.yaml", "-p", "whom=x", "--detach"]);
+    assert_eq!((said.code, said.err.contains("`whom`")), (2, true), "{}", said.err);
+}
