@@ -80,6 +80,7 @@ pub fn preview_rerun(earlier: &ActiveRun, plan: &Plan, code: &CodeRef) -> Vec<Pl
 impl Machine {
     /// A machine with the settings and the pauses of this one, and without its runs: to try
     /// commands in.
+    #[must_use]
     pub fn scratch(&self) -> Self {
         let mut scratch = Self::new(self.desk.config.clone(), Epoch(u32::MAX));
         scratch.desk.pauses = self.desk.pauses.clone();

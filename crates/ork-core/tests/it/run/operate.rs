@@ -500,7 +500,7 @@ fn a_rerun_copies_what_would_be_the_same() {
     world.take_trace();
     let mut changed = body();
     changed[1] = changed[1].clone().with(|task| {
-        task.env.insert("X".into(), ork_core::plan::Binding::Const(json!("1"))).map_or((), drop);
+        drop(task.env.insert("X".into(), ork_core::plan::Binding::Const(json!("1"))));
     });
     let second = world.create(2, &plan(changed));
     world.note("a is the same, b is another task now");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ork_core::ids::RunId;
+use ork_core::ids::{InstancePath, RunId};
 use ork_core::plan::{Expr, ForEach, Tolerate};
 use ork_core::run::{
     Command, Effect, Marked, Out, RefusalCode, RetrySelection, RunState, TaskState, preview,
@@ -132,7 +132,7 @@ fn a_preview_of_a_run_with_replaced_members() {
     let changes = preview(world.machine.scratch(), active, command, world.now).unwrap();
     let told: Vec<_> = changes
         .iter()
-        .map(|planned| (planned.path.as_ref().map(|path| path.as_str()), &*planned.to))
+        .map(|planned| (planned.path.as_ref().map(InstancePath::as_str), &*planned.to))
         .collect();
     assert_eq!(told, [(Some("g/x"), "stopping")]);
 }
