@@ -136,13 +136,41 @@ def _as_fields(value, note, place):
 
 
 def _as_dataclass(value, note, place):
-    return note(**_fields(value, note, place))
+    missing = sys.modules["dataclasses"].MISSING if "dataclasses" in sys.modules else None
+    fields = note.__dataclass_fields__.items()
+    default = {
+        name
+        for name, field in fields
+        if field.default is not missing or field.default_factory is not missing
+    }
+    return note(**_without_nulls(_fields(value, note, place), note, default))
+
+
+def _without_nulls(fields, note, default):
+    """A field that has a default and may not be null has its default where null was given."""
+    if None not in fields.values():
+        return fields
+    import typing
+
+    hints = typing.get_type_hints(note)
+    left_out = {
+        name
+        for name, value in fields.items()
+        if value is None and name in default and not _takes_null(hints.get(name))
+    }
+    return {name: value for name, value in fields.items() if name not in left_out}
+
+
+def _takes_null(note):
+    if note is None or note is type(None) or getattr(note, "__name__", "") in ("Any", "object"):
+        return True
+    return any(arg is type(None) or arg is None for arg in getattr(note, "__args__", ()))
 
 
 def _as_named_tuple(value, note, place):
     if isinstance(value, list):
         value = dict(zip(note._fields, value))
-    return note(**_fields(value, note, place))
+    return note(**_without_nulls(_fields(value, note, place), note, note._field_defaults))
 
 
 def plain(value):

@@ -195,6 +195,22 @@ fn annotations_become_types() {
 }
 
 #[test]
+fn fields_with_defaults_may_be_left_out_of_what_is_given() {
+    let text = "from dataclasses import KW_ONLY, dataclass, field\n\
+        from pydantic import BaseModel, Field\n\
+        @dataclass\nclass D:\n    a: int\n    b: list[str] = field(default_factory=list)\n    \
+        _: KW_ONLY\n    c: str = 'x'\n    d: int = field(repr=False)\n    \
+        e: int = field(init=False, default=3)\n\
+        class M(BaseModel):\n    a: int = Field(...)\n    b: int = Field(3, gt=0)\n    \
+        c: int = Field(gt=0)\n    d: int = Field(default=3)\n\
+        def takes(d: D, m: M): ...\n\
+        def gives() -> D: ...\n";
+    let sources = files(&[("etl.py", text)]);
+    let shown = ["takes", "gives"].map(|name| show(&sources, Target::File("etl.py"), name));
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
 fn parameters_and_returns() {
     let text = r"
 import functools

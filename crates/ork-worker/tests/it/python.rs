@@ -109,6 +109,44 @@ async fn arguments_and_results_have_their_types() {
     assert_eq!(output(&bed.run(unknown).await), json!([1, "read as it is"]));
 }
 
+const DEFAULTS: &str = r#"
+from dataclasses import dataclass, field
+from typing import NamedTuple, Optional
+
+class Pair(NamedTuple):
+    left: int
+    right: str = "r"
+
+@dataclass
+class D:
+    a: int
+    b: list[str] = field(default_factory=list)
+    c: str = "x"
+    n: Optional[int] = 5
+    pair: Pair = Pair(1)
+
+def f(d: D) -> D:
+    d.b.append("q")
+    return d
+"#;
+
+#[tokio::test]
+async fn a_field_that_is_left_out_or_null_has_its_default() {
+    let bed = Bed::new();
+    bed.file("code.py", DEFAULTS);
+    let cases = [
+        (json!({"a": 1}), json!({"a": 1, "b": ["q"], "c": "x", "n": 5, "pair": [1, "r"]})),
+        (
+            json!({"a": 1, "b": null, "c": null, "n": null, "pair": {"left": 2, "right": null}}),
+            json!({"a": 1, "b": ["q"], "c": "x", "n": null, "pair": [2, "r"]}),
+        ),
+    ];
+    for (given, expected) in cases {
+        let made = bed.run(call(&bed, "f", json!({"d": given}))).await;
+        assert_eq!(output(&made), expected);
+    }
+}
+
 const BAD: &str = r#"
 import os, sys
 

@@ -241,18 +241,25 @@ impl Reader<'_> {
                 continue;
             };
             let note = read(module.text(annotation));
-            let class_var = |note: &Note| match note {
-                Note::Generic(head, _) | Note::Name(head) => last(head) == "ClassVar",
+            let no_field = |note: &Note| match note {
+                Note::Generic(head, _) | Note::Name(head) => {
+                    matches!(last(head), "ClassVar" | "KW_ONLY")
+                }
                 _ => false,
             };
             let name = module.text(left);
-            if class_var(&note) || name == "model_config" {
+            if no_field(&note) || name == "model_config" {
+                continue;
+            }
+            let default = assignment.child_by_field_name("right").map(|node| given(module, node));
+            if self.makes && default == Some(Given::Never) {
                 continue;
             }
             let required = matches!(&note, Note::Generic(head, _) if last(head) == "Required");
             let ty = self.note(module, &note, depth + 1);
-            let ty = if shape == Shape::Partial && !required { ty.nullable() } else { ty };
-            fields.insert(name.into(), ty);
+            let optional = shape == Shape::Partial && !required
+                || self.makes && default == Some(Given::Maybe);
+            fields.insert(name.into(), if optional { ty.nullable() } else { ty });
         }
     }
 }
@@ -322,6 +329,39 @@ fn assignments(class: Node<'_>) -> Vec<Node<'_>> {
         .filter_map(|node| node.named_child(0))
         .filter(|node| node.kind() == "assignment")
         .collect()
+}
+
+/// Whether a field is given when its class is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Always,
+    /// It has a default.
+    Maybe,
+    /// The class sets it itself.
+    Never,
+}
+
+/// What the right side of a field says: a default, or a call that describes one.
+fn given(module: &Module, right: Node<'_>) -> Given {
+    let function = right.child_by_field_name("function").map_or("", |node| module.text(node));
+    let describes = matches!(last(function), "field" | "Field" | "ib" | "attrib");
+    let arguments = right.child_by_field_name("arguments").filter(|_| describes);
+    let Some(arguments) = arguments else { return Given::Maybe };
+    let mut given = Given::Always;
+    for argument in children(arguments) {
+        let part = |name| argument.child_by_field_name(name).map_or("", |node| module.text(node));
+        match (part("name"), part("value")) {
+            ("init", "False") => return Given::Never,
+            ("default", "...") => {}
+            ("default" | "default_factory" | "factory", _) => given = Given::Maybe,
+            // Pydantic's first argument is the default.
+            ("", _) if argument.kind() != "ellipsis" && last(function) == "Field" => {
+                given = Given::Maybe;
+            }
+            _ => {}
+        }
+    }
+    given
 }
 
 fn is_dataclass(module: &Module, decorated: Node<'_>) -> bool {

@@ -88,12 +88,14 @@ pub struct Reader<'s> {
     open: Vec<(String, String)>,
     /// What is left to be read of one annotation.
     budget: usize,
+    /// Whether a value is to be made of the annotation: what has a default may be left out.
+    makes: bool,
 }
 
 impl<'s> Reader<'s> {
     /// A reader of these sources.
     pub fn new(sources: &'s dyn Sources) -> Self {
-        Self { sources, modules: HashMap::new(), open: Vec::new(), budget: 0 }
+        Self { sources, modules: HashMap::new(), open: Vec::new(), budget: 0, makes: false }
     }
 
     /// Reads the signature of a function: a plain `def` at the top of the file, decorated or not,
@@ -224,6 +226,7 @@ impl<'s> Reader<'s> {
         if let Some(parameters) = node.child_by_field_name("parameters") {
             self.parameters(module, parameters, name, &mut signature)?;
         }
+        self.makes = false;
         signature.returns = node
             .child_by_field_name("return_type")
             .map(|annotation| self.annotation(module, module.text(annotation)));
@@ -237,6 +240,7 @@ impl<'s> Reader<'s> {
         function: &str,
         signature: &mut Signature,
     ) -> Result<(), SignatureError> {
+        self.makes = true;
         let mut cursor = parameters.walk();
         for node in parameters.named_children(&mut cursor) {
             match node.kind() {
