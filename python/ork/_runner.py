@@ -8,9 +8,12 @@ for by each start, so it is little.
 import os
 import posix
 import sys
+import time
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REQUEST = 17
+# How long threads may outlive the function before they are named, in seconds.
+PATIENCE = 1.0
 
 
 def warm():
@@ -155,7 +158,9 @@ def _bare_codecs():
 def _plain(value):
     from ork._convert import plain
 
-    return plain(value)
+    value = plain(value)
+    _check_keys(value)
+    return value
 
 
 class Failure(Exception):
@@ -181,8 +186,13 @@ def perform(memo):
         status = report.get("exit_code") or 1
         answer = b"E" + _dumps(report).encode("utf-8", "replace")
     _finish()
-    posix.ftruncate(memo, 0)
-    _write(memo, answer)
+    try:
+        posix.ftruncate(memo, 0)
+        _write(memo, answer)
+    except OSError:
+        words = b"the answer cannot be given: the code closed descriptors that it had not opened\n"
+        posix.write(2, words)
+        return 70
     return status & 255
 
 
@@ -208,6 +218,7 @@ def _finish():
     threading = sys.modules.get("threading")
     if threading is not None:
         try:
+            _tell_of_threads(threading)
             threading._shutdown()
         except BaseException:
             _log_traceback()
@@ -218,6 +229,20 @@ def _finish():
             stream.flush()
         except Exception:
             pass
+
+
+def _tell_of_threads(threading):
+    """Says which threads the process is waiting for, if they do not end soon."""
+    main = threading.main_thread()
+    others = [t for t in threading.enumerate() if t is not main and not t.daemon]
+    until = time.monotonic() + PATIENCE if others else 0
+    for thread in others:
+        thread.join(max(0, until - time.monotonic()))
+    left = ", ".join(thread.name for thread in others if thread.is_alive())
+    if left:
+        text = f"the function has ended, but threads that are no daemons keep its process: {left}\n"
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _call(request):
@@ -237,9 +262,12 @@ def _call(request):
             import asyncio
 
             value = asyncio.run(value)
-        return value
     except BaseException as error:
         raise _raised(error, request) from None
+    if type(value).__name__ in ("generator", "async_generator"):
+        message = f"`{request['target']}` is a generator: return a value, such as a list, for `yield`"
+        raise Failure("output_invalid", message)
+    return value
 
 
 def _settle(request):
@@ -250,8 +278,6 @@ def _settle(request):
         os.environ.clear()
         os.environ.update(env)
         if env.get("TZ") != zone:
-            import time
-
             time.tzset()
     root = request["root"]
     try:
@@ -333,8 +359,26 @@ def _import(name):
     return sys.modules[name]
 
 
+def _check_keys(value):
+    """JSON would make texts of other keys in silence."""
+    rest, seen = [value], set()
+    while rest:
+        value = rest.pop()
+        if not isinstance(value, (dict, list, tuple)) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    kind = type(key).__name__
+                    raise TypeError(f"the key {key!r} is a {kind}, and keys are texts: use `str(…)`")
+            value = value.values()
+        rest.extend(value)
+
+
 def _encoded(value):
     try:
+        _check_keys(value)
         return _dumps(value).encode()
     except UnicodeEncodeError as error:
         text = error.object[max(0, error.start - 20) : error.start]

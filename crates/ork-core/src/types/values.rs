@@ -20,7 +20,9 @@ pub struct Mismatch {
 
 impl Mismatch {
     fn new(ty: &Type, value: &Value) -> Self {
-        Self { path: String::new(), expected: ty.to_string(), got: describe(value) }
+        let why = why(ty, value).map_or_else(String::new, |why| format!(", {why}"));
+        let got = format!("{}{why}", describe(value));
+        Self { path: String::new(), expected: ty.to_string(), got }
     }
 
     fn field(mut self, name: &str) -> Self {
@@ -31,6 +33,24 @@ impl Mismatch {
 
     fn item(self, index: usize) -> Self {
         self.field(&format!("[{index}]"))
+    }
+}
+
+/// What keeps a value that looks right from being of a type.
+fn why(ty: &Type, value: &Value) -> Option<&'static str> {
+    match (ty, value) {
+        (Type::Int, Value::Number(n)) if n.as_f64().is_some_and(|n| n.abs() >= 2_f64.powi(63)) => {
+            Some("which is more than an int of 64 bits holds")
+        }
+        (Type::DatetimeNotz, Value::String(text)) => match Moment::parse(text)? {
+            Moment::Zoned(_) => Some("which has an offset; datetime_tz takes that"),
+            _ => None,
+        },
+        (Type::DatetimeTz | Type::DatetimeUtc, Value::String(text)) => match Moment::parse(text)? {
+            Moment::Civil(_) => Some("which has no offset; datetime_notz takes that"),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

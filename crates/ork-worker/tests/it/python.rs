@@ -173,7 +173,9 @@ def circular():
     return value
 def keys(): return {1: "a", "1": "b"}
 def generator(): yield 1
+def closes(): os.closerange(3, 1000)
 def handle(): return open("/dev/null")
+def beyond(): return 2 ** 70
 def missing_argument(a, b): pass
 number = 3
 "#;
@@ -204,8 +206,9 @@ async fn whatever_goes_wrong_is_told_with_its_place() {
         ("huge", OutputInvalid, "the limit (limits.output) is 1048576"),
         ("nested", OutputInvalid, "nested"),
         ("circular", OutputInvalid, "Circular reference"),
-        ("keys", OutputInvalid, "the key `1` comes twice"),
-        ("generator", OutputInvalid, "a builtins.generator has no form in JSON"),
+        ("keys", OutputInvalid, "the key 1 is a int, and keys are texts"),
+        ("generator", OutputInvalid, "`code.py:generator` is a generator: return a value"),
+        ("closes", Failure, "`code.py:closes` exited with code 70"),
         ("handle", OutputInvalid, "a _io.TextIOWrapper has no form in JSON"),
         ("missing_argument", Failure, "missing 2 required positional arguments: 'a' and 'b'"),
         ("number", NotStarted, "`number` in code.py:number is a int, no function"),
@@ -221,6 +224,16 @@ async fn whatever_goes_wrong_is_told_with_its_place() {
     }
     let well = bed.run(call(&bed, "exits_well", json!({}))).await.outcome;
     assert_eq!(well, Outcome::Success { output: None });
+    for (name, message) in [
+        ("exits_well", "ended by sys.exit(0) before it returned, and should give int"),
+        ("beyond", "which is more than an int of 64 bits holds"),
+    ] {
+        let mut typed = call(&bed, name, json!({}));
+        typed.output_type = Some(ork_core::types::Type::Int);
+        check(name, &failure(&bed.run(typed).await), OutputInvalid, message);
+    }
+    let told = failure(&bed.run(call(&bed, "closes", json!({}))).await).details.unwrap();
+    assert!(told.contains("the code closed descriptors that it had not opened"), "{told}");
     let attempt = bed.assign(call(&bed, "deep", json!({})));
     let details = failure(&bed.finished(&attempt).await).details.unwrap();
     assert!(details.starts_with("Traceback (most recent call last):\n  File \""), "{details}");

@@ -257,8 +257,8 @@ impl Reader<'_> {
             }
             let required = matches!(&note, Note::Generic(head, _) if last(head) == "Required");
             let ty = self.note(module, &note, depth + 1);
-            let optional = shape == Shape::Partial && !required
-                || self.makes && default == Some(Given::Maybe);
+            let optional =
+                shape == Shape::Partial && !required || self.makes && default == Some(Given::Maybe);
             fields.insert(name.into(), if optional { ty.nullable() } else { ty });
         }
     }

@@ -288,7 +288,17 @@ fn answer(
             bytes.remove(0);
             Ok(Some(Given { json: bytes, place: "the returned value" }))
         }
-        Some(b'E') => failed(&bytes[1..], attempt.logs.tail()),
+        Some(b'E') => {
+            let given = failed(&bytes[1..], attempt.logs.tail())?;
+            let ty = attempt.assignment.output_type.as_ref();
+            match ty.filter(|ty| ty.check(&Value::Null).is_err()) {
+                None => Ok(given),
+                Some(ty) => Err(End::failed(
+                    FailureKind::OutputInvalid,
+                    format!("{what} ended by sys.exit(0) before it returned, and should give {ty}"),
+                )),
+            }
+        }
         _ => Err(End::Failed(attempt.failure(&what, gone).unwrap_or_else(|| {
             Failure::new(
                 FailureKind::Failure,

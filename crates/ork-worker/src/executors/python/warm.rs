@@ -116,7 +116,16 @@ impl Pool {
             state.children.insert(id, sender);
             id
         };
-        let forked = Forked { id, parent, tree, answers, pid: None, status: None, orphaned: false, stop: None };
+        let forked = Forked {
+            id,
+            parent,
+            tree,
+            answers,
+            pid: None,
+            status: None,
+            orphaned: false,
+            stop: None,
+        };
         if let Err(error) = forked.request(fds) {
             // It is dead, though its end has not been read yet: the next request gets another.
             forked.parent.gone.store(true, Ordering::Release);
