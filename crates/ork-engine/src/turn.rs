@@ -595,10 +595,12 @@ impl<S> Core<S> {
                     self.out.changes.push(change);
                     continue;
                 }
-                Need::Run(id, tick, run) => match self.backfill(id, &tick, run, now) {
-                    true => continue,
-                    false => return any,
-                },
+                Need::Run(id, tick, run) => {
+                    if self.backfill(id, &tick, run, now) {
+                        continue;
+                    }
+                    return any;
+                }
                 Need::Retry(project, run, by) => (
                     project,
                     Command::Retry {

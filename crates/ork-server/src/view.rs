@@ -281,6 +281,17 @@ fn held_by(holders: &[run::Holder]) -> String {
     }
 }
 
+fn pool_reason(name: &str, (slots, of, used): (u32, u32, u32), holders: &[run::Holder]) -> String {
+    if slots > of {
+        return format!(
+            "needs {slots} slots of the pool `{name}`, which has {of}; \
+             give it more with `ork pools set {name} SLOTS`"
+        );
+    }
+    let held = held_by(holders);
+    format!("needs {slots} of the {of} slots of the pool `{name}`; {used} are taken{held}")
+}
+
 fn reason(blocker: &run::Blocker) -> String {
     match blocker {
         run::Blocker::SetAside { reason } => {
@@ -296,13 +307,8 @@ fn reason(blocker: &run::Blocker) -> String {
             let held = held_by(holders);
             format!("at most {max_runs} runs of `{workflow}`{key} at a time{held}; {ahead}")
         }
-        run::Blocker::Pool { name, slots, of, .. } if slots > of => format!(
-            "needs {slots} slots of the pool `{name}`, which has {of}; \
-             give it more with `ork pools set {name} SLOTS`"
-        ),
         run::Blocker::Pool { name, slots, of, used, holders } => {
-            let held = held_by(holders);
-            format!("needs {slots} of the {of} slots of the pool `{name}`; {used} are taken{held}")
+            pool_reason(name, (*slots, *of, *used), holders)
         }
         run::Blocker::Body { open } => {
             format!("it belongs to `finally`, and {open} tasks are not over yet")

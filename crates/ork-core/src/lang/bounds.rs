@@ -8,6 +8,26 @@ use super::read::{Fields, Known, is_workflow_name};
 use super::task::World;
 use super::tree::Node;
 use crate::plan::{Cache, Concurrency, OnLimit, PoolUse, Task};
+use crate::time::Span;
+
+/// What a task that runs something says of its place among others.
+#[derive(Default)]
+pub(crate) struct Bounds {
+    priority: i32,
+    worker_queue: Option<String>,
+    pool: Option<Box<PoolUse>>,
+    cache: Option<Box<Cache>>,
+    heartbeat_timeout: Option<Span>,
+    start_within: Option<Span>,
+}
+
+impl Bounds {
+    /// The task within its bounds.
+    pub(crate) fn of(self, task: Task) -> Task {
+        let Self { priority, worker_queue, pool, cache, heartbeat_timeout, start_within } = self;
+        Task { heartbeat_timeout, start_within, priority, worker_queue, pool, cache, ..task }
+    }
+}
 
 const WORDS: &[(&str, &str)] =
     &[("limit", "max_runs"), ("max", "max_runs"), ("group", "key"), ("policy", "on_limit")];
@@ -44,21 +64,25 @@ impl Lower<'_> {
         fields: &Fields,
         defaults: Option<&Fields>,
         bind: &mut Bind,
-        task: &mut Task,
-    ) {
+    ) -> Bounds {
         let get =
             |key: &str| fields.get(key).or_else(|| defaults.and_then(|defaults| defaults.get(key)));
         let priority = get("priority").and_then(|node| self.whole(node, "`priority`", -100, 100));
-        task.priority = priority.and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
-        task.worker_queue = get("worker_queue")
+        let worker_queue = get("worker_queue")
             .and_then(|node| self.queue_name(node))
             .filter(|name| name != "default");
-        task.pool = get("pool").and_then(|node| self.pool(node, bind)).map(Box::new);
-        task.cache = fields.get("cache").and_then(|node| self.cache(node, bind)).map(Box::new);
+        let pool = get("pool").and_then(|node| self.pool(node, bind)).map(Box::new);
+        let cache = fields.get("cache").and_then(|node| self.cache(node, bind)).map(Box::new);
         let mut span =
             |key: &str| fields.get(key).and_then(|node| self.positive(node, &format!("`{key}`")));
-        task.heartbeat_timeout = span("heartbeat_timeout");
-        task.start_within = span("start_within");
+        Bounds {
+            priority: priority.and_then(|n| i32::try_from(n).ok()).unwrap_or(0),
+            worker_queue,
+            pool,
+            cache,
+            heartbeat_timeout: span("heartbeat_timeout"),
+            start_within: span("start_within"),
+        }
     }
 
     fn queue_name(&mut self, node: &Node) -> Option<String> {

@@ -14,7 +14,7 @@ use super::maps::{INDEX, ITEM, Mapped};
 use super::python::specialise;
 use super::read::{Fields, Known};
 use super::tree::{Node, Place, Yaml};
-use crate::plan::{Action, Binding, Expr, Param, Task, TriggerRule};
+use crate::plan::{Action, Binding, Expr, ForEach, Param, Task, TriggerRule};
 use crate::time::Span;
 use crate::types::Type;
 use crate::value::Value;
@@ -100,6 +100,20 @@ impl Head<'_> {
     }
 }
 
+/// What decides whether a task starts, and for which items.
+struct Start {
+    when: Option<Expr>,
+    for_each: Option<ForEach>,
+    /// Tasks that have succeeded when it starts.
+    proven: Vec<String>,
+    /// The names of items.
+    values: Vec<(String, Type)>,
+    /// Tasks that are referred to.
+    seen: Vec<(String, Place)>,
+    /// Whether all of it could be lowered.
+    whole: bool,
+}
+
 /// A form, lowered.
 enum Lowered {
     Action(Action),
@@ -160,6 +174,11 @@ pub(crate) struct World<'w> {
 }
 
 impl<'w> World<'w> {
+    /// The names that inputs see, and those that the rest of a task sees.
+    fn names(&self) -> (&'static [Name], &'static [Name]) {
+        if self.finally { (IN_INPUTS_AFTER, IN_SPEC_AFTER) } else { (IN_INPUTS, IN_SPEC) }
+    }
+
     pub(crate) fn scope(
         &self,
         names: &'w [Name],
@@ -476,15 +495,63 @@ impl Lower<'_> {
         positions: &HashMap<&str, usize>,
     ) -> Option<Task> {
         let certain = facts.rule == TriggerRule::AllSuccess;
-        let (inputs, spec) =
-            if world.finally { (IN_INPUTS_AFTER, IN_SPEC_AFTER) } else { (IN_INPUTS, IN_SPEC) };
+        let (inputs, spec) = world.names();
         let mut upstreams = self.depends_on(head, positions, world);
-        let mut bind = Bind::new(world.scope(inputs, certain, &[]));
+        let Start { when, for_each, proven, values, mut seen, whole } =
+            self.start(head, facts, world);
+        let world = &World { values: &values, ..*world };
+        let mut bind = Bind::new(world.scope(inputs, certain, &proven));
+        let inputs = self.inputs(head, facts, &mut bind);
+        seen.append(&mut bind.tasks);
+        let mut bind = Bind::new(world.scope(spec, certain, &proven));
+        let env = head.fields.get("env").map(|node| self.environment(node, &mut bind));
+        let default = world.defaults.and_then(|fields| fields.get("retries"));
+        let retry = self.retry(head.fields.get("retries"), default, &mut bind);
+        let poll = head.fields.get("poll");
+        let poll = poll.map(|node| self.poll(node, facts.output.as_ref(), &bind));
+        let form = self.form(head, facts, world, (certain, &proven), &mut bind);
+        let runs = head.executor().is_some();
+        let bounds = runs.then(|| self.bounds(&head.fields, world.defaults, &mut bind));
+        seen.append(&mut bind.tasks);
+        self.wait_for_seen(seen, positions, &mut upstreams);
+        let action = match form? {
+            Lowered::Action(action) => action,
+            Lowered::Spec(spec) => Self::action(head, facts, spec, &upstreams, positions)?,
+        };
+        let (timeout, grace) = self.times(head, world);
+        let lost = head.fields.get("lost_retries");
+        let lost = lost.map_or(Some(3), |node| self.integer(node, "`lost_retries`", 1_000));
+        let (inputs, input_type) = inputs?;
+        let task = Task {
+            upstreams,
+            trigger_rule: facts.rule,
+            when,
+            inputs,
+            input_type,
+            output_type: facts.output.clone().filter(|ty| *ty != Type::Json),
+            retry: retry?,
+            lost_retries: lost?,
+            timeout,
+            grace,
+            allow_failure: facts.allow_failure,
+            env: env.unwrap_or_default(),
+            for_each: for_each.map(Box::new),
+            poll: poll.map_or(Some(None), |poll| poll.map(Some))?,
+            ..Task::new(head.name, action)
+        };
+        whole.then(|| bounds.unwrap_or_default().of(task))
+    }
+
+    /// What decides whether a task starts, and for which items.
+    fn start(&mut self, head: &Head, facts: &Facts, world: &World) -> Start {
+        let certain = facts.rule == TriggerRule::AllSuccess;
+        let (names, _) = world.names();
         let per_item = head.asks_per_item();
+        let mut bind = Bind::new(world.scope(names, certain, &[]));
         let (mut when, proven) =
             if per_item { (None, Vec::new()) } else { self.when(head, &mut bind) };
         let mut seen = bind.tasks;
-        let mut bind = Bind::new(world.scope(inputs, certain, &proven));
+        let mut bind = Bind::new(world.scope(names, certain, &proven));
         let mapped = self.for_each(&head.fields, &mut bind);
         seen.append(&mut bind.tasks);
         let whole = mapped.is_some() == head.fields.get("for_each").is_some();
@@ -493,34 +560,27 @@ impl Lower<'_> {
             None => (None, head.unknown_items()),
         };
         let values = [world.values, &added].concat();
-        let world = &World { values: &values, ..*world };
-        let mut bind = Bind::new(world.scope(inputs, certain, &proven));
-        let mut proven = proven.clone();
-        if per_item {
-            let (condition, more) = self.when(head, &mut bind);
-            proven.extend(more);
-            match &mut for_each {
-                Some(for_each) => for_each.when = condition,
-                None => when = condition,
-            }
-        }
+        let inside = World { values: &values, ..*world };
+        let mut bind = Bind::new(inside.scope(names, certain, &proven));
+        let asked = per_item.then(|| self.when(head, &mut bind));
         let key = self.item_key(&head.fields, &mut bind);
-        if let Some(for_each) = &mut for_each {
-            for_each.key = key;
+        seen.append(&mut bind.tasks);
+        let (condition, more) = asked.unwrap_or_default();
+        match &mut for_each {
+            Some(for_each) => (for_each.when, for_each.key) = (condition, key),
+            None => when = when.or(condition),
         }
-        seen.append(&mut bind.tasks);
-        let mut bind = Bind::new(world.scope(inputs, certain, &proven));
-        let inputs = self.inputs(head, facts, &mut bind);
-        seen.append(&mut bind.tasks);
-        let mut bind = Bind::new(world.scope(spec, certain, &proven));
-        let env = head.fields.get("env").map(|node| self.environment(node, &mut bind));
-        let own = head.fields.get("retries");
-        let default = world.defaults.and_then(|fields| fields.get("retries"));
-        let retry = self.retry(own, default, &mut bind);
-        let poll =
-            head.fields.get("poll").map(|node| self.poll(node, facts.output.as_ref(), &bind));
-        let form = self.form(head, facts, world, (certain, &proven), &mut bind);
-        seen.append(&mut bind.tasks);
+        Start { when, for_each, proven: [proven, more].concat(), values, seen, whole }
+    }
+
+    /// What a task refers to is upstream of it, or, where it stands outside of the group that the
+    /// task is in, upstream of the group.
+    fn wait_for_seen(
+        &mut self,
+        seen: Vec<(String, Place)>,
+        positions: &HashMap<&str, usize>,
+        upstreams: &mut Vec<usize>,
+    ) {
         let mut names: Vec<String> = seen.into_iter().map(|(name, _)| name).collect();
         names.append(&mut self.escaped);
         for name in names {
@@ -530,38 +590,6 @@ impl Lower<'_> {
                 None => self.escaped.push(name),
             }
         }
-        let action = match form? {
-            Lowered::Action(action) => action,
-            Lowered::Spec(spec) => Self::action(head, facts, spec, &upstreams, positions)?,
-        };
-        let (timeout, grace) = self.times(head, world);
-        let lost = head.fields.get("lost_retries");
-        let (inputs, input_type) = inputs?;
-        let mut task = Task {
-            upstreams,
-            trigger_rule: facts.rule,
-            when,
-            inputs,
-            input_type,
-            output_type: facts.output.clone().filter(|ty| *ty != Type::Json),
-            retry: retry?,
-            lost_retries: lost
-                .map_or(Some(3), |node| self.integer(node, "`lost_retries`", 1_000))?,
-            timeout,
-            grace,
-            allow_failure: facts.allow_failure,
-            env: env.unwrap_or_default(),
-            for_each: for_each.map(Box::new),
-            poll: match poll {
-                Some(poll) => Some(poll?),
-                None => None,
-            },
-            ..Task::new(head.name, action)
-        };
-        if head.executor().is_some() {
-            self.bounds(&head.fields, world.defaults, &mut bind, &mut task);
-        }
-        whole.then_some(task)
     }
 
     /// Lowers what says how the task is done.

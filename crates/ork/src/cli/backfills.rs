@@ -134,7 +134,7 @@ pub(crate) async fn create(client: &Client, args: BackfillArgs, format: Format) 
     output::one(format, &done, &name, backfilled)?;
     match &done.backfill {
         Some(made) => {
-            say(format_args!("{} runs; see `ork backfills show {}`", made.total, made.id))
+            say(format_args!("{} runs; see `ork backfills show {}`", made.total, made.id));
         }
         None => say(format_args!("{} runs would be made", done.total)),
     }

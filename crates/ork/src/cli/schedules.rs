@@ -150,9 +150,10 @@ async fn go(client: &Client, command: SchedulesCommand, format: Format) -> Resul
 async fn set_paused(client: &Client, change: Change, paused: bool, format: Format) -> Result<()> {
     let Schedule { workflow, name, .. } = find(client, &change.which).await?;
     let body = PauseSchedule { reason: change.reason };
-    let schedule = match paused {
-        true => client.pause_schedule(&workflow, &name, &body).await?,
-        false => client.resume_schedule(&workflow, &name, &body).await?,
+    let schedule = if paused {
+        client.pause_schedule(&workflow, &name, &body).await?
+    } else {
+        client.resume_schedule(&workflow, &name, &body).await?
     };
     output::one(format, &schedule, &schedule.name, |_| String::new())?;
     let next = schedule.next.as_ref().map(|next| format!("; the next tick is {next}"));

@@ -29,7 +29,7 @@ fn until_runs(place: &Place, count: usize) -> Vec<Value> {
         if made.len() >= count {
             return made;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{made:?}");
+        assert!(begun.elapsed() < Duration::from_mins(1), "{made:?}");
     }
 }
 
@@ -132,7 +132,7 @@ fn a_backfill_makes_the_runs_of_a_range_and_retries_what_failed() {
             if [of("success"), of("failed")] == states && shown["state"] == "done" {
                 return shown;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "{runs} {shown}");
+            assert!(begun.elapsed() < Duration::from_mins(1), "{runs} {shown}");
         }
     };
     assert_eq!(until([2, 1])["made"], 3);
@@ -143,7 +143,7 @@ fn a_backfill_makes_the_runs_of_a_range_and_retries_what_failed() {
     assert_eq!(said.code, 0, "{said:?}");
     let begun = Instant::now();
     while json(&place, &["backfills", "show", &id])["state"] != "done" {
-        assert!(begun.elapsed() < Duration::from_secs(60));
+        assert!(begun.elapsed() < Duration::from_mins(1));
     }
     let said = place.ork(&["backfills", "pause", &id]);
     assert_eq!(said.code, 4, "{said:?}");

@@ -139,6 +139,22 @@ fn references_out_of_a_group_are_the_groups_upstreams() {
 }
 
 #[test]
+fn whatever_a_task_refers_to_is_upstream_of_it() {
+    let plan = plan(
+        "tasks:
+  a: { run: [x], output_type: { name: str } }
+  b: { run: [x], pool: '${{ tasks.a.output.name }}' }
+  c: { run: [x], cache: { key: tasks.a.output.name } }
+  d: { run: [x], for_each: [1], item_key: \"tasks.a.output.name + string(index)\" }
+  e: { wait: { event: '${{ tasks.a.output.name }}' } }
+",
+    );
+    for task in &plan.body.tasks[1..] {
+        assert_eq!(task.upstreams, vec![0], "{}", task.name);
+    }
+}
+
+#[test]
 fn waits_and_approvals() {
     let task = |body: &str| first(&format!("tasks:\n  a: {{ {body} }}\n"));
     assert_eq!(task("wait: 0s").action, Action::Wait(Wait::For(Span::ZERO)));
