@@ -35,7 +35,7 @@ fn until_runs(place: &Place, count: usize) -> Vec<Value> {
 
 fn up(place: &Place) -> Running {
     let mut up = Running::start(place, &["up", "--bind", "127.0.0.1:0"]);
-    let _ = up.until("each");
+    let _ = up.until("ready");
     up
 }
 
