@@ -27,7 +27,7 @@ pub(crate) fn task_state() -> Object {
 }
 
 pub(crate) fn attempt_state() -> Object {
-    words(&["dispatched", "running", "stopping", "success", "failed", "cancelled", "lost"])
+    words(&["dispatched", "running", "stopping", "success", "not_ready", "failed", "cancelled", "lost"])
 }
 
 pub(crate) fn trigger_rule() -> Object {
@@ -69,7 +69,7 @@ pub(crate) fn diagnostics() -> Array {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let number = |what| ObjectBuilder::new().schema_type(Type::Integer).description(Some(what));
     let mut finding = ObjectBuilder::new()
-        .property("severity", words(&["warning", "error"]))
+        .property("severity", words(&["note", "warning", "error"]))
         .property("code", text().description(Some("A stable name: `unknown-key`.")))
         .property("message", text().description(Some("One sentence that names the thing.")))
         .property("file", text().description(Some("The file.")))

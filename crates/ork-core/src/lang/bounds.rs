@@ -141,7 +141,7 @@ impl Lower<'_> {
         self.text_binding(node, "`pool`", bind)
     }
 
-    fn cache(&mut self, node: &Node, bind: &Bind) -> Option<Cache> {
+    fn cache(&mut self, node: &Node, bind: &mut Bind) -> Option<Cache> {
         let known = Known { what: "`cache`", table: CACHE, also: &[], words: &[("for", "ttl")] };
         let fields = self.fields(node, &known)?;
         let Some(key) = fields.get("key") else {
@@ -153,6 +153,8 @@ impl Lower<'_> {
         let names = [Name::Params, Name::Tasks, Name::Run];
         let mut inner = Bind::new(CheckScope { names: &names, ..bind.scope });
         let (key, _) = self.expression(key, "`key`", None, &mut inner)?;
+        let mut seen = inner.tasks;
+        bind.tasks.append(&mut seen);
         let ttl = match fields.get("ttl") {
             Some(node) => Some(self.positive(node, "`ttl`")?),
             None => None,

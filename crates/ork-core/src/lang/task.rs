@@ -508,7 +508,7 @@ impl Lower<'_> {
         let default = world.defaults.and_then(|fields| fields.get("retries"));
         let retry = self.retry(head.fields.get("retries"), default, &mut bind);
         let poll = head.fields.get("poll");
-        let poll = poll.map(|node| self.poll(node, facts.output.as_ref(), &bind));
+        let poll = poll.map(|node| self.poll(node, facts.output.as_ref(), &mut bind));
         let form = self.form(head, facts, world, (certain, &proven), &mut bind);
         let runs = head.executor().is_some();
         let bounds = runs.then(|| self.bounds(&head.fields, world.defaults, &mut bind));

@@ -138,7 +138,7 @@ impl Lower<'_> {
         &mut self,
         node: &Node,
         output: Option<&Type>,
-        bind: &Bind,
+        bind: &mut Bind,
     ) -> Option<Box<Poll>> {
         let known = Known {
             what: "`poll`",
@@ -162,7 +162,10 @@ impl Lower<'_> {
                 values.extend(output.map(|ty| ("output".to_owned(), ty.clone())));
                 let scope = super::expr::CheckScope { values: &values, ..bind.scope };
                 let mut inner = Bind::new(scope);
-                Some(self.expression(node, "`until`", Some(&Type::Bool), &mut inner)?.0)
+                let until = self.expression(node, "`until`", Some(&Type::Bool), &mut inner)?.0;
+                let mut seen = inner.tasks;
+                bind.tasks.append(&mut seen);
+                Some(until)
             }
             None => None,
         };

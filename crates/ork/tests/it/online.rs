@@ -137,7 +137,7 @@ fn exit_codes() {
         (&["run", "hello.yaml", "-p", "x"], 2),
         (&["run", "hello.yaml", "--version", "1"], 2),
         (&["run", "hello.yaml"], 0),
-        (&["run", "hello.yaml", "-p", "nobody=x"], 4),
+        (&["run", "hello.yaml", "-p", "nobody=x"], 2),
         (&["run", "fails.yaml"], 1),
         (&["runs", "show", "last"], 0),
         (&["watch", "last"], 1),

@@ -147,6 +147,7 @@ fn whatever_a_task_refers_to_is_upstream_of_it() {
   c: { run: [x], cache: { key: tasks.a.output.name } }
   d: { run: [x], for_each: [1], item_key: \"tasks.a.output.name + string(index)\" }
   e: { wait: { event: '${{ tasks.a.output.name }}' } }
+  f: { run: [x], poll: { every: 1s, until: \"output == tasks.a.output.name\" } }
 ",
     );
     for task in &plan.body.tasks[1..] {
