@@ -24,7 +24,10 @@ pub const DEFAULT_LIMIT: usize = 50;
 pub const MAX_LIMIT: usize = 500;
 
 /// How many lines a part of a log has at most.
-pub const MAX_LOG_LINES: usize = 1_000;
+pub const MAX_LOG_LINES: usize = 65_536;
+
+/// How many lines a part of a log has when its reader does not say.
+pub const DEFAULT_LOG_LINES: usize = 1_000;
 
 /// The largest code bundle, in bytes.
 pub const MAX_BUNDLE: usize = 100 << 20;
@@ -614,7 +617,7 @@ pub struct LogQuery {
     /// Lines after this one (0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// Only the last so many lines, at most 1,000; not with `after`.
+    /// Only the last so many lines, at most 65,536; not with `after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<usize>,
     /// Only lines that matter at least so much.
@@ -628,7 +631,7 @@ pub struct LogQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(schema_with = schema::stream)]
     pub stream: Option<Stream>,
-    /// How many lines at most: 1 to 1,000 (1,000). Not with `follow`.
+    /// How many lines at most: 1 to 65,536 (1,000). Not with `follow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Go on with new lines until the attempt has ended (false).

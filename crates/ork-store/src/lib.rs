@@ -28,7 +28,8 @@ use serde::{Deserialize, Serialize};
 pub use blobs::{Blobs, FileBlobs, Listed, MemoryBlobs};
 pub use dir::{DataDir, DirError};
 pub use logs::{
-    FileLogs, FoundLine, Gap, Limits, LogKey, LogPart, LogQuery, MAX_BATCH, MAX_PART, MAX_SCAN,
+    FileLogs, FoundLine, Gap, Limits, LogKey, LogPart, LogQuery, MAX_BATCH, MAX_LINES, MAX_PART,
+    MAX_SCAN,
     Place,
 };
 pub use memory::Memory;

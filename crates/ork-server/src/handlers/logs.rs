@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use ork_api::problem::Code;
 use ork_api::types::{
-    LOG_COMPLETE, LogFormat, LogLine, LogQuery, MAX_LIMIT, MAX_LOG_LINES, MAX_RUN_LINES,
+    DEFAULT_LOG_LINES, LOG_COMPLETE, LogFormat, LogLine, LogQuery, MAX_LIMIT, MAX_LOG_LINES, MAX_RUN_LINES,
     RunLogQuery, SCANNED_TO,
 };
 use ork_core::ids::ProjectId;
@@ -128,7 +128,7 @@ fn wanted(query: &LogQuery) -> Result<Wanted> {
     if query.limit.is_some() && query.tail.is_some() {
         return Err(Refused::malformed("tail: not with limit"));
     }
-    let limit = query.tail.or(query.limit).unwrap_or(MAX_LOG_LINES);
+    let limit = query.tail.or(query.limit).unwrap_or(DEFAULT_LOG_LINES);
     if !(1..=MAX_LOG_LINES).contains(&limit) {
         let detail = format!("limit, tail: from 1 to {MAX_LOG_LINES}, not {limit}");
         return Err(Refused::malformed(detail));

@@ -24,7 +24,7 @@ use ork_core::value::Digest;
 
 use crate::dir::blocking;
 use crate::sqlite::error::io_failed;
-use crate::{DataDir, Result, StoreError, page};
+use crate::{DataDir, Result, StoreError};
 
 /// The most bytes of text in one batch.
 pub const MAX_BATCH: usize = 8 << 20;
@@ -32,6 +32,9 @@ pub const MAX_BATCH: usize = 8 << 20;
 pub const MAX_SCAN: u64 = 64 << 20;
 /// A part of a log has at most about this many bytes of text.
 pub const MAX_PART: usize = 4 << 20;
+
+/// The most lines of one part. A long log of short lines is read in few parts.
+pub const MAX_LINES: usize = 65_536;
 
 /// What is kept of each log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +94,7 @@ pub struct LogQuery {
     pub since: Option<Wall>,
     /// Read before.
     pub until: Option<Wall>,
-    /// How many at most: 1 to [`MAX_PAGE`](crate::MAX_PAGE).
+    /// How many at most: 1 to [`MAX_LINES`].
     pub limit: usize,
 }
 
@@ -192,7 +195,10 @@ impl FileLogs {
         query: LogQuery,
         late: impl Fn() -> bool + Send + 'static,
     ) -> Result<LogPart> {
-        page::limit(query.limit)?;
+        if !(1..=MAX_LINES).contains(&query.limit) {
+            let words = format!("{} lines: from 1 to {MAX_LINES} are possible", query.limit);
+            return Err(StoreError::Malformed(words));
+        }
         let key = key.clone();
         blocking(&self.0, move |logs| logs.read(&key, &query, &late)).await
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use ork_api::client::Client;
 use ork_api::stamp::Stamp;
-use ork_api::types::{Explanation, LogLine, LogQuery, Run, RunQuery, Task, TaskQuery};
+use ork_api::types::{Explanation, LogLine, LogQuery, MAX_LOG_LINES, Run, RunQuery, Task, TaskQuery};
 use ork_core::logs::{Level, Stream};
 use ork_core::run::{RunState, TaskState};
 
@@ -17,9 +17,6 @@ use crate::output::{self, Format, duration};
 use crate::runs::find;
 use crate::suggest;
 use crate::watch::{Whose, now, run_word, style, task_word};
-
-/// How many lines of a log are asked for at a time.
-const MAX_LINES: usize = 1_000;
 
 #[derive(Subcommand)]
 pub(crate) enum RunsCommand {
@@ -417,7 +414,7 @@ async fn one_log(
         level: args.level,
         stream: args.stream,
         q: args.search.clone(),
-        limit: args.tail.is_none().then_some(MAX_LINES),
+        limit: args.tail.is_none().then_some(MAX_LOG_LINES),
         ..LogQuery::default()
     };
     loop {
