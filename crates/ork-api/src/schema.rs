@@ -27,7 +27,16 @@ pub(crate) fn task_state() -> Object {
 }
 
 pub(crate) fn attempt_state() -> Object {
-    words(&["dispatched", "running", "stopping", "success", "not_ready", "failed", "cancelled", "lost"])
+    words(&[
+        "dispatched",
+        "running",
+        "stopping",
+        "success",
+        "not_ready",
+        "failed",
+        "cancelled",
+        "lost",
+    ])
 }
 
 pub(crate) fn trigger_rule() -> Object {

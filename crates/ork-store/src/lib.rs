@@ -29,8 +29,7 @@ pub use blobs::{Blobs, FileBlobs, Listed, MemoryBlobs};
 pub use dir::{DataDir, DirError};
 pub use logs::{
     FileLogs, FoundLine, Gap, Limits, LogKey, LogPart, LogQuery, MAX_BATCH, MAX_LINES, MAX_PART,
-    MAX_SCAN,
-    Place,
+    MAX_SCAN, Place,
 };
 pub use memory::Memory;
 pub use refs::each_blob;

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use ork_api::problem::Code;
 use ork_api::types::{
-    DEFAULT_LOG_LINES, LOG_COMPLETE, LogFormat, LogLine, LogQuery, MAX_LIMIT, MAX_LOG_LINES, MAX_RUN_LINES,
-    RunLogQuery, SCANNED_TO,
+    DEFAULT_LOG_LINES, LOG_COMPLETE, LogFormat, LogLine, LogQuery, MAX_LIMIT, MAX_LOG_LINES,
+    MAX_RUN_LINES, RunLogQuery, SCANNED_TO,
 };
 use ork_core::ids::ProjectId;
 use ork_store::{LogKey, Page};

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use ork_api::client::Client;
 use ork_api::stamp::Stamp;
-use ork_api::types::{Explanation, LogLine, LogQuery, MAX_LOG_LINES, Run, RunQuery, Task, TaskQuery};
+use ork_api::types::{
+    Explanation, LogLine, LogQuery, MAX_LOG_LINES, Run, RunQuery, Task, TaskQuery,
+};
 use ork_core::logs::{Level, Stream};
 use ork_core::run::{RunState, TaskState};
 
