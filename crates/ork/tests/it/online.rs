@@ -144,7 +144,7 @@ fn exit_codes() {
         (&["run", "gone"], 4),
         (&["logs", "last", "nothing"], 4),
         (&["explain", "ffffff"], 4),
-        (&["explain", "xyz"], 2),
+        (&["explain", "xyz"], 4),
         (&["cancel", "last"], 4),
         (&["ls", "--server", "http://127.0.0.1:9"], 3),
         (&["ls", "--server", "nonsense"], 2),
