@@ -116,7 +116,10 @@ async fn at_once(server: &Server, workflow: &str, runs: usize) -> Result<Duratio
 }
 
 fn mapped(name: &str, items: usize) -> String {
-    format!("name: {name}\ntasks:\n  each: {{ for_each: range({items}), wait: 0s }}\n")
+    format!(
+        "name: {name}\nparams: {{ n: {{ type: int, default: {items} }} }}\n\
+         tasks:\n  each: {{ for_each: range(params.n), wait: 0s }}\n"
+    )
 }
 
 /// Refuses workloads whose keys the binary does not know.

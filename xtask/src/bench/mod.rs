@@ -69,13 +69,13 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("W3c", cold::command),
     ("W4", cold::idle),
     ("W5", cold::ready),
+    ("W6", maps::noops),
+    ("W7", maps::map),
+    ("W8", maps::beside),
     ("W10", logs::intake_and_pages),
     ("W11", cold::check),
     ("W12", cold::simulator),
 ];
-
-/// Measured only when asked for by name, until the language has their keys.
-const LATER: &[(&str, Workload)] = &[("W6", maps::noops), ("W7", maps::map), ("W8", maps::beside)];
 
 /// Measures, prints a table, writes a file, and compares with the last one.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<()> {
@@ -87,7 +87,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<()> {
     let mut rows = Vec::new();
     let named = |id: &str| args.rows.iter().any(|wanted| wanted == id);
     let wanted = WORKLOADS.iter().filter(|(id, _)| args.rows.is_empty() || named(id));
-    for (id, workload) in wanted.chain(LATER.iter().filter(|(id, _)| named(id))) {
+    for (id, workload) in wanted {
         eprintln!("{id} …");
         rows.extend(workload(&bench).with_context(|| format!("workload {id}"))?);
     }
@@ -96,7 +96,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<()> {
 }
 
 fn ids() -> String {
-    WORKLOADS.iter().chain(LATER).map(|(id, _)| *id).collect::<Vec<_>>().join(", ")
+    WORKLOADS.iter().map(|(id, _)| *id).collect::<Vec<_>>().join(", ")
 }
 
 /// The release binary.
