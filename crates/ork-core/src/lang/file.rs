@@ -212,7 +212,8 @@ impl Lower<'_> {
         }
     }
 
-    fn param_default(&mut self, node: &Node, ty: &Type) -> Option<Binding> {
+    /// A param's value that is fixed before a run is made: of the param's type, over `run` alone.
+    pub(crate) fn param_default(&mut self, node: &Node, ty: &Type) -> Option<Binding> {
         let (params, tasks) = (IndexMap::new(), IndexMap::new());
         let scope = CheckScope {
             params: &params,

@@ -3,8 +3,6 @@
 use indexmap::IndexMap;
 
 use super::Lower;
-use super::binding::Bind;
-use super::expr::{CheckScope, Name};
 use super::keys::SCHEDULE;
 use super::read::{Fields, Known};
 use super::tree::{Entry, Literal, Node};
@@ -227,7 +225,7 @@ impl Lower<'_> {
         let given = node.map(|node| self.map(node, "`params`")).unwrap_or_default();
         for given in given.unwrap_or_default() {
             let bound = match params.get(&given.key) {
-                Some(param) => self.schedule_param(&given.value, &param.ty),
+                Some(param) => self.param_default(&given.value, &param.ty),
                 None => self.unknown_param(given, params),
             };
             match bound {
@@ -248,19 +246,6 @@ impl Lower<'_> {
             }
         }
         whole.then_some(bindings)
-    }
-
-    fn schedule_param(&mut self, node: &Node, ty: &Type) -> Option<Binding> {
-        let (params, tasks) = (IndexMap::new(), IndexMap::new());
-        let scope = CheckScope {
-            params: &params,
-            tasks: &tasks,
-            names: &[Name::Run],
-            certain: false,
-            proven: &[],
-            values: &[],
-        };
-        self.binding(node, Some(ty), &mut Bind::new(scope)).map(|(binding, _)| binding)
     }
 
     fn unknown_param<T>(&mut self, given: &Entry, params: &IndexMap<String, Param>) -> Option<T> {

@@ -151,7 +151,6 @@ pub(crate) async fn retry(
     At(at): At<BackfillAt>,
     Sent { body, key }: Sent<SteerBackfill>,
 ) -> Result<Json<Backfill>> {
-    row(&app, project, at.id).await?;
     let runs = failed(&app, project, at.id).await?;
     steer(&app, project, &asker, at.id, Steer::Retry(runs), (body, key)).await
 }
