@@ -79,6 +79,9 @@ impl Run {
             return self.call_again(ix, frame, true, cx);
         }
         let frame = self.add_frame(Some(ix), pinned.plan.clone(), params, pinned.code.clone());
+        let Frame { body, finally, .. } = self.frames[frame as usize];
+        self.announce_again(body, cx);
+        self.announce_again(finally, cx);
         self.set_inside(ix, Kind::Call(frame));
         self.enter_call(ix, frame, cx)
     }

@@ -10,7 +10,7 @@ use ork_core::run::{
 use ork_core::time::Span;
 use serde_json::{Value, json};
 
-use super::build::{Build, generated, group, plan, scope, task};
+use super::build::{Build, call, generated, group, plan, plan_with_finally, scope, task};
 use super::judge::judge;
 use super::world::{World, by};
 
@@ -103,6 +103,28 @@ fn what_comes_back_under_a_path_is_its_next_generation() {
         compile(&mut world, vec![task("y")]);
         assert_eq!(world.task(run, "g/y").generation, 2);
         judge(&world);
+    }
+}
+
+#[test]
+fn a_call_in_a_dag_that_is_made_again_tells_of_its_generation() {
+    for restart in [false, true] {
+        let mut world = World::with_worker(4);
+        let called = plan_with_finally(vec![task("a")], vec![task("b")]);
+        let run = world.create(1, &plan(vec![generated("g", "1")]));
+        for _ in 0..2 {
+            compile(&mut world, vec![call("c", called.clone(), &[])]);
+            world.succeed(run, "g/c/a");
+            world.succeed(run, "g/c/finally/b");
+            assert_eq!(world.runs[&run].state, RunState::Success);
+            judge(&world);
+            world.retry(run, tasks(&["g"])).unwrap();
+            if restart {
+                world.reload(Span::ZERO);
+                world.join("w1", 4);
+            }
+        }
+        assert_eq!(world.task(run, "g/c/a").generation, 2);
     }
 }
 
