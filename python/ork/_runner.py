@@ -21,7 +21,9 @@ def warm():
 
     A request is `F`, an id and a mark (8 bytes each), and the descriptors of stdout, stderr and the
     attempt's file. Answers are a letter, the id and 4 bytes: `P` the pid, `S` the exit status as
-    `wait` has it, `X` the error number of a fork that failed.
+    `wait` has it, `X` the error number of a fork that failed. The child itself gives its pid before
+    it does anything for the attempt: if the parent is killed, an attempt without a pid has not
+    begun once all ends of the socket are closed.
     """
     import _socket
     import gc
@@ -57,8 +59,7 @@ def warm():
                 _answer(control, b"X", ident, error.errno or 0)
             else:
                 if pid == 0:
-                    _child(control, resource, int.from_bytes(head[9:17], "little"), fds)
-                _answer(control, b"P", ident, pid)
+                    _child(control, ident, resource, int.from_bytes(head[9:17], "little"), fds)
                 child = posix.pidfd_open(pid)
                 children[child] = (pid, ident)
                 poll.register(child, select.POLLIN)
@@ -77,16 +78,17 @@ def _descriptors(extra):
     return fds
 
 
-def _child(control, resource, mark, fds):
+def _child(control, ident, resource, mark, fds):
     status = 70
     try:
-        control.close()
         posix.setpgid(0, 0)
         try:
             hard = resource.getrlimit(resource.RLIMIT_RTTIME)[1]
             resource.setrlimit(resource.RLIMIT_RTTIME, (mark, hard))
         except (OSError, ValueError):
             pass
+        _answer(control, b"P", ident, posix.getpid())
+        control.close()
         stdout, stderr, memo = fds
         posix.dup2(stdout, 1)
         posix.dup2(stderr, 2)

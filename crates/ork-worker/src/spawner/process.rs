@@ -1,6 +1,6 @@
 //! The spawner's own process: one thread, one loop, no runtime.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitOptions, WaitStatus, set_child_subreaper, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use super::mark::Boot;
+use super::mark::{Boot, Mark};
 use super::tree::{self, Proc, Snapshot, Tree};
 use super::wire::{self, Gone, Inbox, News, Order, Program};
 
@@ -25,6 +25,8 @@ const LEFTOVER_GRACE: Duration = Duration::from_millis(100);
 const HOLD: Duration = Duration::from_millis(2);
 /// How soon after a child's end its tree is looked at: a tree of many ends as one.
 const LOOK: Duration = Duration::from_millis(2);
+/// How many ends of processes that nobody has claimed, and of trees, are remembered.
+const REMEMBERED: usize = 256;
 /// How long a worker's death may take to reach the last of its processes.
 const LAST_STAND: Duration = Duration::from_secs(30);
 
@@ -47,6 +49,8 @@ pub(crate) fn run(socket: OwnedFd, boot: Boot) -> io::Result<()> {
         boot,
         lives: HashMap::new(),
         mains: HashMap::new(),
+        unclaimed: VecDeque::new(),
+        finished: VecDeque::new(),
         outbox: Vec::new(),
         flush_at: None,
         look_at: None,
@@ -105,6 +109,10 @@ struct Spawner {
     lives: HashMap<u64, Life>,
     /// The tree of each first process that is a child of this one.
     mains: HashMap<i32, u64>,
+    /// How the last children of no known tree ended: one whose parent is dead may be adopted yet.
+    unclaimed: VecDeque<(i32, Gone)>,
+    /// The last trees of which nothing was left.
+    finished: VecDeque<u64>,
     outbox: Vec<u8>,
     flush_at: Option<Instant>,
     /// When trees that are on their way out are looked at again, since a child has ended.
@@ -177,9 +185,7 @@ impl Spawner {
     fn obey(&mut self, id: u64, order: Order, fds: Vec<OwnedFd>) {
         match order {
             Order::Spawn { program, keeper } => self.spawn(id, &program, keeper, fds),
-            Order::Adopt { pid } => {
-                self.lives.insert(id, Life::new(pid, true, false));
-            }
+            Order::Adopt { pid } => self.adopt(id, pid),
             Order::Left { killed } => {
                 let out_of_memory = killed && self.oom_killed();
                 if let Some(life) = self.lives.get_mut(&id) {
@@ -205,6 +211,16 @@ impl Spawner {
                 self.tell(id, &News::Refused { errno: error.raw_os_error().unwrap_or(0) });
                 self.flush_at = Some(Instant::now());
             }
+        }
+    }
+
+    fn adopt(&mut self, id: u64, pid: i32) {
+        self.lives.insert(id, Life::new(pid, true, false));
+        let at = self.unclaimed.iter().position(|(ended, _)| *ended == pid);
+        let Some((_, gone)) = at.and_then(|at| self.unclaimed.remove(at)) else { return };
+        // The number may be another process's by now.
+        if Proc::read(pid).is_none() {
+            self.first_ended(id, gone);
         }
     }
 
@@ -242,13 +258,21 @@ impl Spawner {
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get();
-            let Some(id) = self.mains.remove(&pid).or_else(|| self.adopted(pid)) else { continue };
             let out_of_memory = status.terminating_signal() == Some(9) && self.oom_killed();
-            if let Some(life) = self.lives.get_mut(&id) {
-                life.main = None;
-                life.gone = Gone { out_of_memory, ..ended(status) };
-                self.first_is_gone(id);
+            let gone = Gone { out_of_memory, ..ended(status) };
+            if let Some(id) = self.mains.remove(&pid).or_else(|| self.adopted(pid)) {
+                self.first_ended(id, gone);
+                continue;
             }
+            remember(&mut self.unclaimed, (pid, gone));
+        }
+    }
+
+    fn first_ended(&mut self, id: u64, gone: Gone) {
+        if let Some(life) = self.lives.get_mut(&id) {
+            life.main = None;
+            life.gone = gone;
+            self.first_is_gone(id);
         }
     }
 
@@ -339,8 +363,12 @@ impl Spawner {
             !life.keeper && !self.lives.iter().any(|(other, life)| *other != id && !life.keeper);
         let tree = Tree { mark: self.boot.mark(id), main: life.main, takes_strays: alone };
         let keepers = |pid: i32| self.mains.contains_key(&pid);
-        let under_way = |mark| self.lives.keys().any(|other| self.boot.mark(*other) == mark);
-        let mut members = snapshot.members(&tree, &under_way);
+        // A tree that is not known yet is about to be adopted.
+        let of_others = |mark: Mark| {
+            let is_over = || self.finished.iter().any(|other| self.boot.mark(*other) == mark);
+            mark.boot() == self.boot && !is_over()
+        };
+        let mut members = snapshot.members(&tree, &of_others);
         members.retain(|proc| life.main == Some(proc.pid) || !keepers(proc.pid));
         members
     }
@@ -350,6 +378,7 @@ impl Spawner {
         if let Some(main) = life.main.filter(|_| !life.adopted) {
             self.mains.remove(&main);
         }
+        remember(&mut self.finished, id);
         self.tell(id, &News::Gone(life.gone));
         self.flush_at = Some(Instant::now());
     }
@@ -401,6 +430,12 @@ impl Life {
     fn new(pid: i32, adopted: bool, keeper: bool) -> Self {
         Self { main: Some(pid), gone: Gone::default(), adopted, keeper, phase: Phase::Running }
     }
+}
+
+/// Keeps the newest of a list.
+fn remember<T>(list: &mut VecDeque<T>, new: T) {
+    list.truncate(REMEMBERED - 1);
+    list.push_front(new);
 }
 
 /// Reaps what has ended, and says whether nothing is left below this process: as the subreaper it

@@ -97,21 +97,22 @@ impl Snapshot {
         self.procs.values().filter(|proc| !proc.dead).copied().collect()
     }
 
-    /// What lives of a tree; `is_live` tells the marks of all trees that are under way.
-    pub(crate) fn members(&self, tree: &Tree, is_live: &dyn Fn(Mark) -> bool) -> Vec<Proc> {
+    /// What lives of a tree; `of_others` tells the marks of trees that are not over.
+    pub(crate) fn members(&self, tree: &Tree, of_others: &dyn Fn(Mark) -> bool) -> Vec<Proc> {
         let living = self.procs.values().filter(|proc| !proc.dead);
-        living.filter(|proc| self.belongs(proc, tree, is_live)).copied().collect()
+        living.filter(|proc| self.belongs(proc, tree, of_others)).copied().collect()
     }
 
-    fn belongs(&self, proc: &Proc, tree: &Tree, is_live: &dyn Fn(Mark) -> bool) -> bool {
-        let own = |pid: i32| tree.main == Some(pid) || self.marks.get(&pid) == Some(&tree.mark);
-        let line = || std::iter::once(proc.pid).chain(ancestors(&self.procs, proc.pid));
-        if line().any(own) {
-            return true;
-        }
-        let known = self.marks.get(&proc.pid).is_some_and(|mark| is_live(*mark));
-        if known {
-            return false;
+    fn belongs(&self, proc: &Proc, tree: &Tree, of_others: &dyn Fn(Mark) -> bool) -> bool {
+        // The nearest sign on the way up counts: a keeper is the parent of other trees' processes.
+        for pid in std::iter::once(proc.pid).chain(ancestors(&self.procs, proc.pid)) {
+            let mark = self.marks.get(&pid);
+            if tree.main == Some(pid) || mark == Some(&tree.mark) {
+                return true;
+            }
+            if mark.is_some_and(|mark| of_others(*mark)) {
+                return false;
+            }
         }
         tree.main.is_some_and(|main| proc.group == main || proc.session == main)
             || (tree.takes_strays && proc.parent == self.root)

@@ -9,6 +9,9 @@ const SLOW: &str = "name: slow\ntasks:\n  wait: {run: {shell: \"echo waiting for
     next: {depends_on: wait, run: [echo, never]}\n\
     finally:\n  clean: {run: [echo, cleaned]}\n";
 
+/// The last line of the block while the first task of that workflow waits.
+const WAITS: &str = "next  pending\n";
+
 /// The columns of the terminal.
 const WIDTH: usize = 80;
 
@@ -37,7 +40,8 @@ impl Terminal {
         stdin.flush().unwrap();
     }
 
-    /// Reads until the picture has this in it.
+    /// Reads until the picture has this in it. A key that interrupts makes the terminal throw away
+    /// what it has not passed on yet, so before one the last thing written has to be waited for.
     fn until(&mut self, part: &str) {
         while !self.picture().join("\n").contains(part) {
             let mut bytes = [0; 4096];
@@ -129,9 +133,9 @@ fn an_interrupt_asks_and_the_next_one_cancels_and_no_line_is_garbled() {
     for colours in [true, false] {
         let place = Place::with(&[("slow.yaml", SLOW)]);
         let mut terminal = Terminal::start(&place, "run slow.yaml", colours);
-        terminal.until("  waiting");
+        terminal.until(WAITS);
         terminal.press("\x03");
-        terminal.until("cancel the run (c)");
+        terminal.until("Ctrl-C cancels\n");
         terminal.press("\x03");
         terminal.until("cancelling");
         assert_eq!(terminal.end(), 5);
@@ -155,7 +159,7 @@ fn an_interrupt_asks_and_the_next_one_cancels_and_no_line_is_garbled() {
 fn whoever_leaves_is_told_that_the_run_goes_on() {
     let place = Place::with(&[("slow.yaml", SLOW)]);
     let mut terminal = Terminal::start(&place, "run slow.yaml", true);
-    terminal.until("  waiting");
+    terminal.until(WAITS);
     terminal.press("\x03");
     terminal.until("leave it (l)");
     terminal.press("l\n");
@@ -167,7 +171,7 @@ fn whoever_leaves_is_told_that_the_run_goes_on() {
 fn the_system_asks_no_question() {
     let place = Place::with(&[("slow.yaml", SLOW)]);
     let mut terminal = Terminal::start(&place, "run slow.yaml", false);
-    terminal.until("  waiting");
+    terminal.until(WAITS);
     let server: serde_json::Value = serde_json::from_str(&place.read(".ork/server.json")).unwrap();
     let pid = server["pid"].to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());

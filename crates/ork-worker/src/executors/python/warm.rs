@@ -209,6 +209,19 @@ impl Parent {
         inbox.drain(..whole).as_slice().chunks(ANSWER).for_each(|answer| self.deliver(answer));
     }
 
+    /// Delivers what the parent and its children answered before the socket's last end is closed:
+    /// a child whose parent is dead may still be about to give its pid.
+    async fn last_answers(&self, mut inbox: Vec<u8>) {
+        while self.control.readable().await.is_ok() {
+            match self.control.try_read_buf(&mut inbox) {
+                Ok(0) => return,
+                Ok(_) => self.deliver_all(&mut inbox),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     fn deliver(&self, answer: &[u8]) {
         let (Some(id), Some(number)) = (answer[1..].first_chunk(), answer[9..].first_chunk())
         else {
@@ -255,9 +268,7 @@ async fn serve(parent: Arc<Parent>, mut tree: TreeHandle, mut words: Receiver) {
             }
         }
     }
-    // What it answered before its death may not have been read yet.
-    while parent.control.try_read_buf(&mut inbox).is_ok_and(|n| n > 0) {}
-    parent.deliver_all(&mut inbox);
+    parent.last_answers(inbox).await;
     if said.len() < LAST_WORDS {
         let mut rest = [0; LAST_WORDS];
         let n = words.try_read(&mut rest).unwrap_or(0);
@@ -312,6 +323,10 @@ impl Forked {
                     self.tree.stop(grace);
                 }
                 Some(Word::Started(pid))
+            }
+            Some(Answer::Status(_)) if self.pid.is_none() => {
+                let error = "its process was killed before it began";
+                Some(Word::Refused(io::Error::other(error)))
             }
             Some(Answer::Status(status)) => {
                 self.status = Some(status);
