@@ -605,12 +605,14 @@ pub enum BackfillState {
 pub struct ActiveRun {
     /// The run.
     pub run: RunRow,
-    /// The version that it stays on.
-    pub version: VersionRow,
+    /// The version that it stays on; runs of the same share it.
+    pub version: Arc<VersionRow>,
     /// All its instances, by ordinal.
     pub tasks: Vec<TaskRow>,
     /// Its attempts that have not ended.
     pub attempts: Vec<AttemptRow>,
     /// The number of its last event.
     pub last_seq: u64,
+    /// What of it the store has and cannot read. Such a run is set aside, with what can be read.
+    pub damage: Option<String>,
 }

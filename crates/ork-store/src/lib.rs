@@ -4,6 +4,7 @@
 
 mod blobs;
 mod check;
+mod damage;
 mod dir;
 mod logs;
 mod memory;
@@ -165,7 +166,8 @@ pub trait Store: Send + Sync + 'static {
     /// epochs are [`StoreError::Fenced`]. After a crash an epoch may be skipped, never given twice.
     async fn lead(&self) -> Result<Epoch>;
 
-    /// Everything that is not terminal, for the run machine. Runs by id, instances by ordinal.
+    /// Everything that is not terminal, for the run machine. Runs by id, instances by ordinal. What
+    /// cannot be read of a run is that run's [`ActiveRun::damage`], and the others are whole.
     async fn load_active(&self) -> Result<Vec<ActiveRun>>;
 
     /// One active or terminal run, in the same form.
@@ -337,9 +339,9 @@ pub trait Store: Send + Sync + 'static {
     /// Those of these blobs that no row refers to.
     async fn unreferenced(&self, digests: &[Digest]) -> Result<Vec<Digest>>;
 
-    /// Removes old terminal runs, the earliest ended first, with all that belongs to them, expired
-    /// answers, old answers to ticks, and drafts without runs (after [`DRAFT_GRACE`]), in small transactions, and returns
-    /// the runs removed; fewer than `batch`: all is done. After a crash a run that was being
+    /// Removes old terminal runs, those that ended too early and of each workflow the oldest of those
+    /// that are too many, with all that belongs to them, expired answers, old answers to ticks, and
+    /// drafts without runs (after [`DRAFT_GRACE`]), in small transactions, and returns the runs removed; fewer than `batch`: all is done. After a crash a run that was being
     /// removed is gone, and the rest of what belonged to it goes with the next call.
     async fn prune(&self, epoch: Epoch, retention: &Retention) -> Result<Vec<(ProjectId, RunId)>>;
 }

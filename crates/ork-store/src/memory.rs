@@ -1,6 +1,5 @@
 //! A store in memory: for tests, simulation, and runs that need not outlive the process.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +14,7 @@ use ork_core::run::TaskState;
 use ork_core::time::Wall;
 use ork_core::value::Digest;
 
+use crate::damage;
 use crate::{
     Cached, CommitSeq, Committed, DRAFT_GRACE, Items, Page, Result, Retention, RunFilter, Store,
     StoreError, check, page, refs,
@@ -47,7 +47,7 @@ struct State {
     events: BTreeMap<(RunKey, u64), (CommitSeq, u32)>,
     feed: BTreeMap<(CommitSeq, u32), Arc<EventRow>>,
     workflows: BTreeMap<(ProjectId, String), WorkflowRow>,
-    versions: BTreeMap<(ProjectId, String, VersionId), VersionRow>,
+    versions: BTreeMap<(ProjectId, String, VersionId), Arc<VersionRow>>,
     answers: BTreeMap<(ProjectId, String), AnswerRow>,
     pauses: BTreeMap<(ProjectId, Option<String>), PauseRow>,
     cache: BTreeMap<(ProjectId, String, String, Digest), CacheRow>,
@@ -140,7 +140,7 @@ impl State {
         workflow: &str,
     ) -> impl DoubleEndedIterator<Item = &VersionRow> {
         let bound = |version| (project, workflow.to_owned(), VersionId(version));
-        self.versions.range(bound(i64::MIN)..=bound(i64::MAX)).map(|(_, row)| row)
+        self.versions.range(bound(i64::MIN)..=bound(i64::MAX)).map(|(_, row)| &**row)
     }
 
     fn apply(&mut self, change: &Change, position: &mut u32) {
@@ -166,7 +166,7 @@ impl State {
             }
             Change::Version(row) => {
                 let key = (row.project, row.workflow.clone(), row.version);
-                self.versions.entry(key).or_insert_with(|| (**row).clone());
+                self.versions.entry(key).or_insert_with(|| Arc::new((**row).clone()));
             }
             Change::Answer(row) => {
                 self.answers.insert((row.project, row.key.clone()), (**row).clone());
@@ -211,21 +211,20 @@ impl State {
         rows.map(|(_, row)| row)
     }
 
-    fn active(&self, run: &RunRow) -> Result<ActiveRun> {
+    fn active(&self, run: &RunRow) -> ActiveRun {
         let key = (run.project, run.id);
-        let version = (run.project, run.workflow.clone(), run.version);
-        let Some(version) = self.versions.get(&version) else {
-            return refuse(format!("version {} of run {} is missing", run.version.0, run.id));
-        };
+        let version = self.versions.get(&(run.project, run.workflow.clone(), run.version)).cloned();
+        let damage = version.is_none().then(|| damage::missing(run));
         let open = self.attempts_of(key).filter(|row| row.finished_at.is_none());
         let last = self.events.range((key, 0)..=(key, u64::MAX)).next_back();
-        Ok(ActiveRun {
+        ActiveRun {
             run: run.clone(),
-            version: version.clone(),
+            version: version.unwrap_or_else(|| damage::no_version(run)),
             tasks: self.tasks_of(key).into_iter().cloned().collect(),
             attempts: open.cloned().collect(),
             last_seq: last.map_or(0, |((_, seq), _)| *seq),
-        })
+            damage,
+        }
     }
 
     fn committed(&self, places: impl RangeBounds<(CommitSeq, u32)>) -> Vec<Committed> {
@@ -233,20 +232,27 @@ impl State {
         rows.map(|(place, row)| committed(*place, row)).collect()
     }
 
-    /// Terminal runs that are to go, the earliest ended first.
+    /// Terminal runs that are to go: those that ended too early, and of each workflow the oldest of
+    /// those that are too many.
     fn surplus(&self, retention: &Retention) -> Vec<RunKey> {
-        let mut seen: HashMap<(ProjectId, &str), u64> = HashMap::new();
-        let mut ended: Vec<_> =
-            self.runs.values().filter_map(|run| Some((run.finished_at?, run))).collect();
-        ended.sort_by_key(|(_, run)| Reverse((run.created_at, run.id)));
-        ended.retain(|(at, run)| {
-            let rank = seen.entry((run.project, &run.workflow)).or_default();
-            *rank += 1;
-            retention.finished_before.is_some_and(|before| *at < before)
-                || retention.keep_per_workflow.is_some_and(|keep| *rank > keep)
-        });
-        ended.sort_by_key(|(at, run)| (*at, run.id));
-        ended.iter().take(retention.batch).map(|(_, run)| (run.project, run.id)).collect()
+        let over = |run: &RunRow| run.finished_at.map(|at| (at, run.id, run.project));
+        let mut early: Vec<_> = self.runs.values().filter_map(over).collect();
+        early.retain(|(at, ..)| retention.finished_before.is_some_and(|before| *at < before));
+        let mut of: HashMap<(ProjectId, &str), Vec<&RunRow>> = HashMap::new();
+        for run in self.runs.values().filter(|run| run.finished_at.is_some()) {
+            of.entry((run.project, &run.workflow)).or_default().push(run);
+        }
+        for runs in of.values_mut() {
+            runs.sort_by_key(|run| (run.created_at, run.id));
+            let keep = retention.keep_per_workflow.and_then(|keep| usize::try_from(keep).ok());
+            let many = keep.map_or(0, |keep| runs.len().saturating_sub(keep));
+            let oldest = runs.iter().take(many.min(retention.batch));
+            early.extend(oldest.filter_map(|run| over(run)));
+        }
+        early.sort_unstable();
+        early.dedup();
+        early.truncate(retention.batch);
+        early.into_iter().map(|(_, run, project)| (project, run)).collect()
     }
 
     fn remove(&mut self, run: RunKey) {
@@ -305,14 +311,14 @@ impl Store for Memory {
     async fn load_active(&self) -> Result<Vec<ActiveRun>> {
         let state = self.state();
         let open = state.runs.values().filter(|run| run.finished_at.is_none());
-        let mut runs: Vec<_> = open.map(|run| state.active(run)).collect::<Result<_>>()?;
+        let mut runs: Vec<_> = open.map(|run| state.active(run)).collect();
         runs.sort_by_key(|active| active.run.id);
         Ok(runs)
     }
 
     async fn load_run(&self, project: ProjectId, run: RunId) -> Result<Option<ActiveRun>> {
         let state = self.state();
-        state.runs.get(&(project, run)).map(|run| state.active(run)).transpose()
+        Ok(state.runs.get(&(project, run)).map(|run| state.active(run)))
     }
 
     async fn commit(&self, epoch: Epoch, changes: Arc<[Change]>) -> Result<CommitSeq> {
@@ -442,7 +448,7 @@ impl Store for Memory {
         version: VersionId,
     ) -> Result<Option<VersionRow>> {
         let key = (project, workflow.to_owned(), version);
-        Ok(self.state().versions.get(&key).cloned())
+        Ok(self.state().versions.get(&key).map(|row| (**row).clone()))
     }
 
     async fn versions(
@@ -589,7 +595,7 @@ impl Store for Memory {
         state.runs.values().for_each(|row| refs::run(row, &mut found));
         state.tasks.values().for_each(|row| refs::task(row, &mut found));
         state.cache.values().for_each(|row| refs::cache(row, &mut found));
-        used.extend(state.versions.values().filter_map(refs::version));
+        used.extend(state.versions.values().filter_map(|row| refs::version(row)));
         Ok(digests.iter().copied().filter(|digest| !used.contains(digest)).collect())
     }
 

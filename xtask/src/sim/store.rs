@@ -91,10 +91,11 @@ impl SimStore {
         };
         ActiveRun {
             run: kept.run.clone(),
-            version: (**version).clone(),
+            version: Arc::new((**version).clone()),
             tasks,
             attempts: kept.attempts.values().filter(open).cloned().collect(),
             last_seq: self.events(kept.run.id).last().map_or(0, |event| event.seq),
+            damage: None,
         }
     }
 

@@ -295,7 +295,7 @@ impl Run {
 
     /// The run that the rows tell of. When they make no sense, the second part says why.
     pub(super) fn restore(active: ActiveRun, cx: &mut Cx<'_>) -> (Self, Result<(), String>) {
-        let ActiveRun { run: row, version, tasks, attempts, last_seq } = active;
+        let ActiveRun { run: row, version, tasks, attempts, last_seq, damage } = active;
         let detail: Result<RunDetail, _> = serde_json::from_value(row.detail);
         let broken = detail.as_ref().err().map(|error| format!("the run's detail: {error}"));
         let detail = detail.unwrap_or_default();
@@ -312,7 +312,8 @@ impl Run {
             created_by: row.created_by,
             created_at: row.created_at,
         };
-        let mut run = Self::new(row.id, facts, version.plan, row.params, version.code);
+        let (plan, code) = (Arc::clone(&version.plan), version.code.clone());
+        let mut run = Self::new(row.id, facts, plan, row.params, code);
         run.seq = last_seq;
         run.round = row.run_attempt;
         run.started_at = row.started_at;
@@ -335,7 +336,7 @@ impl Run {
             run.recall(cx);
         }
         let restored = broken.map_or_else(|| run.restore_tasks(tasks, attempts, cx), Err);
-        (run, restored)
+        (run, damage.map_or(restored, Err))
     }
 
     fn rebase(&mut self, due: Option<Left>, cx: &mut Cx<'_>) {

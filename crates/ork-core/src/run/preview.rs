@@ -1,6 +1,7 @@
 //! What a command would change, without doing it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,10 +95,11 @@ impl Machine {
         run.rows(self.seen, &mut changes);
         let mut active = ActiveRun {
             run: run.row(self.seen),
-            version: run.version_row(),
+            version: Arc::new(run.version_row()),
             tasks: Vec::new(),
             attempts: Vec::new(),
             last_seq: run.seq,
+            damage: None,
         };
         for change in changes {
             match change {

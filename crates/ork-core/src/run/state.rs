@@ -28,6 +28,10 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// Each once.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Running, Self::Success, Self::Failed, Self::Cancelled, Self::Skipped];
+
     /// Whether the run attempt is over.
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
@@ -63,6 +67,21 @@ pub enum TaskState {
 }
 
 impl TaskState {
+    /// Each once.
+    pub const ALL: [Self; 11] = [
+        Self::Pending,
+        Self::Queued,
+        Self::Dispatched,
+        Self::Running,
+        Self::Deferred,
+        Self::Stopping,
+        Self::Success,
+        Self::Failed,
+        Self::Skipped,
+        Self::UpstreamFailed,
+        Self::Cancelled,
+    ];
+
     /// Whether the generation is over.
     pub fn is_terminal(self) -> bool {
         matches!(

@@ -161,7 +161,7 @@ impl Store for Sqlite {
 
     async fn run(&self, project: ProjectId, run: RunId) -> Result<Option<RunRow>> {
         let _place = self.readers.place().await?;
-        self.readers.find(read::RUN, params![project.0, run.0.as_bytes()])
+        self.readers.snapshot(|db| read::run(db, project, run))
     }
 
     async fn runs(
@@ -182,9 +182,8 @@ impl Store for Sqlite {
         run: RunId,
         path: &InstancePath,
     ) -> Result<Option<TaskRow>> {
-        let sql = "SELECT row FROM tasks WHERE project = ?1 AND run = ?2 AND path = ?3";
         let _place = self.readers.place().await?;
-        self.readers.find(sql, params![project.0, run.0.as_bytes(), path.as_str()])
+        self.readers.find(read::TASK, params![project.0, run.0.as_bytes(), path.as_str()])
     }
 
     async fn tasks(

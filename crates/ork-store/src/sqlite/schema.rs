@@ -12,13 +12,7 @@ use crate::{Result, StoreError};
 
 /// Every step from an empty database to the present form; the number of those taken is the
 /// database's `user_version`.
-const MIGRATIONS: &[&str] = &[
-    include_str!("migrations/0001_init.sql"),
-    include_str!("migrations/0002_schedules.sql"),
-    include_str!("migrations/0003_waits.sql"),
-    include_str!("migrations/0004_pools.sql"),
-    include_str!("migrations/0005_backfills.sql"),
-];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_init.sql")];
 
 /// `ork1`, so that `file` and people can tell whose database it is.
 const APPLICATION_ID: i32 = 0x6f72_6b31;

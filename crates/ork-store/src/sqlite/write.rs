@@ -111,38 +111,26 @@ fn run(db: &Connection, row: &RunRow) -> Result<()> {
         &ended,
         &json,
     ];
-    let changed = execute(
-        db,
-        "UPDATE runs SET version = ?4, state = ?7, run_attempt = ?8, finished_at = ?10, row = ?11
-         WHERE project = ?1 AND id = ?2
-           AND workflow = ?3 AND trigger = ?5 AND labels = ?6 AND created_at = ?9",
-        &key,
-    );
-    if changed.map_err(failed("store a run"))? == 0 {
-        insert_run(db, row, &key)?;
-    }
-    blobs(db, row.project, row.id, |found| refs::run(row, found))
-}
-
-fn insert_run(db: &Connection, row: &RunRow, values: &[&dyn ToSql; 11]) -> Result<()> {
-    let inserted = execute(
+    let stored = execute(
         db,
         "INSERT INTO runs (project, id, workflow, version, trigger, labels, state, run_attempt,
                            created_at, finished_at, row)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
-        values,
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+         ON CONFLICT DO UPDATE
+         SET version = ?4, state = ?7, run_attempt = ?8, finished_at = ?10, row = ?11
+         WHERE workflow = ?3 AND trigger = ?5 AND labels = ?6 AND created_at = ?9",
+        &key,
     );
-    if inserted.map_err(failed("store a run"))? == 0 {
+    if stored.map_err(failed("store a run"))? == 0 {
         return Err(StoreError::Rejected(format!("run {} is there as another", row.id)));
     }
     let label = "INSERT INTO run_labels (project, key, value, created_at, run)
-                 VALUES (?1, ?2, ?3, ?4, ?5)";
+                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
     for (key, value) in &row.labels {
-        let id = row.id.0.as_bytes();
-        execute(db, label, &[&row.project.0, key, value, &row.created_at.0, id])
+        execute(db, label, &[&row.project.0, key, value, &row.created_at.0, id.as_bytes()])
             .map_err(failed("store a label"))?;
     }
-    Ok(())
+    blobs(db, row.project, row.id, |found| refs::run(row, found))
 }
 
 fn task(db: &Connection, row: &TaskRow) -> Result<()> {
@@ -158,25 +146,15 @@ fn task(db: &Connection, row: &TaskRow) -> Result<()> {
         &ended,
         &json,
     ];
-    // An instance hardly ever moves; while it does not, one index need not be written.
-    let stored = execute(
+    execute(
         db,
         "INSERT INTO tasks (project, run, path, ordinal, generation, state, finished_at, row)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT DO UPDATE SET generation = ?5, state = ?6, finished_at = ?7, row = ?8
-         WHERE ordinal = ?4",
+         ON CONFLICT DO UPDATE
+         SET ordinal = ?4, generation = ?5, state = ?6, finished_at = ?7, row = ?8",
         &values,
-    );
-    if stored.map_err(failed("store a task"))? == 0 {
-        let moved = execute(
-            db,
-            "UPDATE tasks
-             SET ordinal = ?4, generation = ?5, state = ?6, finished_at = ?7, row = ?8
-             WHERE project = ?1 AND run = ?2 AND path = ?3",
-            &values,
-        );
-        moved.map_err(failed("store a task"))?;
-    }
+    )
+    .map_err(failed("store a task"))?;
     blobs(db, row.project, row.run, |found| refs::task(row, found))
 }
 

@@ -302,7 +302,7 @@ async fn active_runs_load_whole(store: Any) {
     assert_eq!(active.iter().map(|run| run.run.id).collect::<Vec<_>>(), [run_id(1), run_id(2)]);
     assert_eq!((active[0].tasks.len(), active[0].last_seq), (0, 0));
     let whole = &active[1];
-    assert_eq!(whole.version, version("etl", 1));
+    assert_eq!(*whole.version, version("etl", 1));
     let paths: Vec<_> = whole.tasks.iter().map(|task| task.path.as_str()).collect();
     assert_eq!(paths, ["c", "b", "a"]);
     assert_eq!(whole.attempts, [attempt(2, "b", 2)]);

@@ -6,6 +6,7 @@
 mod blobs;
 mod conformance;
 mod crash;
+mod damage;
 mod dir;
 mod logs;
 mod model;

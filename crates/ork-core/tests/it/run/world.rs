@@ -465,10 +465,11 @@ impl World {
         let open = attempts.filter(|a| is_open(a.state));
         ActiveRun {
             run: self.runs[&run].clone(),
-            version: self.versions[&run].clone(),
+            version: Arc::new(self.versions[&run].clone()),
             tasks: self.tasks.range((run, 0)..=(run, u32::MAX)).map(|(_, t)| t.clone()).collect(),
             attempts: open.cloned().collect(),
             last_seq: self.events.iter().filter(|e| e.run == run).map(|e| e.seq).max().unwrap_or(0),
+            damage: None,
         }
     }
 

@@ -23,16 +23,13 @@ CREATE TABLE runs (
     CHECK ((state IN ('pending', 'running')) = (finished_at IS NULL)),
     PRIMARY KEY (project, id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX runs_by_time ON runs (project, created_at, id);
-CREATE INDEX runs_by_workflow ON runs (project, workflow, created_at, id);
-CREATE INDEX runs_by_state ON runs (project, state, created_at, id);
-CREATE INDEX runs_by_workflow_state ON runs (project, workflow, state, created_at, id);
+-- Lists of all runs, and of all runs of a workflow, merge one walk for each state: every index is a
+-- page more in each commit.
+CREATE INDEX runs_by_state ON runs (state, project, created_at, id);
+CREATE INDEX runs_by_workflow ON runs (project, workflow, state, created_at, id);
 CREATE INDEX runs_by_trigger ON runs (project, trigger, created_at, id);
 CREATE INDEX runs_of_drafts ON runs (project, workflow, version) WHERE version < 0;
-CREATE INDEX runs_open ON runs (id, project) WHERE finished_at IS NULL;
 CREATE INDEX runs_ended ON runs (finished_at, id, project) WHERE finished_at IS NOT NULL;
-CREATE INDEX runs_surplus ON runs (project, workflow, created_at, id, finished_at)
-    WHERE finished_at IS NOT NULL;
 
 CREATE TABLE run_labels (
     project    INTEGER NOT NULL,
@@ -58,7 +55,6 @@ CREATE TABLE tasks (
            = (finished_at IS NOT NULL)),
     PRIMARY KEY (project, run, path)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX tasks_by_ordinal ON tasks (project, run, ordinal, path);
 CREATE INDEX tasks_by_state ON tasks (project, run, state, ordinal, path);
 
 CREATE TABLE attempts (
@@ -69,13 +65,12 @@ CREATE TABLE attempts (
     attempt     INTEGER NOT NULL CHECK (attempt >= 1),
     state       TEXT    NOT NULL
                 CHECK (state IN ('dispatched', 'running', 'stopping',
-                                 'success', 'failed', 'cancelled', 'lost')),
+                                 'success', 'not_ready', 'failed', 'cancelled', 'lost')),
     finished_at INTEGER,
     row         TEXT    NOT NULL CHECK (json_valid(row)),
     CHECK ((state IN ('dispatched', 'running', 'stopping')) = (finished_at IS NULL)),
     PRIMARY KEY (project, run, path, generation, attempt)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX attempts_open ON attempts (project, run) WHERE finished_at IS NULL;
 
 -- place = commit_seq * 65536 + position: the order of commits is the order of the table.
 CREATE TABLE events (
@@ -94,6 +89,8 @@ CREATE TABLE workflows (
     row     TEXT    NOT NULL CHECK (json_valid(row)),
     PRIMARY KEY (project, name)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX workflows_limited ON workflows (project, name)
+    WHERE json_extract(row, '$.limits') IS NOT NULL;
 
 CREATE TABLE versions (
     project    INTEGER NOT NULL,
@@ -134,4 +131,64 @@ CREATE TABLE removed (
     project INTEGER NOT NULL,
     run     BLOB    NOT NULL,
     PRIMARY KEY (project, run)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE schedules (
+    project  INTEGER NOT NULL,
+    workflow TEXT    NOT NULL,
+    name     TEXT    NOT NULL,
+    row      TEXT    NOT NULL CHECK (json_valid(row)),
+    PRIMARY KEY (project, workflow, name)
+) STRICT, WITHOUT ROWID;
+
+-- One answer to a tick.
+CREATE TABLE ticks (
+    project    INTEGER NOT NULL,
+    workflow   TEXT    NOT NULL,
+    schedule   TEXT    NOT NULL,
+    tick       INTEGER NOT NULL,
+    decided_at INTEGER NOT NULL,
+    row        TEXT    NOT NULL CHECK (json_valid(row)),
+    PRIMARY KEY (project, workflow, schedule, tick)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ticks_by_age ON ticks (decided_at);
+
+CREATE TABLE backfills (
+    project     INTEGER NOT NULL,
+    id          BLOB    NOT NULL CHECK (length(id) = 16),
+    finished_at INTEGER,
+    row         TEXT    NOT NULL CHECK (json_valid(row)),
+    PRIMARY KEY (project, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX backfills_open ON backfills (project) WHERE finished_at IS NULL;
+
+-- What is paused, or was; an empty workflow stands for the project.
+CREATE TABLE pauses (
+    project  INTEGER NOT NULL,
+    workflow TEXT    NOT NULL,
+    row      TEXT    NOT NULL CHECK (json_valid(row)),
+    PRIMARY KEY (project, workflow)
+) STRICT, WITHOUT ROWID;
+
+-- Successes that may be reused; they go with their run.
+CREATE TABLE cache (
+    project    INTEGER NOT NULL,
+    workflow   TEXT    NOT NULL,
+    task       TEXT    NOT NULL,
+    digest     BLOB    NOT NULL CHECK (length(digest) = 32),
+    run        BLOB    NOT NULL CHECK (length(run) = 16),
+    at         INTEGER NOT NULL,
+    expires_at INTEGER,
+    row        TEXT    NOT NULL CHECK (json_valid(row)),
+    PRIMARY KEY (project, workflow, task, digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cache_by_time ON cache (project, workflow, task, at);
+CREATE INDEX cache_by_run ON cache (project, run);
+CREATE INDEX cache_by_end ON cache (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE pools (
+    project INTEGER NOT NULL,
+    name    TEXT    NOT NULL,
+    row     TEXT    NOT NULL CHECK (json_valid(row)),
+    PRIMARY KEY (project, name)
 ) STRICT, WITHOUT ROWID;
