@@ -14,7 +14,7 @@ use ork_core::run::{
     Assignment, AttemptState, Blob, Blocker, Command, Compile, Effect, Machine, StopReason,
 };
 use ork_core::schedule::Declared;
-use ork_core::time::{Mono, Span};
+use ork_core::time::{Mono, Now, Span};
 use ork_core::value::{Digest, Value};
 use ork_store::{Blobs, Cached, CommitSeq, Committed, MAX_PAGE, Page, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -33,9 +33,6 @@ const QUESTIONS: usize = 1_000;
 
 /// How many blobs are put at a time.
 const PUTS: usize = 8;
-
-/// The wait before a run is asked for again that the store could not give.
-const RECALL_AGAIN: Span = Span::from_millis(100);
 
 /// Where what the engine decided goes, once it is durable. Calls come in order from one task and
 /// must return at once: put the work in a queue.
@@ -104,6 +101,7 @@ impl Engine {
         config: Config,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let (patience, give_up) = (config.patience, config.give_up);
+        let backoff = (config.retry_min, config.retry_max);
         let mut core = Core::new(config);
         core.led(Ok(lead(&*store).await?), clock.now());
         let (queue, messages) = mpsc::channel(QUEUE);
@@ -121,6 +119,8 @@ impl Engine {
             found_in,
             found,
             stopping,
+            backoff,
+            cannot_lead: false,
             open: true,
         };
         let engine = Self { queue, questions, stop: Arc::new(stop), patience };
@@ -211,6 +211,9 @@ struct Driver {
     found_in: mpsc::UnboundedSender<Fed>,
     found: mpsc::UnboundedReceiver<Fed>,
     stopping: watch::Receiver<bool>,
+    backoff: Backoff,
+    /// Whether it has been said that the lead cannot be taken.
+    cannot_lead: bool,
     /// Whether requests may come.
     open: bool,
 }
@@ -292,9 +295,11 @@ impl Driver {
     fn hear(&mut self, done: Done) {
         match done {
             Done::Led(led) => {
-                if let Err(error) = &led {
-                    tracing::warn!(%error, "cannot take the lead of the store");
+                let failed = led.as_ref().err();
+                if let Some(error) = failed.filter(|_| !self.cannot_lead) {
+                    tracing::warn!(%error, "cannot take the lead of the store; trying on");
                 }
+                self.cannot_lead = failed.is_some();
                 self.core.led(led, self.clock.now());
             }
             Done::Committed(result) => {
@@ -396,8 +401,9 @@ impl Driver {
                 }
                 Output::Effect(Effect::Recall { project, run, earlier }) => {
                     let (store, found) = (self.store.clone(), self.found_in.clone());
+                    let (clock, backoff) = (self.clock.clone(), self.backoff);
                     spawn(async move {
-                        let earlier = recall(&*store, project, earlier).await;
+                        let earlier = recall(&*store, project, earlier, (&*clock, backoff)).await;
                         let _ = found.send(Fed::Told(Command::Recalled { run, earlier }));
                     });
                 }
@@ -424,11 +430,16 @@ impl Driver {
                     failpoint::hit("events.before");
                     self.effects.committed(events);
                 }
-                Output::Read(read) => {
+                Output::Read { read, after } => {
                     let (store, found) = (self.store.clone(), self.found_in.clone());
+                    let after = jittered(after, self.clock.now());
                     spawn(async move {
-                        let result = look_up(&*store, &read).await.unwrap_or_else(Found::Failed);
-                        let _ = found.send(Fed::Read(read, result));
+                        pause(after).await;
+                        let result = look_up(&*store, &read).await;
+                        if let (Err(error), Span::ZERO) = (&result, after) {
+                            tracing::warn!(%error, ?read, "the store cannot be read; trying on");
+                        }
+                        let _ = found.send(Fed::Read(read, result.unwrap_or_else(Found::Failed)));
                     });
                 }
             }
@@ -509,15 +520,40 @@ async fn lead(store: &dyn Store) -> Result<Led, StoreError> {
     Ok(Led { epoch, runs, pauses, pools, limited })
 }
 
+/// The waits before what failed is tried again: the shortest, which doubles, and the longest.
+type Backoff = (Span, Span);
+
 /// A run that another does again. While the store cannot say, that one waits.
-async fn recall(store: &dyn Store, project: ProjectId, run: RunId) -> Option<Arc<ActiveRun>> {
+async fn recall(
+    store: &dyn Store,
+    project: ProjectId,
+    run: RunId,
+    (clock, (mut wait, longest)): (&dyn Clock, Backoff),
+) -> Option<Arc<ActiveRun>> {
+    let mut quiet = false;
     loop {
         match store.load_run(project, run).await {
             Ok(found) => return found.map(Arc::new),
-            Err(StoreError::Retryable(_)) => pause(RECALL_AGAIN).await,
-            Err(_) => return None,
+            Err(error @ StoreError::Retryable(_)) => {
+                if !std::mem::replace(&mut quiet, true) {
+                    tracing::warn!(%error, %run, "a run cannot be read; trying on");
+                }
+                pause(jittered(wait, clock.now())).await;
+                wait = Span(wait.0.saturating_mul(2).min(longest.0));
+            }
+            Err(error) => {
+                tracing::warn!(%error, %run, "a run cannot be read, and is done again whole");
+                return None;
+            }
         }
     }
+}
+
+/// A wait that is up to half as long again, so that those who failed together do not come back
+/// together. The clock's finest digits serve as chance.
+fn jittered(wait: Span, now: Now) -> Span {
+    let share = now.wall.0.unsigned_abs() % 512;
+    Span(wait.0 + wait.0 / 1_024 * i64::try_from(share).unwrap_or_default())
 }
 
 /// Whether the rows know the attempt of this token, as one that is over and was not lost.

@@ -116,6 +116,7 @@ impl Request {
                     | Command::WorkerLeaving { .. }
                     | Command::Recalled { .. }
                     | Command::Found { .. }
+                    | Command::Quarantine { .. }
             )
         )
     }

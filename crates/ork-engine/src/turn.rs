@@ -136,7 +136,12 @@ pub enum Output<S> {
     /// Events that are durable now.
     Events(Vec<Committed>),
     /// Something to read of the store, and to bring with [`Core::found`].
-    Read(Read),
+    Read {
+        /// What.
+        read: Read,
+        /// How long to wait first; zero unless it has failed before.
+        after: Span,
+    },
 }
 
 /// A request on its way.
@@ -149,13 +154,15 @@ struct Waiting<S> {
     keyed: bool,
     /// Its run has been looked for in the store.
     loaded: bool,
+    /// How often what it has to read has failed.
+    tries: u32,
     /// What others wait for until it is over.
     gates: Vec<Gate>,
 }
 
 impl<S> Waiting<S> {
     fn new(request: Request, slot: Option<S>) -> Self {
-        Self { request, slot, keyed: false, loaded: false, gates: Vec::new() }
+        Self { request, slot, keyed: false, loaded: false, tries: 0, gates: Vec::new() }
     }
 }
 
@@ -253,15 +260,17 @@ pub struct Core<S> {
     parked: Vec<Waiting<S>>,
     /// Runs to be set aside once they are loaded.
     condemned: Vec<(RunId, String)>,
-    /// Runs that are being set aside.
+    /// Runs that are being set aside: a request to end them is on its way.
     aside: BTreeSet<RunId>,
-    /// Runs that could not even be set aside and are left alone, and why.
-    excluded: BTreeMap<RunId, String>,
+    /// Runs that could not even be set aside, and why: no machine of this engine loads them.
+    left_alone: BTreeMap<RunId, String>,
     /// What is left of set-aside runs at workers, from one machine to the next.
     remnants: Vec<Remnant>,
     /// A panic could not be laid to a run: each is tried alone at the next load.
     suspicious: bool,
     lead_tries: u32,
+    /// How often the schedules could not be read.
+    schedule_tries: u32,
     last: Mono,
     wall: Wall,
     expected: Option<Mono>,
@@ -293,10 +302,11 @@ impl<S> Core<S> {
             parked: Vec::new(),
             condemned: Vec::new(),
             aside: BTreeSet::new(),
-            excluded: BTreeMap::new(),
+            left_alone: BTreeMap::new(),
             remnants: Vec::new(),
             suspicious: false,
             lead_tries: 0,
+            schedule_tries: 0,
             last: Mono::default(),
             wall: Wall::default(),
             expected: None,
@@ -381,8 +391,9 @@ impl<S> Core<S> {
         if std::mem::take(&mut self.suspicious) {
             self.try_alone(&runs, now);
         }
+        let projects = runs.iter().map(|active| (active.run.id, active.run.project)).collect();
         let mut machine = Machine::new(self.config.machine.clone(), epoch);
-        for (run, why) in &self.excluded {
+        for (run, why) in &self.left_alone {
             machine.leave_alone(*run, why.clone());
         }
         self.machine = Some(machine);
@@ -395,16 +406,30 @@ impl<S> Core<S> {
             machine.load(runs, now, out);
         });
         self.rejoin(now);
-        let remnants = std::mem::take(&mut self.remnants);
-        self.guarded(None, |machine, _| machine.inherit(remnants, now));
-        for (run, reason) in std::mem::take(&mut self.condemned) {
-            let command = Command::Quarantine { run, reason };
-            self.guarded(Some(run), |machine, out| machine.apply(command, now, out));
-            self.aside.insert(run);
+        if self.machine.is_some() {
+            let remnants = std::mem::take(&mut self.remnants);
+            self.guarded(None, |machine, _| machine.inherit(remnants, now));
+            self.end_condemned(&projects);
         }
         self.ticks.forget();
-        self.outputs.push(Output::Read(Read::Schedules { epoch }));
+        self.schedule_tries = 0;
+        self.outputs.push(Output::Read { read: Read::Schedules { epoch }, after: Span::ZERO });
         self.urgent = true;
+    }
+
+    /// Asks for the end of the runs that are to be set aside. One that is over needs none.
+    fn end_condemned(&mut self, projects: &HashMap<RunId, ProjectId>) {
+        for (run, reason) in std::mem::take(&mut self.condemned) {
+            if let Some(project) = projects.get(&run) {
+                self.quarantine(*project, run, reason);
+            }
+        }
+    }
+
+    fn quarantine(&mut self, project: ProjectId, run: RunId, reason: String) {
+        self.aside.insert(run);
+        let command = Command::Quarantine { run, reason };
+        self.incoming.push_front(Waiting::new(Request::run(project, command), None));
     }
 
     /// Hears what came of a commit.
@@ -585,7 +610,7 @@ impl<S> Core<S> {
         let mut any = false;
         for _ in 0..ticks::MOST {
             let Some(machine) = &self.machine else { return any };
-            let holds = |run| machine.holds(run);
+            let holds = |run| machine.holds(run) || machine.left_alone(run).is_some();
             let site = &self.config.site;
             let Some(need) = self.ticks.backfills.need(holds, now.wall, site) else { return any };
             any = true;
@@ -720,7 +745,7 @@ impl<S> Core<S> {
         }
         self.behind.insert(gate.clone(), VecDeque::new());
         waiting.gates.push(gate);
-        self.outputs.push(Output::Read(read.clone()));
+        self.outputs.push(Output::Read { read: read.clone(), after: Span::ZERO });
         self.reading.insert(read, waiting);
     }
 
@@ -731,10 +756,8 @@ impl<S> Core<S> {
         }
         let Some(mut waiting) = self.reading.remove(read) else { return };
         match found {
-            // What the engine asks of itself is asked until it is done.
-            Found::Failed(_) if waiting.slot.is_none() => {
-                self.open(std::mem::take(&mut waiting.gates));
-                self.incoming.push_back(waiting);
+            Found::Failed(error) if waiting.slot.is_none() => {
+                self.read_again(read.clone(), waiting, &error, now);
             }
             Found::Failed(error) => {
                 let error = Error::Unavailable(error.to_string());
@@ -754,6 +777,11 @@ impl<S> Core<S> {
                 waiting.loaded = true;
                 self.command(waiting, now);
             }
+            Found::Run(Some(active)) if active.run.state.is_terminal() && active.damage.is_some() => {
+                let message = format!("the run cannot be opened again: {:?}", active.damage);
+                let refusal = Refusal { code: RefusalCode::Conflict, message };
+                self.give(waiting, Err(Error::Refused(refusal)), None, None);
+            }
             Found::Run(active) => {
                 waiting.loaded = true;
                 if let Some(active) = active {
@@ -761,6 +789,24 @@ impl<S> Core<S> {
                     self.guarded(Some(run), |machine, out| machine.load(vec![*active], now, out));
                 }
                 self.command(waiting, now);
+            }
+        }
+    }
+
+    /// What the engine asks of itself is read until it can be, less and less often. A run that the
+    /// store will never give cannot be set aside.
+    fn read_again(&mut self, read: Read, mut waiting: Waiting<S>, error: &StoreError, now: Now) {
+        match (&read, error) {
+            (Read::Run { run, .. }, StoreError::Rejected(_) | StoreError::Malformed(_)) => {
+                let run = *run;
+                self.leave_alone(run, error.to_string());
+                self.command(waiting, now);
+            }
+            _ => {
+                waiting.tries += 1;
+                let after = self.config.backoff(waiting.tries);
+                self.outputs.push(Output::Read { read: read.clone(), after });
+                self.reading.insert(read, waiting);
             }
         }
     }
@@ -788,8 +834,12 @@ impl<S> Core<S> {
         let Ask::Run(command) = &mut waiting.request.ask else { return };
         self.remember_worker(command, now);
         let run = run_of(command);
-        if let Some(refusal) = run.and_then(|run| self.left_alone(command, run)) {
-            return self.give(waiting, Err(Error::Refused(refusal)), None, None);
+        let retried = matches!(command, Command::Retry { .. }) && waiting.slot.is_none();
+        if let Some((run, refusal)) = run.and_then(|run| Some((run, self.untouched(command, run)?))) {
+            if retried {
+                self.ticks.backfills.retried(run, false);
+            }
+            return self.give(waiting, Err(Error::Refused(refusal)), Some(Owner::Run(run)), None);
         }
         if let Some(run) = self.missing(command, waiting.loaded) {
             let read = Read::Run { project: waiting.request.project, run };
@@ -804,7 +854,6 @@ impl<S> Core<S> {
             return self.read_first(waiting, gate, Read::Ended { project, attempt });
         }
         let made = matches!(command, Command::Create(_));
-        let retried = matches!(command, Command::Retry { .. }) && waiting.slot.is_none();
         let pool = match command {
             Command::SetPool { project, name, .. } => Some(Owner::Pool(*project, name.clone())),
             _ => None,
@@ -848,12 +897,12 @@ impl<S> Core<S> {
     /// to be taken, and its worker keeps it.
     fn is_aside(&self, run: RunId) -> bool {
         let held = self.machine.as_ref().is_some_and(|machine| machine.holds(run));
-        !held && (self.aside.contains(&run) || self.excluded.contains_key(&run))
+        !held && (self.aside.contains(&run) || self.left_alone.contains_key(&run))
     }
 
     /// Why nothing can be asked of a run that is left alone.
-    fn left_alone(&self, command: &Command, run: RunId) -> Option<Refusal> {
-        let why = self.excluded.get(&run)?;
+    fn untouched(&self, command: &Command, run: RunId) -> Option<Refusal> {
+        let why = self.left_alone.get(&run)?;
         let asked = matches!(
             command,
             Command::Cancel { .. }
@@ -905,7 +954,9 @@ impl<S> Core<S> {
             return;
         }
         if !self.ticks.found(found) {
-            return self.outputs.push(Output::Read(Read::Schedules { epoch }));
+            self.schedule_tries += 1;
+            let after = self.config.backoff(self.schedule_tries);
+            return self.outputs.push(Output::Read { read: Read::Schedules { epoch }, after });
         }
         // Whatever is due is so at once.
         self.look = self.ticks.schedules.next_wakeup().map(|_| self.last);
@@ -1017,7 +1068,8 @@ impl<S> Core<S> {
     /// Lets an answer out, and those in who waited behind its request.
     fn release(&mut self, given: Given<S>, result: Result<Answer, Error>) {
         self.open(given.gates);
-        if let (None, Some(Owner::Run(run)), Ok(_)) = (&given.slot, &given.owner, &result) {
+        let done = matches!(result, Ok(_) | Err(Error::Refused(_)));
+        if let (None, Some(Owner::Run(run)), true) = (&given.slot, &given.owner, done) {
             self.aside.remove(run);
         }
         self.answer(given.slot, result);
@@ -1186,27 +1238,35 @@ impl<S> Core<S> {
         self.recent.forget(&lost.owner);
         let Owner::Run(run) = lost.owner else { return };
         self.guarded(Some(run), |machine, _| machine.drop_run(run));
-        if !self.aside.insert(run) {
-            tracing::error!(%run, reason = lost.reason, "the run cannot be set aside");
-            self.guarded(None, |machine, _| machine.leave_alone(run, lost.reason.clone()));
-            self.excluded.insert(run, lost.reason);
-            return;
+        if self.aside.contains(&run) {
+            return self.leave_alone(run, lost.reason);
         }
-        let command = Command::Quarantine { run, reason: lost.reason };
-        self.incoming.push_front(Waiting::new(Request::run(lost.project, command), None));
+        self.quarantine(lost.project, run, lost.reason);
     }
 
-    /// Marks a run to be set aside at the next load; one that was so marked before is left alone.
+    /// Marks a run to be set aside at the next load; one that could not be is left alone.
     fn condemn(&mut self, run: RunId, reason: String) {
+        if self.aside.contains(&run) {
+            return self.leave_alone(run, reason);
+        }
         if self.condemned.iter().all(|(other, _)| *other != run) {
             self.condemned.push((run, reason));
         }
     }
 
+    /// Has nothing to do any more with a run that cannot even be set aside, until the engine is
+    /// started again.
+    fn leave_alone(&mut self, run: RunId, reason: String) {
+        tracing::error!(%run, reason, "the run cannot be set aside and is left alone");
+        self.aside.remove(&run);
+        self.left_alone.insert(run, reason.clone());
+        self.guarded(None, |machine, _| machine.leave_alone(run, reason));
+    }
+
     /// Drops the memory: the store alone says now what is true.
     fn fall(&mut self, why: &str) {
         if let Some(mut machine) = self.machine.take() {
-            self.remnants = machine.take_remnants();
+            self.remnants.extend(machine.take_remnants());
         }
         self.ticks.forget();
         self.out = Out::default();
@@ -1277,8 +1337,7 @@ impl<S> Core<S> {
             if load(Some(&reason)).is_ok() {
                 self.condemn(id, reason);
             } else {
-                tracing::error!(run = %id, reason, "the run cannot be set aside and is left alone");
-                self.excluded.insert(id, reason);
+                self.leave_alone(id, reason);
             }
         }
     }

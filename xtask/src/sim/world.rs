@@ -504,8 +504,8 @@ impl World {
                     }
                     self.last_streamed = commit;
                 }
-                Output::Read(read) => {
-                    let delay = self.chance.between(50, 3 * MS);
+                Output::Read { read, after } => {
+                    let delay = after.0 + self.chance.between(50, 3 * MS);
                     self.at(delay, Event::Read(self.life, read));
                 }
             }
