@@ -777,7 +777,9 @@ impl<S> Core<S> {
                 waiting.loaded = true;
                 self.command(waiting, now);
             }
-            Found::Run(Some(active)) if active.run.state.is_terminal() && active.damage.is_some() => {
+            Found::Run(Some(active))
+                if active.run.state.is_terminal() && active.damage.is_some() =>
+            {
                 let message = format!("the run cannot be opened again: {:?}", active.damage);
                 let refusal = Refusal { code: RefusalCode::Conflict, message };
                 self.give(waiting, Err(Error::Refused(refusal)), None, None);
@@ -835,7 +837,8 @@ impl<S> Core<S> {
         self.remember_worker(command, now);
         let run = run_of(command);
         let retried = matches!(command, Command::Retry { .. }) && waiting.slot.is_none();
-        if let Some((run, refusal)) = run.and_then(|run| Some((run, self.untouched(command, run)?))) {
+        if let Some((run, refusal)) = run.and_then(|run| Some((run, self.untouched(command, run)?)))
+        {
             if retried {
                 self.ticks.backfills.retried(run, false);
             }
@@ -1405,4 +1408,137 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use indexmap::IndexMap;
+    use ork_core::plan::{Action, Binding, Plan, Scope, Task};
+    use ork_core::rows::{Actor, CodeRef, VersionId};
+    use ork_core::value::Value;
+
+    use super::*;
+
+    const RUN: RunId = RunId(uuid::Uuid::from_u128(1));
+
+    fn new_run() -> Command {
+        let action = Action::Execute { executor: "test".into(), spec: Binding::Const(Value::Null) };
+        let plan = Plan::new("w", Scope { tasks: vec![Task::new("a", action)] });
+        Command::Create(Box::new(NewRun {
+            project: ProjectId::DEFAULT,
+            project_name: "default".into(),
+            id: RUN,
+            version: VersionId(1),
+            plan: Arc::new(plan),
+            code: CodeRef::InPlace { root: "/".into(), digest: Digest::of(&[]) },
+            params: Value::Null,
+            logical_time: "2026-11-24T00:00:00Z".into(),
+            labels: IndexMap::new(),
+            trigger: "manual".into(),
+            url: String::new(),
+            rerun_of: None,
+            by: Actor::default(),
+        }))
+    }
+
+    /// A core that takes the lead of a store with these runs, and does what it says.
+    fn lead(core: &mut Core<()>, runs: Vec<ActiveRun>) {
+        let epoch = Epoch(core.epoch.0 + 1);
+        let (pauses, pools, limited) = (Vec::new(), Vec::new(), Vec::new());
+        core.led(Ok(Led { epoch, runs, pauses, pools, limited }), Now::default());
+    }
+
+    fn commit_all(core: &mut Core<()>) -> usize {
+        let mut commits = 0;
+        while let Step::Commit { .. } = core.step(Now::default()) {
+            commits += 1;
+            core.committed(Ok(CommitSeq(commits as u64)));
+        }
+        commits
+    }
+
+    fn fail(core: &mut Core<()>) {
+        core.guarded(Some(RUN), |_, _| panic!("on purpose"));
+    }
+
+    /// A core with one run, and that run as a store has it.
+    fn with_a_run() -> (Core<()>, ActiveRun) {
+        let mut core = Core::new(Config::default());
+        lead(&mut core, Vec::new());
+        core.push(Request::run(ProjectId::DEFAULT, new_run()), ());
+        assert_eq!(commit_all(&mut core), 1);
+        let active = core.machine().unwrap().snapshot(RUN).unwrap();
+        (core, active)
+    }
+
+    #[test]
+    fn a_run_on_which_the_machine_fails_is_ended_and_forgotten() {
+        let (mut core, active) = with_a_run();
+        fail(&mut core);
+        lead(&mut core, vec![active]);
+        assert!(core.aside.contains(&RUN));
+        assert_eq!(commit_all(&mut core), 1);
+        assert!(core.aside.is_empty() && core.left_alone.is_empty());
+        assert!(!core.machine().unwrap().holds(RUN));
+    }
+
+    #[test]
+    fn a_run_that_is_over_when_it_is_to_be_set_aside_needs_nothing() {
+        let (mut core, _) = with_a_run();
+        fail(&mut core);
+        lead(&mut core, Vec::new());
+        assert!(core.aside.is_empty() && core.condemned.is_empty());
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_set_aside_is_left_alone_by_every_machine_and_command() {
+        let (mut core, active) = with_a_run();
+        fail(&mut core);
+        lead(&mut core, vec![active.clone()]);
+        fail(&mut core);
+        assert!(core.aside.is_empty());
+        let loaded = Read::Run { project: ProjectId::DEFAULT, run: RUN };
+        for _ in 0..2 {
+            lead(&mut core, vec![active.clone()]);
+            core.outputs().for_each(drop);
+            let by = Actor::default();
+            let cancel = Command::Cancel { run: RUN, path: None, force: true, by };
+            core.push(Request::run(ProjectId::DEFAULT, cancel), ());
+            core.found(loaded.clone(), Found::Run(Some(Box::new(active.clone()))));
+            commit_all(&mut core);
+            let machine = core.machine().unwrap();
+            assert!(!machine.holds(RUN) && machine.left_alone(RUN).is_some());
+            let refused = |output: Output<()>| {
+                matches!(output, Output::Answer { result: Err(Error::Refused(refusal)), .. }
+                    if refusal.message.contains("start the server again"))
+            };
+            assert!(core.outputs().any(refused));
+            core.fall("another epoch leads");
+        }
+    }
+
+    #[test]
+    fn what_is_at_workers_outlasts_a_load_that_fails() {
+        let (mut core, active) = with_a_run();
+        let worker = Command::WorkerJoined {
+            worker: "w1".into(),
+            slots: 1,
+            queues: Vec::new(),
+            confirms: true,
+        };
+        core.push(Request::worker(worker), ());
+        commit_all(&mut core);
+        core.guarded(None, |machine, _| machine.released(Now::default()));
+        core.guarded(None, |machine, _| machine.drop_run(RUN));
+        let left = core.machine.as_mut().unwrap().take_remnants();
+        assert!(!left.is_empty());
+        core.machine.as_mut().unwrap().inherit(left.clone(), Now::default());
+        core.fall("another epoch leads");
+        assert_eq!(core.remnants.len(), left.len());
+        core.machine = None;
+        core.fall("a load failed");
+        assert_eq!(core.remnants.len(), left.len());
+        lead(&mut core, vec![active]);
+        assert!(core.remnants.is_empty());
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) struct App {
     pub(crate) hub: Arc<Hub>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) logs: Arc<AttemptLogs>,
-    pub(crate) plans: Plans,
+    pub(crate) plans: Arc<Plans>,
     pub(crate) token: Known,
     pub(crate) limits: Limits,
     pub(crate) project: Arc<str>,

@@ -10,13 +10,16 @@ use crate::refused::{Refused, Result};
 #[derive(Debug)]
 pub(crate) struct Door(RwLock<bool>);
 
+/// Somebody is in the door: it is not shut before they are gone.
+pub(crate) type Entered<'a> = RwLockReadGuard<'a, bool>;
+
 impl Door {
     pub(crate) fn new(open: bool) -> Self {
         Self(RwLock::new(open))
     }
 
     /// Holds the door for one request that brings work; to be kept until it is accepted.
-    pub(crate) async fn enter(&self) -> Result<RwLockReadGuard<'_, bool>> {
+    pub(crate) async fn enter(&self) -> Result<Entered<'_>> {
         let open = self.0.read().await;
         if *open {
             return Ok(open);

@@ -1,7 +1,7 @@
 //! The door between the engine and its workers: offers and stops go out, reports, lines and blobs
 //! come in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -11,17 +11,19 @@ use ork_api::worker::{FromWorker, Link, LinkError, Prepare, ToWorker};
 use ork_core::ids::{AttemptRef, ProjectId, Token, WorkerId};
 use ork_core::logs::LogBatch;
 use ork_core::plan::{Action, Binding, Plan};
-use ork_core::rows::LogSummary;
-use ork_core::run::{Assignment, Command, Compile, EventKind, RefusalCode, Report, StopReason};
+use ork_core::rows::{LogSummary, VersionId};
+use ork_core::run::{
+    Assignment, Command, Compile, EventKind, Machine, RefusalCode, Report, StopReason,
+};
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
 use ork_engine::{Answer, Compiling, Effects, Engine, Request, failpoint};
-use ork_store::{Blobs as _, Committed, LogKey, StoreError};
+use ork_store::{Blobs as _, Committed, LogKey, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 
 use crate::attempt_logs::AttemptLogs;
 use crate::feed::Feed;
-use crate::plans::Loaded;
+use crate::plans::{Loaded, Plans};
 use crate::start::stopped;
 
 /// How many kinds of attempt workers are told to get ready for, of one version.
@@ -33,11 +35,22 @@ const ANNOUNCED: Duration = Duration::from_secs(5);
 /// The engine's effects on one side, the workers' links on the other.
 pub(crate) struct Hub {
     state: Mutex<State>,
-    engine: OnceLock<Engine>,
+    served: OnceLock<Served>,
     feed: Arc<Feed>,
     pub(crate) logs: Arc<AttemptLogs>,
     stopping: watch::Receiver<bool>,
 }
+
+/// Whom the hub serves, and what it knows of what is about to run.
+pub(crate) struct Served {
+    pub(crate) engine: Engine,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) plans: Arc<Plans>,
+    pub(crate) project: Arc<str>,
+}
+
+/// A version of a workflow.
+type Versioned = (ProjectId, Arc<str>, VersionId);
 
 #[derive(Default)]
 struct State {
@@ -73,13 +86,13 @@ impl Hub {
         logs: Arc<AttemptLogs>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self { state: Mutex::default(), engine: OnceLock::new(), feed, logs, stopping }
+        Self { state: Mutex::default(), served: OnceLock::new(), feed, logs, stopping }
     }
 
     /// Tells the hub its engine, once.
-    pub(crate) fn serve(&self, engine: Engine) {
+    pub(crate) fn serve(&self, served: Served) {
         // A second engine is never told.
-        let _ = self.engine.set(engine);
+        let _ = self.served.set(served);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,7 +100,7 @@ impl Hub {
     }
 
     fn engine(&self) -> Result<&Engine, LinkError> {
-        self.engine.get().ok_or(LinkError::Closed)
+        self.served.get().map(|served| &served.engine).ok_or(LinkError::Closed)
     }
 
     /// A way to this hub for a worker in the same process. It loses nothing, and what waits in it
@@ -123,6 +136,69 @@ impl Hub {
                 let _ = out.send(ToWorker::Prepare(prepare.clone()));
             }
         }
+    }
+
+    /// Tells the workers of the runs that have just been admitted.
+    fn announce(self: &Arc<Self>, events: &[Committed]) {
+        let Some(served) = self.served.get() else { return };
+        let (mut known, mut unknown) = (BTreeSet::new(), Vec::new());
+        let mut made = HashMap::new();
+        for event in events {
+            match &event.event.kind {
+                EventKind::RunCreated { workflow, version, .. } => {
+                    made.insert(event.event.run, (event.event.project, workflow, *version));
+                }
+                EventKind::RunStarted { .. } => match made.get(&event.event.run) {
+                    // Whoever makes a draft's run has told the workers.
+                    Some((.., version)) if version.0 < 0 => {}
+                    Some((project, workflow, version)) => {
+                        known.insert((*project, Arc::from(workflow.as_str()), *version));
+                    }
+                    None => unknown.push(event.event.run),
+                },
+                _ => {}
+            }
+        }
+        known.retain(|(project, workflow, version)| {
+            let at_hand = served.plans.at_hand(*project, workflow, *version);
+            at_hand.as_ref().inspect(|loaded| self.prepare(&served.project, loaded)).is_none()
+        });
+        if known.is_empty() && unknown.is_empty() {
+            return;
+        }
+        let hub = self.clone();
+        tokio::spawn(async move {
+            let versions = move |machine: &Machine| {
+                unknown.into_iter().filter_map(|run| machine.version_of(run)).collect::<Vec<_>>()
+            };
+            if let Some(served) = hub.served.get() {
+                // An engine that is not there any more starts nothing.
+                known.extend(served.engine.inspect(versions).await.unwrap_or_default());
+            }
+            hub.prepare_all(known).await;
+        });
+    }
+
+    /// Tells the workers that attempts of these versions will come.
+    async fn prepare_all(&self, versions: BTreeSet<Versioned>) {
+        let Some(served) = self.served.get() else { return };
+        for (project, workflow, version) in versions {
+            match served.plans.get(&*served.store, project, &workflow, Some(version)).await {
+                Ok(loaded) => self.prepare(&served.project, &loaded),
+                Err(refused) => tracing::debug!(?refused, "nothing is prepared"),
+            }
+        }
+    }
+
+    /// Tells a new worker's kind of what is under way already.
+    fn resume(self: &Arc<Self>) {
+        let hub = self.clone();
+        tokio::spawn(async move {
+            let Some(served) = hub.served.get() else { return };
+            if let Ok(versions) = served.engine.inspect(Machine::versions).await {
+                hub.prepare_all(versions).await;
+            }
+        });
     }
 
     fn attempt(&self, token: Token) -> Option<Arc<LogKey>> {
@@ -225,6 +301,7 @@ impl Effects for Outlet {
     }
 
     fn committed(&self, events: Vec<Committed>) {
+        self.0.announce(&events);
         let over: Vec<_> = events.iter().filter_map(|event| over(&event.event.kind)).collect();
         self.0.feed.push(events);
         let mut lost = Vec::new();
@@ -342,7 +419,9 @@ impl Link for WorkerLink {
                 self.hub.state().workers.insert(worker.clone(), self.out.clone());
                 let joined = Command::WorkerJoined { worker, slots, queues, confirms: false };
                 let ticket = self.hub.engine()?.enqueue(Request::worker(joined)).await;
-                Hub::taken(ticket.map_err(|_| LinkError::Closed)?.answer().await)
+                Hub::taken(ticket.map_err(|_| LinkError::Closed)?.answer().await)?;
+                self.hub.resume();
+                Ok(())
             }
             FromWorker::Report { attempt, report, beats } => {
                 self.hub.report(&self.out, attempt, (report, beats)).await

@@ -84,9 +84,8 @@ impl Plans {
             Some(version) => version,
             None => self.current(store, &key).await?,
         };
-        let key = (key, version);
-        if let Some(loaded) = self.state().loaded.get(&key) {
-            return Ok(loaded.clone());
+        if let Some(loaded) = self.at_hand(project, name, version) {
+            return Ok(loaded);
         }
         let row = store.version(project, name, version).await?.ok_or_else(|| {
             Refused::not_found(format_args!("version {} of workflow `{name}`", version.0))
@@ -98,10 +97,20 @@ impl Plans {
             state.loaded.clear();
             state.source = 0;
         }
-        if state.loaded.insert(key, loaded.clone()).is_none() {
+        if state.loaded.insert((key, version), loaded.clone()).is_none() {
             state.source += source;
         }
         Ok(loaded)
+    }
+
+    /// A version, where it need not be read.
+    pub(crate) fn at_hand(
+        &self,
+        project: ProjectId,
+        name: &str,
+        version: VersionId,
+    ) -> Option<Arc<Loaded>> {
+        self.state().loaded.get(&((project, name.to_owned()), version)).cloned()
     }
 
     async fn current(&self, store: &dyn Store, key: &Name) -> Result<VersionId> {

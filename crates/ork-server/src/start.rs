@@ -29,7 +29,7 @@ use crate::attempt_logs::AttemptLogs;
 use crate::door::Door;
 use crate::feed::Feed;
 use crate::guard::{Origin, guard};
-use crate::hub::{Hub, Outlet, WorkerLink};
+use crate::hub::{Hub, Outlet, Served, WorkerLink};
 use crate::limits::Limits;
 use crate::listen::listen;
 use crate::plans::Plans;
@@ -270,14 +270,20 @@ impl Parts {
         )
         .await
         .map_err(of_store(config))?;
-        self.hub.serve(engine.clone());
+        let plans = Arc::new(Plans::default());
+        self.hub.serve(Served {
+            engine: engine.clone(),
+            store: self.store.clone(),
+            plans: plans.clone(),
+            project: project.clone(),
+        });
         let app = App {
             engine,
             store: self.store,
             hub: self.hub,
             feed: self.feed,
             logs: self.logs,
-            plans: Plans::default(),
+            plans,
             token: Known::new(token),
             limits: config.limits.clone(),
             project,

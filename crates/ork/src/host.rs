@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ork_api::client::Client;
 use ork_core::ids::WorkerId;
@@ -20,6 +20,13 @@ use crate::settings::Settings;
 
 /// How long the process trees of an earlier boot may take to be gone.
 const OLD_TREES: Duration = Duration::from_secs(30);
+
+/// A worker that lived so long did not die of its start.
+const HEALTHY: Duration = Duration::from_mins(1);
+
+/// The rests between workers that die one after the other.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// A free port of the loopback interface.
 pub(crate) fn any_port() -> SocketAddr {
@@ -187,30 +194,67 @@ impl Desk {
 
     /// Works until the server is gone or the worker is to leave. A worker whose spawner died, or
     /// that panicked, is followed by another, over a link of its own: what was said to the dead one
-    /// is not for it.
+    /// is not for it. When they die one after the other, it takes longer and longer.
     async fn work(
         self,
         mut worker: Worker,
         mut link: Arc<WorkerLink>,
         leaving: watch::Receiver<bool>,
     ) {
+        let mut deaths = 0;
         loop {
-            let mut leaving = leaving.clone();
-            let leave = async move {
-                let _ = leaving.wait_for(|leave| *leave).await;
+            let leave = left(leaving.clone());
+            let began = Instant::now();
+            let end = worker.run(async {
+                leave.await;
                 Duration::ZERO
-            };
-            match worker.run(leave).await {
+            });
+            match end.await {
                 Ended::SpawnerGone | Ended::Panicked => link = Arc::new(link.another()),
                 Ended::ServerGone | Ended::Left => return,
             }
-            worker = match self.worker(&link, recruit()) {
-                Ok(worker) => worker,
-                Err(error) => {
-                    return say(format_args!("the worker cannot be started again: {error}"));
-                }
+            if began.elapsed() > HEALTHY {
+                deaths = 0;
+            }
+            worker = tokio::select! {
+                next = self.follow(&link, &mut deaths) => next,
+                () = left(leaving.clone()) => return,
             };
         }
+    }
+
+    /// Another worker, as soon as one can be started.
+    async fn follow(&self, link: &Arc<WorkerLink>, deaths: &mut u32) -> Worker {
+        let mut told = false;
+        loop {
+            tokio::time::sleep(rest(*deaths)).await;
+            *deaths = deaths.saturating_add(1);
+            match self.worker(link, recruit()) {
+                Ok(worker) => return worker,
+                Err(error) if !told => {
+                    say(format_args!("the worker cannot be started again: {error}; trying on"));
+                    told = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Waits until the worker is to leave.
+async fn left(mut leaving: watch::Receiver<bool>) {
+    // Where nobody can say so any more the server ends the worker.
+    if leaving.wait_for(|leave| *leave).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// How long to wait before a worker follows after so many deaths in a row: the first one is
+/// followed at once.
+fn rest(deaths: u32) -> Duration {
+    match deaths {
+        0 => Duration::ZERO,
+        n => LONGEST_REST.min(SHORTEST_REST * 2_u32.saturating_pow(n.min(16) - 1)),
     }
 }
 
@@ -230,4 +274,16 @@ fn cache(folder: &Path) -> PathBuf {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
     base.map_or_else(|| folder.join("cache"), |base| base.join("ork"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_die_one_after_the_other_come_less_and_less_often() {
+        let rests: Vec<_> = (0..10).map(|deaths| rest(deaths).as_millis()).collect();
+        assert_eq!(rests, [0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
+        assert_eq!(rest(u32::MAX), LONGEST_REST);
+    }
 }

@@ -1,11 +1,12 @@
 //! The machine.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AttemptRef, Epoch, InstancePath, RunId, WorkerId};
-use crate::rows::{ActiveRun, Actor, Change};
+use crate::ids::{AttemptRef, Epoch, InstancePath, ProjectId, RunId, WorkerId};
+use crate::rows::{ActiveRun, Actor, Change, VersionId};
 use crate::run::active::{Cx, Desk, Run, Stage};
 use crate::run::attempt::stale;
 use crate::run::control::Answered as RunAnswered;
@@ -482,6 +483,17 @@ impl Machine {
     /// Whether the machine holds the run. It holds every run that is not terminal.
     pub fn holds(&self, run: RunId) -> bool {
         self.runs.contains_key(&run)
+    }
+
+    /// The version that a run stays on; none where the run is not held.
+    pub fn version_of(&self, run: RunId) -> Option<(ProjectId, Arc<str>, VersionId)> {
+        let facts = &self.runs.get(&run)?.facts;
+        Some((facts.project, Arc::clone(&facts.workflow), facts.version))
+    }
+
+    /// The versions of the runs that are held, each once.
+    pub fn versions(&self) -> BTreeSet<(ProjectId, Arc<str>, VersionId)> {
+        self.runs.keys().filter_map(|run| self.version_of(*run)).collect()
     }
 
     /// How much the machine holds.

@@ -1,7 +1,9 @@
 //! A store in memory whose commits wait or fail when told to.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
@@ -33,6 +35,10 @@ pub(crate) struct Faulty {
     /// Commits wait while somebody else holds it.
     pub(crate) held: RwLock<()>,
     fates: Mutex<VecDeque<Fate>>,
+    /// How many reads of schedules and of runs fail yet.
+    pub(crate) unreadable: AtomicUsize,
+    /// When those were asked for.
+    pub(crate) reads: Mutex<Vec<Instant>>,
     began: mpsc::UnboundedSender<usize>,
 }
 
@@ -41,7 +47,19 @@ impl Faulty {
     pub(crate) fn new(memory: Memory) -> (Arc<Self>, mpsc::UnboundedReceiver<usize>) {
         let (began, commits) = mpsc::unbounded_channel();
         let held = RwLock::new(());
-        (Arc::new(Self { memory, held, fates: Mutex::default(), began }), commits)
+        let (unreadable, reads) = (AtomicUsize::new(0), Mutex::default());
+        let fates = Mutex::default();
+        (Arc::new(Self { memory, held, fates, unreadable, reads, began }), commits)
+    }
+
+    /// Fails while reads are to fail.
+    fn read(&self) -> Result<()> {
+        self.reads.lock().unwrap().push(Instant::now());
+        let fail = |left: usize| left.checked_sub(1);
+        match self.unreadable.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fail) {
+            Ok(_) => Err(StoreError::Retryable("away".into())),
+            Err(_) => Ok(()),
+        }
     }
 
     /// What becomes of the next commits.
@@ -77,6 +95,7 @@ impl Store for Faulty {
     }
 
     async fn load_run(&self, project: ProjectId, run: RunId) -> Result<Option<ActiveRun>> {
+        self.read()?;
         self.memory.load_run(project, run).await
     }
 
@@ -197,6 +216,7 @@ impl Store for Faulty {
     }
 
     async fn load_schedules(&self) -> Result<Vec<ScheduleRow>> {
+        self.read()?;
         self.memory.load_schedules().await
     }
 

@@ -4,5 +4,6 @@
 
 mod driver;
 mod faulty;
+mod recovery;
 mod schedules;
 mod setup;

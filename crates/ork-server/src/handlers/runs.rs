@@ -28,6 +28,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::App;
 use crate::code::Folder;
+use crate::door::Entered;
 use crate::extract::{At, Fields, InProject, Sent, fields, page, words};
 use crate::guard::Asker;
 use crate::handlers::workflows::{checked, compile};
@@ -175,9 +176,38 @@ pub(crate) async fn create(
     Extension(asker): Extension<Asker>,
     Sent { body, key }: Sent<NewRun>,
 ) -> Result<(StatusCode, Json<Run>)> {
-    if let Some(row) = made_before(&app, project, key.as_ref()).await? {
-        return Ok((StatusCode::CREATED, Json(view::run(row, &app.project))));
+    let created = |row| (StatusCode::CREATED, Json(view::run(row, &app.project)));
+    // A draft is compiled, and so the key comes first. Else the engine looks for it, unless there
+    // is nothing that it could be given.
+    if body.draft.is_some()
+        && let Some(row) = made_before(&app, project, key.as_ref()).await?
+    {
+        return Ok(created(row));
     }
+    let (run, _open) = match asked(&app, project, &asker, body).await {
+        Ok(asked) => asked,
+        Err(refused) => {
+            let before = made_before(&app, project, key.as_ref()).await?;
+            return before.map(created).ok_or(refused);
+        }
+    };
+    let accepted = accepted(&run);
+    let (id, created_at) = made(&app, project, run, key).await?;
+    let row = if id == accepted.id {
+        RunRow { created_at, ..accepted }
+    } else {
+        row(&app, project, id).await?
+    };
+    Ok((StatusCode::CREATED, Json(view::run(row, &app.project))))
+}
+
+/// The run that is asked for, for as long as the door is open to it. Workers hear of it.
+async fn asked<'a>(
+    app: &'a App,
+    project: ProjectId,
+    asker: &Asker,
+    body: NewRun,
+) -> Result<(run::NewRun, Entered<'a>)> {
     let loaded = match (&body.workflow, &body.draft) {
         (Some(name), None) => {
             let version = body.version.map(VersionId);
@@ -189,20 +219,13 @@ pub(crate) async fn create(
             }
             app.plans.get(&*app.store, project, name, version).await?
         }
-        (None, Some(draft)) => drafted(&app, project, &asker, draft).await?,
+        (None, Some(draft)) => drafted(app, project, asker, draft).await?,
         _ => return Err(Refused::field("workflow", "send either `workflow` or `draft`")),
     };
-    let run = new_run(&app, project, &asker, &loaded, body)?;
-    let _open = app.door.enter().await?;
+    let run = new_run(app, project, asker, &loaded, body)?;
+    let open = app.door.enter().await?;
     app.hub.prepare(&app.project, &loaded);
-    let accepted = accepted(&run);
-    let (id, created_at) = made(&app, project, run, key).await?;
-    let row = if id == accepted.id {
-        RunRow { created_at, ..accepted }
-    } else {
-        row(&app, project, id).await?
-    };
-    Ok((StatusCode::CREATED, Json(view::run(row, &app.project))))
+    Ok((run, open))
 }
 
 /// The run that an earlier request with this key made. It is the answer whatever became of its
