@@ -3,18 +3,24 @@
 //! It shares no logic with [`crate::run`]: it is the second opinion by which simulations, chaos
 //! tests and `ork doctor` judge the machine, the engine and the store together.
 
+mod copies;
 mod limits;
+mod ticks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use crate::ids::{InstancePath, RunId, Token, WorkerId};
-use crate::plan::{Action, Plan, Scope, Task, TriggerRule};
-use crate::rows::{AttemptRow, EventRow, RunRow, TaskRow};
+use crate::plan::{Action, Plan, Scope, Task, TriggerRule, Wait};
+use crate::rows::{AttemptRow, Change, EventRow, PauseRow, PoolRow, RunRow, TaskRow, WorkflowRow};
 use crate::run::{
     AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, Source, StopReason,
     TaskState, Waiting,
 };
+use crate::time::Wall;
+
+pub use self::copies::check_copies;
+pub use self::ticks::{BrokenTick, check_ticks};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +186,44 @@ pub enum Broken {
         /// How many there should be.
         expected: u32,
     },
+    /// No more items of a map are under way than `max_parallel` says.
+    #[error("{open} items are under way where {max_parallel} may be")]
+    TooManyItems {
+        /// How many are.
+        open: u32,
+        /// How many may be.
+        max_parallel: u32,
+    },
+    /// An attempt takes the slots that its task says.
+    #[error("the attempt took {given:?} of a pool where the task says {said:?}")]
+    WrongSlots {
+        /// How many it took.
+        given: Option<u32>,
+        /// How many the task says.
+        said: Option<u32>,
+    },
+    /// A wait for a time ends no earlier.
+    #[error("the wait ended before {until:?}, which it is for")]
+    EndedEarly {
+        /// What it is for.
+        until: Wall,
+    },
+    /// A copied success is one of the same task with the same inputs, and keeps its output.
+    #[error("what was copied of run {from} is not a success of the same: its {differs} differs")]
+    WrongCopy {
+        /// The run that it was copied of.
+        from: RunId,
+        /// What is another there.
+        differs: &'static str,
+    },
+    /// The limits of a workflow's current version bind every start.
+    #[error("the run started under {given:?} where `max_runs` is {said}")]
+    LimitIgnored {
+        /// The limit by the event.
+        given: Option<u32>,
+        /// The limit of the current version.
+        said: u32,
+    },
     /// A worker never has more attempts than slots.
     #[error("worker {worker} had {held} attempts on {slots} slots")]
     SlotsExceeded {
@@ -250,21 +294,57 @@ pub fn check_run<'a>(
     replay.violations
 }
 
-/// Checks what spans runs: `feed` is every event of a store with the number of its commit, in the
-/// order of commits; `slots` says how many each worker has, and workers not in it are not counted.
-/// Within one commit the order of a release and a claim does not matter.
-pub fn check_feed<'a>(
-    feed: impl IntoIterator<Item = (u64, &'a EventRow)>,
+/// Something that a store keeps, as far as what spans runs depends on it.
+#[derive(Clone, Copy, Debug)]
+pub enum Fact<'a> {
+    /// Something happened in a run.
+    Event(&'a EventRow),
+    /// A workflow or a project is paused from here on, or goes on.
+    Pause(&'a PauseRow),
+    /// A pool has another size from here on.
+    Pool(&'a PoolRow),
+    /// A workflow has other limits from here on.
+    Workflow(&'a WorkflowRow),
+}
+
+impl<'a> Fact<'a> {
+    /// What of a change matters here.
+    pub fn of(change: &'a Change) -> Option<Self> {
+        Some(match change {
+            Change::Event(row) => Self::Event(row),
+            Change::Pause(row) => Self::Pause(row),
+            Change::Pool(row) => Self::Pool(row),
+            Change::Workflow(row) => Self::Workflow(row),
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> From<&'a EventRow> for Fact<'a> {
+    fn from(row: &'a EventRow) -> Self {
+        Self::Event(row)
+    }
+}
+
+/// Checks what spans runs: `feed` is all that a store was given with the number of its commit, in
+/// the order of commits and as it stood in them; it may be events alone, and then what is paused is
+/// not known, and limits are as the events tell. `slots` says how many each worker has; workers not
+/// in it are not counted. Within one commit the order of a release and a claim does not matter.
+pub fn check_feed<'a, F: Into<Fact<'a>>>(
+    feed: impl IntoIterator<Item = (u64, F)>,
     slots: &BTreeMap<WorkerId, u32>,
 ) -> Vec<Violation> {
     let mut ledger = Ledger::new(slots);
     let mut commit = 0;
-    for (number, event) in feed {
+    for (number, fact) in feed {
         if number != commit {
             ledger.balance();
             commit = number;
         }
-        ledger.event(event);
+        match fact.into() {
+            Fact::Event(event) => ledger.event(event),
+            other => ledger.limits.ruled(other),
+        }
     }
     ledger.balance();
     ledger.violations
@@ -293,7 +373,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn event(&mut self, event: &'a EventRow) {
-        self.limits.event(event);
+        self.limits.event(event, &mut self.violations);
         let Some(path) = &event.path else { return };
         let place = (event.run, path.as_str());
         match &event.kind {
@@ -406,6 +486,8 @@ struct Instance<'a> {
     cause: Option<InstancePath>,
     /// The name of the signal that it waits for.
     event: Option<String>,
+    /// The time that it waits for.
+    until: Option<Wall>,
     marked: bool,
     attempts: BTreeMap<(u32, u32), Tried>,
 }
@@ -512,6 +594,7 @@ impl<'a> Replay<'a> {
             }
             EventKind::RunStarted { run_attempt, .. } => {
                 self.state = Some(Running);
+                self.is_not_paused()?;
                 self.same_attempt(*run_attempt)
             }
             EventKind::RunStopping { reason, forced } => {
@@ -745,10 +828,16 @@ impl<'a> Replay<'a> {
             EventKind::TaskOpened { count, kept, made, .. } => {
                 self.opened(place, *count, *kept, made.as_deref())?;
             }
-            EventKind::TaskDispatched { token, worker, .. } => {
+            EventKind::TaskDispatched { token, worker, pool } => {
                 self.dispatched(place, event, *token, worker)?;
+                let given = pool.as_ref().map(|pool| pool.slots);
+                let said = self.instances[place].task.pool.as_ref().map(|pool| pool.slots);
+                if given != said {
+                    return Err(Broken::WrongSlots { given, said });
+                }
             }
             EventKind::TaskFinished { state, failure, source, .. } => {
+                self.waited(place, *state, event.at)?;
                 self.ended(place, *state, source.as_ref())?;
                 if *source != Some(Source::Mark) {
                     self.inside_ends(place, *state, failure.as_ref())?;
@@ -759,7 +848,39 @@ impl<'a> Replay<'a> {
             EventKind::ReportIgnored { .. } => return Ok(()),
             other => self.instances[place].step(other)?,
         }
-        self.instances[place].named(event)
+        self.instances[place].named(event)?;
+        self.items_fit(place, &event.kind)
+    }
+
+    /// Whether an item that begins finds a place among those of its map.
+    fn items_fit(&self, place: usize, kind: &EventKind) -> Result<(), Broken> {
+        let begins = matches!(
+            kind,
+            EventKind::TaskQueued
+                | EventKind::TaskOpened { .. }
+                | EventKind::TaskDeferred { token: None, .. }
+        );
+        let Some(map) = self.instances[place].map.filter(|_| begins) else { return Ok(()) };
+        let each = self.instances[place].task.for_each.as_ref();
+        let Some(max_parallel) = each.and_then(|each| each.max_parallel) else { return Ok(()) };
+        let Some(Inside::Items { made, .. }) = &self.instances[map].inside else { return Ok(()) };
+        let states = made.iter().map(|item| self.instances[*item].state);
+        let open = states.filter(|state| *state != TaskState::Pending && !state.is_terminal());
+        let open = u32::try_from(open.count()).unwrap_or(u32::MAX);
+        if open <= max_parallel { Ok(()) } else { Err(Broken::TooManyItems { open, max_parallel }) }
+    }
+
+    /// Whether a wait for a time of the civil clock is over.
+    fn waited(&self, place: usize, state: TaskState, at: Wall) -> Result<(), Broken> {
+        let instance = &self.instances[place];
+        let until = instance.until.filter(|_| {
+            let waits = matches!(instance.task.action, Action::Wait(Wait::Until(_)));
+            waits && instance.state == TaskState::Deferred && state == TaskState::Success
+        });
+        match until {
+            Some(until) if at < until => Err(Broken::EndedEarly { until }),
+            _ => Ok(()),
+        }
     }
 
     /// The states of an instance's upstreams.
@@ -781,8 +902,10 @@ impl<'a> Replay<'a> {
     /// A wait begins.
     fn deferred(&mut self, place: usize, wait: &Waiting) -> Result<(), Broken> {
         self.begins(place, TaskState::Deferred, "task_deferred")?;
-        if let Waiting::Event { name } = wait {
-            self.instances[place].event = Some(name.clone());
+        match wait {
+            Waiting::Event { name } => self.instances[place].event = Some(name.clone()),
+            Waiting::Time { at } => self.instances[place].until = Some(*at),
+            Waiting::Approval { .. } | Waiting::Poll { .. } => {}
         }
         self.is_not_paused()
     }
@@ -997,6 +1120,7 @@ impl<'a> Instance<'a> {
             interrupted: 0,
             cause: None,
             event: None,
+            until: None,
             marked: false,
             attempts: BTreeMap::new(),
         }
@@ -1017,7 +1141,7 @@ impl<'a> Instance<'a> {
         }
         let from = std::mem::replace(&mut self.state, TaskState::Pending);
         self.token = None;
-        (self.event, self.marked) = (None, false);
+        (self.event, self.until, self.marked) = (None, None, false);
         self.generation += 1;
         self.attempt = 0;
         self.spent = true;

@@ -515,8 +515,14 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
 
 async fn lead(store: &dyn Store) -> Result<Led, StoreError> {
     let epoch = store.lead().await?;
-    let (pools, limited) = (store.pools().await?, store.load_limits().await?);
+    let (pools, mut limited) = (store.pools().await?, store.load_limits().await?);
     let (runs, pauses) = (store.load_active().await?, store.pauses().await?);
+    let drafts = runs.iter().filter(|active| active.run.version.is_draft());
+    let drafts: BTreeSet<_> = drafts.map(|a| (a.run.project, a.run.workflow.as_str())).collect();
+    for (project, name) in drafts {
+        let deployed = store.workflow(project, name).await?.filter(|row| row.current.is_some());
+        limited.extend(deployed);
+    }
     Ok(Led { epoch, runs, pauses, pools, limited })
 }
 

@@ -117,7 +117,8 @@ pub struct Led {
     pub pauses: Vec<PauseRow>,
     /// The pools of all projects.
     pub pools: Vec<PoolRow>,
-    /// The workflows whose runs are limited.
+    /// The workflows whose runs are limited, and those that are deployed and have drafts among the
+    /// runs.
     pub limited: Vec<WorkflowRow>,
 }
 
@@ -344,6 +345,11 @@ impl<S> Core<S> {
         self.incoming.len() + self.reading.len() + self.queued + self.parked.len()
     }
 
+    /// Whether it leads, and all that it decided is durable and has left.
+    pub fn is_settled(&self) -> bool {
+        self.machine.is_some() && self.flight.is_none() && self.out.changes.is_empty()
+    }
+
     /// From here on no commit waits for another: the engine is about to stop.
     pub fn close(&mut self) {
         self.closing = true;
@@ -400,9 +406,7 @@ impl<S> Core<S> {
         self.guarded(None, |machine, out| {
             machine.learn_pauses(pauses);
             machine.learn_pools(pools);
-            for row in limited {
-                machine.set_limits(row.project, &row.name, row.limits);
-            }
+            machine.learn_limits(limited);
             machine.load(runs, now, out);
         });
         self.rejoin(now);
@@ -1006,6 +1010,9 @@ impl<S> Core<S> {
                     let declared = Declared { project, workflow, version, plan, code };
                     let schedules = &mut self.ticks.schedules;
                     self.out.changes.extend(schedules.deploy(&Arc::new(declared), now.wall));
+                } else if let Some(row) = known.workflow.filter(|row| row.current.is_some()) {
+                    // Its runs are bound by what is deployed.
+                    self.guarded(None, |machine, _| machine.set_limits(project, &name, row.limits));
                 }
                 let (version, created) = (deployed.version, deployed.created);
                 (name, Ok(Answer::Deployed { version, created }))

@@ -310,6 +310,13 @@ fn reason(blocker: &run::Blocker) -> String {
         run::Blocker::Pool { name, slots, of, used, holders } => {
             pool_reason(name, (*slots, *of, *used), holders)
         }
+        run::Blocker::Items { path, left, max_parallel, holders } => {
+            let why = max_parallel.map_or_else(
+                || "they follow as others leave the queue".to_owned(),
+                |most| format!("at most {most} at a time{}", held_by(holders)),
+            );
+            format!("{left} items of `{path}` have not begun: {why}")
+        }
         run::Blocker::Body { open } => {
             format!("it belongs to `finally`, and {open} tasks are not over yet")
         }

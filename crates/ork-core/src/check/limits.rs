@@ -1,8 +1,8 @@
 //! Limits by the events: what was taken when something started, against what there was then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{Broken, Violation, violation};
+use super::{Broken, Fact, Violation, violation};
 use crate::ids::{ProjectId, RunId};
 use crate::rows::EventRow;
 use crate::run::EventKind;
@@ -29,10 +29,78 @@ pub(super) struct Limits<'a> {
     /// By attempts, and by calls.
     attempts: HashMap<(RunId, &'a str), (What<'a>, u32)>,
     runs: HashMap<RunId, What<'a>>,
+    /// The workflow of each run.
+    flows: HashMap<RunId, &'a str>,
+    /// Workflows that are paused; none: the project.
+    paused: HashSet<(ProjectId, Option<&'a str>)>,
+    /// What projects say of their pools.
+    pools: HashMap<(ProjectId, &'a str), u32>,
+    /// What current versions say of how many runs there may be; none: any number.
+    rules: HashMap<(ProjectId, &'a str), Option<u32>>,
 }
 
 impl<'a> Limits<'a> {
-    pub(super) fn event(&mut self, event: &'a EventRow) {
+    /// Something else holds from here on.
+    pub(super) fn ruled(&mut self, fact: Fact<'a>) {
+        match fact {
+            Fact::Event(_) => {}
+            Fact::Pause(row) => {
+                let key = (row.project, row.workflow.as_deref());
+                if row.pause.is_some() {
+                    self.paused.insert(key);
+                } else {
+                    self.paused.remove(&key);
+                }
+            }
+            Fact::Pool(row) => {
+                let key = (row.project, &*row.name);
+                match row.slots {
+                    Some(slots) => drop(self.pools.insert(key, slots)),
+                    None => drop(self.pools.remove(&key)),
+                }
+            }
+            Fact::Workflow(row) if row.current.is_some() => {
+                let most = row.limits.as_ref().map(|limits| limits.max_runs);
+                self.rules.insert((row.project, &*row.name), most);
+            }
+            Fact::Workflow(_) => {}
+        }
+    }
+
+    /// What starts in spite of a pause, or past the limits of the current version.
+    fn judge(&self, event: &'a EventRow) -> Option<Broken> {
+        let flow = self.flows.get(&event.run).copied();
+        let starts = matches!(
+            event.kind,
+            EventKind::RunStarted { .. }
+                | EventKind::TaskDispatched { .. }
+                | EventKind::TaskDeferred { token: None, .. }
+        );
+        let paused = |workflow| self.paused.contains(&(event.project, workflow));
+        if starts && (paused(None) || flow.is_some_and(|flow| paused(Some(flow)))) {
+            return Some(Broken::OutOfTurn("its workflow or its project is paused"));
+        }
+        let (place, flow) = match &event.kind {
+            EventKind::RunStarted { place, .. } => (place, flow?),
+            EventKind::TaskOpened { place: Some(place), .. } => {
+                return self.differs(event, &place.workflow, Some(place.max_runs));
+            }
+            _ => return None,
+        };
+        self.differs(event, flow, place.as_ref().map(|place| place.max_runs))
+    }
+
+    fn differs(&self, event: &EventRow, flow: &str, given: Option<u32>) -> Option<Broken> {
+        let said = *self.rules.get(&(event.project, flow))?;
+        let said = said.or(given.map(|_| u32::MAX)).filter(|said| given != Some(*said))?;
+        Some(Broken::LimitIgnored { given, said })
+    }
+
+    pub(super) fn event(&mut self, event: &'a EventRow, violations: &mut Vec<Violation>) {
+        if let EventKind::RunCreated { workflow, .. } = &event.kind {
+            self.flows.insert(event.run, workflow);
+        }
+        violations.extend(self.judge(event).map(|broken| violation(event, broken)));
         let path = event.path.as_ref().map(|path| (event.run, path.as_str()));
         match (&event.kind, path) {
             (EventKind::RunStarted { place: Some(place), .. }, _) => {
@@ -53,11 +121,14 @@ impl<'a> Limits<'a> {
             (EventKind::TaskDispatched { pool: Some(pool), .. }, Some(path)) => {
                 let what = What::Pool(event.project, &pool.name);
                 self.attempts.insert(path, (what, pool.slots));
-                self.take(what, pool.slots, pool.of, event);
+                let of = self.pools.get(&(event.project, &*pool.name)).copied();
+                self.take(what, pool.slots, of.unwrap_or(pool.of), event);
             }
             (
                 EventKind::TaskUnclaimed { .. }
                 | EventKind::TaskRetrying { .. }
+                | EventKind::TaskDeferred { .. }
+                | EventKind::TaskReset { .. }
                 | EventKind::TaskFinished { .. },
                 Some(path),
             ) => {

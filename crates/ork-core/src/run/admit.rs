@@ -28,6 +28,8 @@ pub(super) enum Gate {
     NoWorker,
     NoSlot,
     Pool,
+    /// As many items of its map are under way as may be.
+    Items,
     /// It is under way, over, or about to be ended: there is nothing to admit.
     Past,
 }
@@ -45,17 +47,21 @@ impl Run {
             Phase::Queued { hold: Hold::Values, .. } => Some(Gate::Values),
             Phase::Pending if self.stage == Stage::Pending && self.rests => Some(Gate::Paused),
             Phase::Pending if self.stage == Stage::Pending => Some(Gate::RunPending),
-            Phase::Pending if !self.is_open(ix) && self.is_cleanup(ix) => Some(Gate::Body),
-            Phase::Pending if !self.is_open(ix) => Some(Gate::Outer),
+            Phase::Pending if !self.is_owner_open(ix) => Some(Gate::Outer),
+            Phase::Pending if !self.is_open(ix) => Some(Gate::Body),
             Phase::Pending if instance.parked.as_ref().is_some_and(|parked| parked.compiling) => {
                 Some(Gate::Compiler)
             }
             Phase::Pending if instance.parked.is_some() => Some(Gate::Values),
             Phase::Pending if self.awaits_call_place(ix, desk) => Some(Gate::CallPlace),
+            Phase::Pending if self.awaits_place(ix) => Some(Gate::Items),
             Phase::Pending if self.is_resolved(ix) && self.asks(ix) => Some(Gate::Earlier),
             Phase::Pending if self.is_resolved(ix) && self.rests => Some(Gate::Paused),
             Phase::Pending => Some(Gate::Upstreams),
             Phase::Deferred(_) => Some(Gate::Deferred),
+            Phase::Open(None) if self.map(ix).is_some_and(|map| map.left() > 0) => {
+                Some(Gate::Items)
+            }
             Phase::Offered { .. }
             | Phase::Running(_)
             | Phase::Stopping(_)
@@ -77,6 +83,7 @@ impl Run {
             Gate::RunPending => vec![self.run_blocker(desk)],
             Gate::CallPlace => self.call_blocker(ix, desk).into_iter().collect(),
             Gate::Pool => self.pool_blocker(ix, desk).into_iter().collect(),
+            Gate::Items => self.items_blocker(ix).into_iter().collect(),
             Gate::Body => {
                 vec![Blocker::Body { open: self.levels[self.frame(ix).body as usize].open }]
             }
@@ -109,6 +116,11 @@ impl Run {
     /// Whether what an instance depends on has been decided.
     fn is_resolved(&self, ix: Ix) -> bool {
         self.instance(ix).tally.verdict(self.task(ix).trigger_rule) != Verdict::Wait
+    }
+
+    /// Whether the rule of an instance holds.
+    pub(super) fn may_begin(&self, ix: Ix) -> bool {
+        self.instance(ix).tally.verdict(self.task(ix).trigger_rule) == Verdict::Holds
     }
 
     /// Whether an instance waits to hear of an earlier success.
@@ -165,10 +177,17 @@ impl Machine {
             self.call_pools(now, out);
             self.serve_queues(now, out);
             let again = self.desk.limits.is_open() || self.pools_open();
-            if !again {
+            if !again && !self.queues_open() {
                 return;
             }
         }
+    }
+
+    /// Whether there is a worker for something that is ready: what could not be offered after all
+    /// may have made something ready in a queue that has had its turn.
+    fn queues_open(&self) -> bool {
+        let desk = &self.desk;
+        !self.spent() && desk.ready.waits_for(|queue| desk.workers.pick(queue).is_some())
     }
 
     fn serve_queues(&mut self, now: Now, out: &mut Out) {

@@ -22,7 +22,9 @@ impl Run {
         let ready = ready.filter(|ix| self.is_standing(*ix) || compiling(*ix));
         let ready = ready.filter(inside).count();
         let failed = |state| matches!(state, TaskState::Failed | TaskState::Cancelled);
+        let waits = |item: &Ix| matches!(self.instance(*item).phase, Phase::Pending);
         map.open == count(|state| !state.is_terminal())
+            && map.waiting.iter().all(|item| map.made.contains(item) && waits(item))
             && map.skipped == count(|state| state == TaskState::Skipped)
             && map.failed == count(failed)
             && map.ready as usize == ready
@@ -114,7 +116,7 @@ impl Machine {
                 let parked = instance.parked.as_ref();
                 let compiling = parked.is_some_and(|parked| parked.compiling);
                 let looked_after = run.rests || run.asks(ix);
-                let stands = run.awaits_call_place(ix, &self.desk);
+                let stands = run.awaits_call_place(ix, &self.desk) || run.awaits_place(ix);
                 is_waiting(run, ix) || !missing.is_empty() || compiling || looked_after || stands
             }
             Phase::Open(_) => {

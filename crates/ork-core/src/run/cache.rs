@@ -72,6 +72,11 @@ impl Run {
         if !matches!(instance.phase, Phase::Pending) {
             return Ok(());
         }
+        if !self.may_begin(ix) {
+            // Something before it is done again; it asks anew after that.
+            self.instance_mut(ix).rare_mut().asked = false;
+            return Ok(());
+        }
         let hit = hit.filter(|row| row.key == key);
         match hit.as_ref().filter(|row| self.is_fresh(ix, row, cx.now.wall)) {
             Some(row) => self.take_over(ix, row, cx)?,

@@ -34,7 +34,7 @@ impl Run {
         if let Some(Kind::Call(frame)) = self.kept(ix) {
             let frame = *frame;
             let params = self.frames[frame as usize].params.clone();
-            return match self.has_call_place(ix, &pinned.plan, &params, cx.desk) {
+            return match self.has_call_place(ix, pinned, &params, cx.desk) {
                 Ok(true) => self.call_again(ix, frame, false, cx),
                 Ok(false) => Ok(()),
                 Err(error) => self.end(ix, TaskState::Failed, broken(error.to_string()), cx),
@@ -47,7 +47,7 @@ impl Run {
             bind(&pinned.plan, &given.collect(), &self.run_facts())
         });
         match bound {
-            Ok(values) => match self.has_call_place(ix, &pinned.plan, &values, cx.desk) {
+            Ok(values) => match self.has_call_place(ix, pinned, &values, cx.desk) {
                 Ok(true) => self.call(ix, pinned, values, cx),
                 Ok(false) => Ok(()),
                 Err(error) => self.end(ix, TaskState::Failed, broken(error.to_string()), cx),

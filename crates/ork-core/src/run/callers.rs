@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::lang::expr::{Env, EvalError, Named, TaskView};
-use crate::plan::{Param, Plan};
+use crate::plan::{Action, Param, Pinned};
 use crate::run::RunPlace;
 use crate::run::active::{Cx, Desk, Run};
 use crate::run::inside::Kind;
@@ -51,12 +51,12 @@ impl Run {
     fn call_entry(
         &self,
         ix: Ix,
-        plan: &Plan,
+        Pinned { version, plan, .. }: &Pinned,
         params: &Value,
         desk: &mut Desk,
     ) -> Result<Option<Entry>, EvalError> {
         let flow = (self.facts.project, plan.name.as_str().into());
-        desk.limits.adopt(&flow, plan.concurrency.as_ref());
+        desk.limits.adopt(&flow, version.is_draft(), plan.concurrency.as_ref());
         let Some(rule) = desk.limits.rule(&flow) else { return Ok(None) };
         let run = self.view(None, desk).run();
         let key = key_text(rule, &Called { run, params, declared: &plan.params })?;
@@ -71,14 +71,14 @@ impl Run {
     pub(super) fn has_call_place(
         &mut self,
         ix: Ix,
-        plan: &Plan,
+        pinned: &Pinned,
         params: &Value,
         desk: &mut Desk,
     ) -> Result<bool, EvalError> {
         if let Some(entry) = self.calls.get(&ix) {
             return Ok(desk.limits.is_inside(entry));
         }
-        let Some(entry) = self.call_entry(ix, plan, params, desk)? else { return Ok(true) };
+        let Some(entry) = self.call_entry(ix, pinned, params, desk)? else { return Ok(true) };
         desk.limits.stand(&entry);
         self.calls.insert(ix, entry);
         Ok(false)
@@ -107,9 +107,10 @@ impl Run {
             return;
         };
         let Kind::Call(frame) = inside.kind else { return };
-        let frame = &self.frames[frame as usize];
-        let (plan, params) = (Arc::clone(&frame.plan), frame.params.clone());
-        if let Ok(Some(entry)) = self.call_entry(ix, &plan, &params, desk) {
+        let params = self.frames[frame as usize].params.clone();
+        let task = self.held_task(ix);
+        let Action::Call { pinned: Some(pinned), .. } = &task.action else { return };
+        if let Ok(Some(entry)) = self.call_entry(ix, pinned, &params, desk) {
             desk.limits.enter(&entry);
             self.calls.insert(ix, entry);
         }

@@ -84,6 +84,11 @@ impl Run {
     /// Goes to the next stage if this one is over.
     fn advance(&mut self, cx: &mut Cx<'_>) -> bool {
         match self.stage {
+            // All of it was ended or marked before it could begin.
+            Stage::Pending if self.open_of(Part::Body) + self.open_of(Part::Finally) == 0 => {
+                cx.desk.resting.remove(&self.id);
+                self.enter(Stage::Output, cx.desk);
+            }
             Stage::Body if self.open_of(Part::Body) == 0 => self.end_body(),
             Stage::Finally if self.open_of(Part::Finally) == 0 => self.stage = Stage::Output,
             Stage::Output if self.parked.is_none() => {
@@ -111,16 +116,21 @@ impl Run {
         self.levels[level as usize].open
     }
 
+    /// Whether what the instance is inside of is under way, if it is inside of anything.
+    pub(super) fn is_owner_open(&self, ix: Ix) -> bool {
+        let owner = self.owner(ix);
+        owner.is_none_or(|owner| matches!(self.instance(owner).phase, Phase::Open(_)))
+    }
+
     /// Whether the instance's level has been reached.
     pub(super) fn is_open(&self, ix: Ix) -> bool {
-        let owner = self.owner(ix);
-        if owner.is_some_and(|owner| !matches!(self.instance(owner).phase, Phase::Open(_))) {
+        if !self.is_owner_open(ix) {
             return false;
         }
         if self.instance(ix).item.is_some() || !self.is_root(self.instance(ix).level) {
             return true;
         }
-        if owner.is_none() && !matches!(self.stage, Stage::Body | Stage::Finally) {
+        if self.owner(ix).is_none() && !matches!(self.stage, Stage::Body | Stage::Finally) {
             return false;
         }
         self.frame(ix).end.is_some() == (self.level(ix).part == Part::Finally)
@@ -129,6 +139,9 @@ impl Run {
     /// Ends an instance that is to be ended, or decides whether a pending one may start, or whether
     /// one that others are inside of goes on.
     pub(super) fn decide(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        if let Some(map) = self.map_mut(ix) {
+            map.listed = false;
+        }
         let closing = self.closing(ix);
         if let Some(closing) = &closing {
             self.halt(ix, closing, cx)?;
@@ -158,8 +171,11 @@ impl Run {
         if !matches!(instance.phase, Phase::Pending) || waits || !self.is_open(ix) {
             return Ok(());
         }
+        if !self.takes_place(ix) {
+            return Ok(());
+        }
         let rule = self.task(ix).trigger_rule;
-        match instance.tally.verdict(rule) {
+        match self.instance(ix).tally.verdict(rule) {
             Verdict::Wait => Ok(()),
             Verdict::Holds => self.decide_when(ix, cx),
             Verdict::Never(state) => {
@@ -212,6 +228,9 @@ impl Run {
         cx: &mut Cx<'_>,
     ) -> Result<(), Illegal> {
         let Ending { failure, cause, output, logs, source } = ending;
+        if matches!(self.instance(ix).phase, Phase::Pending) {
+            self.end_inside(ix, cx)?;
+        }
         self.close_unclaimed(ix, cx);
         let token = self.instance(ix).phase.lease().map(|lease| lease.token);
         self.shift(ix, Step::End(state), Phase::Over(state), cx)?;
@@ -228,7 +247,7 @@ impl Run {
 
     fn tell_downstreams(&mut self, ix: Ix, state: TaskState) {
         if let Some(item) = self.instance(ix).item {
-            return self.tell_map(item, state);
+            return self.tell_map(ix, item, state);
         }
         let Self { instances, levels, todo, .. } = self;
         let instance = &instances[ix.at()];
@@ -249,8 +268,9 @@ impl Run {
         }
     }
 
-    fn tell_map(&mut self, item: ItemOf, state: TaskState) {
+    fn tell_map(&mut self, ix: Ix, item: ItemOf, state: TaskState) {
         let Some(map) = self.map_of(item) else { return };
+        map.waiting.remove(&ix);
         map.open -= 1;
         map.count(state, true);
         self.wake(item.map);

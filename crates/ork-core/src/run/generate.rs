@@ -71,6 +71,10 @@ impl Run {
             return Ok(());
         }
         self.unpark(ix, cx.desk);
+        if !self.may_begin(ix) {
+            // Something before it is done again, and so will this be.
+            return Ok(());
+        }
         if self.is_ended(ix) {
             self.todo.push_back(ix);
             return self.drain(cx);

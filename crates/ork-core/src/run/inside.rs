@@ -82,18 +82,32 @@ impl Run {
 
     /// The instances directly inside, of the present generation.
     pub(super) fn children(&self, ix: Ix) -> Vec<Ix> {
-        let instance = self.instance(ix);
-        let inside = instance.inside.as_deref().filter(|inside| inside.of == instance.generation);
-        match inside.map(|inside| &inside.kind) {
-            None => Vec::new(),
-            Some(Kind::Map(map)) => map.made.clone(),
-            Some(Kind::Dag { level, .. }) => self.levels[*level as usize].all().collect(),
-            Some(Kind::Call(frame)) => {
+        self.kept(ix).map(|kind| self.members(kind)).unwrap_or_default()
+    }
+
+    fn members(&self, kind: &Kind) -> Vec<Ix> {
+        match kind {
+            Kind::Map(map) => map.made.clone(),
+            Kind::Dag { level, .. } => self.levels[*level as usize].all().collect(),
+            Kind::Call(frame) => {
                 let frame = &self.frames[*frame as usize];
                 let levels = [frame.body, frame.finally];
                 levels.iter().flat_map(|level| self.levels[*level as usize].all()).collect()
             }
         }
+    }
+
+    /// An instance ends that has not begun: what of its inside was to be done again is not.
+    pub(super) fn end_inside(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let inside = self.instance(ix).inside.as_deref();
+        for child in inside.map(|inside| self.members(&inside.kind)).unwrap_or_default() {
+            if matches!(self.instance(child).phase, Phase::Pending) {
+                let message = format!("{} was not done again", self.instance(ix).path);
+                let ending = Ending::failed(FailureKind::Cancelled, message);
+                self.end(child, TaskState::Cancelled, ending, cx)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether an instance is directly inside another, in the present generation of that.
@@ -213,9 +227,6 @@ impl Run {
 
     /// Something inside an instance that is under way has changed: it goes on, or ends.
     pub(super) fn go_inside(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
-        if let Some(map) = self.map_mut(ix) {
-            map.listed = false;
-        }
         match self.instance(ix).inside.as_deref().map(|inside| &inside.kind) {
             None => Ok(()),
             Some(Kind::Map(_)) => self.go_map(ix, cx),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::ids::{ProjectId, RunId};
 use crate::lang::expr::{self, Env, EvalError};
 use crate::plan::{Concurrency, OnLimit};
-use crate::rows::Actor;
+use crate::rows::{Actor, WorkflowRow};
 use crate::run::active::{Cx, Desk, Run, RunStop, Stage};
 use crate::run::instance::Key;
 use crate::run::machine::{Blocker, Holder, Machine, Out};
@@ -81,6 +81,8 @@ pub(super) struct Limits {
     /// Where something changed, in turn.
     turn: VecDeque<(Flow, Arc<str>)>,
     listed: BTreeSet<(Flow, Arc<str>)>,
+    /// Whether those of all current versions have been told.
+    told: bool,
 }
 
 impl Limits {
@@ -100,10 +102,12 @@ impl Limits {
         }
     }
 
-    /// A workflow of which no version is current has the limits of the run made last.
-    pub(super) fn adopt(&mut self, flow: &Flow, rule: Option<&Concurrency>) {
+    /// A workflow of which no version is current, since only drafts were run, has the limits of the
+    /// run made last.
+    pub(super) fn adopt(&mut self, flow: &Flow, draft: bool, rule: Option<&Concurrency>) {
+        let told = self.told && !draft;
         let doors = self.flows.entry(flow.clone()).or_default();
-        if !doors.told {
+        if !doors.told && !told {
             doors.rule = rule.cloned();
         }
     }
@@ -311,6 +315,15 @@ impl Run {
 }
 
 impl Machine {
+    /// Learns what the current versions of all workflows say, by the rows of those that say anything;
+    /// before the runs are loaded.
+    pub fn learn_limits(&mut self, rows: Vec<WorkflowRow>) {
+        for row in rows {
+            self.set_limits(row.project, &row.name, row.limits);
+        }
+        self.desk.limits.told = true;
+    }
+
     /// Sets the limits of a workflow's current version, which bind all its runs.
     pub fn set_limits(&mut self, project: ProjectId, workflow: &str, rule: Option<Concurrency>) {
         self.desk.limits.tell(&(project, workflow.into()), rule);
@@ -318,7 +331,8 @@ impl Machine {
 
     /// Learns the limits of a run's workflow from its own version, unless it has been told.
     pub(super) fn adopt(&mut self, run: &Run) {
-        self.desk.limits.adopt(&run.entry().flow, run.plan().concurrency.as_ref());
+        let (flow, draft) = (run.entry().flow, run.facts.version.is_draft());
+        self.desk.limits.adopt(&flow, draft, run.plan().concurrency.as_ref());
     }
 
     /// Learns the limits that bind a new run, and its key.

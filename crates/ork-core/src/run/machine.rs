@@ -125,6 +125,18 @@ pub enum Blocker {
         /// By whom; the first five.
         holders: Vec<Holder>,
     },
+    /// Items of the map have not begun, since as many as may are under way.
+    Items {
+        /// The map.
+        path: InstancePath,
+        /// How many have not begun, or wait to be done again.
+        left: u32,
+        /// How many may be under way; none: they follow as others leave the queue for a worker.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_parallel: Option<u32>,
+        /// Those that are; the first five.
+        holders: Vec<Holder>,
+    },
     /// It belongs to `finally`, and this many instances of the body are not over.
     Body {
         /// How many.
@@ -751,7 +763,7 @@ impl Machine {
     fn lose(&mut self, id: &WorkerId, why: &Failure, now: Now, out: &mut Out) {
         let Some(worker) = self.desk.workers.remove(id) else { return };
         for token in &worker.remnants {
-            self.desk.remnants.remove(token);
+            self.desk.clear(*token);
         }
         for key in worker.held {
             self.step(key.run, now, out, |run, cx| run.lose(key.ix, why.clone(), cx));

@@ -1,7 +1,7 @@
 //! Maps: one instance an item. Items that have not begun are a range, not instances; one is made
 //! when it may begin.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -13,6 +13,8 @@ use crate::run::flow::{BURST, Ending};
 use crate::run::inside::{Kind, broken};
 use crate::run::instance::{Closing, Instance, ItemOf, Ix, Phase};
 use crate::run::level::Shape;
+use crate::run::machine::{Blocker, Holder};
+use crate::run::pools::HOLDERS;
 use crate::run::scope::{View, fit_within};
 use crate::run::transition::Illegal;
 use crate::run::{EventKind, Failure, FailureKind, StopReason, TaskState};
@@ -49,6 +51,9 @@ pub(super) struct Map {
     pub(super) made: Vec<Ix>,
     /// How many of those are not over.
     pub(super) open: u32,
+    /// Those of the open ones that are to be done again and wait for one of the places that
+    /// `max_parallel` leaves.
+    pub(super) waiting: BTreeSet<Ix>,
     pub(super) failed: u32,
     pub(super) skipped: u32,
     /// How many instances in it, at any depth, stand in the queue for a slot or wait for the
@@ -71,6 +76,7 @@ impl Map {
             total,
             made: Vec::new(),
             open: 0,
+            waiting: BTreeSet::new(),
             failed: 0,
             skipped: 0,
             ready: 0,
@@ -95,12 +101,19 @@ impl Map {
         self.total - Ix::new(self.made.len()).0
     }
 
+    /// Whether as many items are under way as may be.
+    pub(super) fn is_full(&self, each: &ForEach) -> bool {
+        let under_way = self.open - Ix::new(self.waiting.len()).0;
+        each.max_parallel.is_some_and(|most| under_way >= most)
+    }
+
     /// Whether another one may begin.
     fn may_begin(&self, each: &ForEach) -> bool {
         self.left() > 0
             && self.failed <= each.tolerate.of(self.total)
             && self.ready < AHEAD
-            && each.max_parallel.is_none_or(|most| self.open < most)
+            && self.waiting.is_empty()
+            && !self.is_full(each)
     }
 
     /// Whether the map is to be looked at, since there is room in the queue again.
@@ -254,6 +267,11 @@ impl Run {
 
     /// Makes items while they may begin. Whether the map may be over.
     fn begin_items(&mut self, ix: Ix, each: &ForEach, cx: &mut Cx<'_>) -> Result<bool, Illegal> {
+        while let Some(map) = self.map(ix)
+            && let Some(item) = map.waiting.first().copied().filter(|_| !map.is_full(each))
+        {
+            self.decide(item, cx)?;
+        }
         while self.map(ix).is_some_and(|map| map.may_begin(each)) {
             if self.decided >= BURST {
                 self.wake(ix);
@@ -332,6 +350,50 @@ impl Run {
         again.map_err(|illegal| EvalError::Failed(illegal.to_string()))?;
         self.instance_mut(old).item = Some(of);
         Ok(())
+    }
+
+    /// Whether an item that is done again has to wait for a place among those of its map. It has
+    /// one from here on if not.
+    pub(super) fn takes_place(&mut self, ix: Ix) -> bool {
+        let Some(item) = self.instance(ix).item else { return true };
+        let task = self.held_task(ix);
+        let Some((map, each)) = self.map_of(item).zip(task.for_each.as_deref()) else {
+            return true;
+        };
+        !map.waiting.contains(&ix) || !map.is_full(each) && map.waiting.remove(&ix)
+    }
+
+    /// Whether an item waits for a place among those of its map.
+    pub(super) fn awaits_place(&self, ix: Ix) -> bool {
+        let item = self.instance(ix).item;
+        item.and_then(|item| self.map(item.map)).is_some_and(|map| map.waiting.contains(&ix))
+    }
+
+    /// An item that is to be done again waits until there is a place for it.
+    pub(super) fn await_place(&mut self, ix: Ix) {
+        let limited =
+            self.task(ix).for_each.as_ref().is_some_and(|each| each.max_parallel.is_some());
+        let Some(item) = self.instance(ix).item.filter(|_| limited) else { return };
+        if let Some(map) = self.map_of(item) {
+            map.waiting.insert(ix);
+        }
+    }
+
+    /// What items of a map that have not begun wait for; asked of the map, or of such an item.
+    pub(super) fn items_blocker(&self, ix: Ix) -> Option<Blocker> {
+        let ix = self.instance(ix).item.map_or(ix, |item| item.map);
+        let (map, each) = (self.map(ix)?, self.task(ix).for_each.as_deref()?);
+        let under_way = |item: &&Ix| {
+            !self.instance(**item).state().is_terminal() && !map.waiting.contains(item)
+        };
+        let holder =
+            |item: &Ix| Holder { run: self.id, path: Some(self.instance(*item).path.clone()) };
+        Some(Blocker::Items {
+            path: self.instance(ix).path.clone(),
+            left: map.left() + Ix::new(map.waiting.len()).0,
+            max_parallel: each.max_parallel.filter(|_| map.is_full(each)),
+            holders: map.made.iter().filter(under_way).take(HOLDERS).map(holder).collect(),
+        })
     }
 
     /// Has the list at hand.

@@ -426,7 +426,9 @@ impl Run {
             rows[ix.at()] = true;
         }
         let unseen = |at: &usize| !rows[*at] && !self.instances[*at].is_void();
-        let first = (0..rows.len()).find(unseen);
+        // A run that never began has no rows of instances.
+        let began = self.stage != Stage::Over(RunState::Skipped);
+        let first = (0..rows.len()).find(unseen).filter(|_| began);
         self.unwritten = first.unwrap_or(usize::MAX);
         if first.is_some() {
             self.touch(desk);
@@ -468,6 +470,9 @@ impl Run {
             map.count(state, true);
         } else {
             map.open += 1;
+        }
+        if state == TaskState::Pending {
+            self.await_place(ix);
         }
         Ok(())
     }

@@ -211,6 +211,11 @@ impl Ready {
         self.turn.iter().filter(filled).cloned().collect()
     }
 
+    /// Whether anything waits in a queue of this kind.
+    pub(super) fn waits_for(&self, is: impl Fn(&str) -> bool) -> bool {
+        self.queues.iter().any(|(name, order)| !order.is_empty() && is(name))
+    }
+
     /// A queue has had its turn.
     pub(super) fn pass(&mut self, queue: &Arc<str>) {
         self.turn.retain(|name| name != queue);

@@ -7,7 +7,7 @@ use crate::ids::InstancePath;
 use crate::run::active::{Cx, Run, Stage};
 use crate::run::control::{Answered, no_task};
 use crate::run::instance::{Instance, Ix, Phase};
-use crate::run::level::Part;
+use crate::run::level::{Frame, Part};
 use crate::run::mark::Then;
 use crate::run::rule::Tally;
 use crate::run::transition::{Illegal, Step};
@@ -131,6 +131,9 @@ impl Run {
             }
             self.dirty = true;
         }
+        for frame in again.keys().filter_map(|ix| self.frame_left(*ix)).collect::<Vec<_>>() {
+            self.frames[frame].end = None;
+        }
         for (&ix, &keep) in again {
             match self.instance(ix).phase {
                 Phase::Pending => {}
@@ -238,9 +241,26 @@ impl Run {
             again.insert(ix, keep);
             left.extend(self.downs(ix).into_iter().filter(|ix| !stays(*ix)).map(|ix| (ix, false)));
             left.extend(self.owner(ix).map(|owner| (owner, true)));
+            let cleanup = self.cleanup_begun(ix).filter(|ix| !marked(*ix));
+            left.extend(cleanup.map(|ix| (ix, false)));
         }
         let renewed = |ix: Ix| self.owners(ix).any(|owner| again.get(&owner) == Some(&false));
         again.iter().filter(|(ix, _)| !renewed(**ix)).map(|(ix, keep)| (*ix, *keep)).collect()
+    }
+
+    /// What cleans up after an instance in a workflow that is called, where that has begun.
+    fn cleanup_begun(&self, ix: Ix) -> impl Iterator<Item = Ix> {
+        let finally = self.frame_left(ix).map(|frame| self.frames[frame].finally);
+        finally.into_iter().flat_map(|level| self.levels[level as usize].all())
+    }
+
+    /// The called workflow whose body an instance stands in, where that body was over.
+    fn frame_left(&self, ix: Ix) -> Option<usize> {
+        let level = self.instance(ix).level;
+        let frame = self.levels[level as usize].frame as usize;
+        let Frame { body, owner, end, .. } = &self.frames[frame];
+        let item = self.instance(ix).item.is_some();
+        (*body == level && owner.is_some() && end.is_some() && !item).then_some(frame)
     }
 
     /// The instances that have this one as an upstream.
@@ -269,7 +289,9 @@ impl Run {
                 }
             }
         }
-        self.renew(ix, keep, cx)
+        self.renew(ix, keep, cx)?;
+        self.await_place(ix);
+        Ok(())
     }
 
     /// [`Run::reset`] without what its level or map counts.

@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod dags;
 mod exhaustive;
+mod found;
 mod judge;
 mod large;
 mod limits;
