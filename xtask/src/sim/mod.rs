@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Print what happens.
     #[arg(long)]
     trace: bool,
+    /// Go on after a seed that finds something, and tell of each the first thing it found.
+    #[arg(long)]
+    all: bool,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -41,6 +44,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         return report(seed, &problems);
     }
     let time = Duration::from_secs(options.seconds);
+    if options.all {
+        return survey(options.from, time);
+    }
     let count = seeds_from(options.from, time)?;
     let rate = count / options.seconds.max(1);
     println!("{count} seeds, {rate} seeds/s on one core, no problem");
@@ -80,6 +86,21 @@ fn seeds_from(first: u64, time: Duration) -> anyhow::Result<u64> {
         seed += 1;
     }
     Ok(seed - first)
+}
+
+/// Lives through seeds for this time, and says what each found first.
+fn survey(first: u64, time: Duration) -> anyhow::Result<()> {
+    let (start, mut seed, mut broken) = (Instant::now(), first, 0);
+    while start.elapsed() < time {
+        if let Some(problem) = simulate(seed, &Config::default(), false).first() {
+            println!("seed {seed}: {problem}");
+            broken += 1;
+        }
+        seed += 1;
+    }
+    ensure!(broken == 0, "{broken} of {} seeds found something", seed - first);
+    println!("{} seeds, no problem", seed - first);
+    Ok(())
 }
 
 fn report(seed: u64, problems: &[String]) -> anyhow::Result<()> {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use ork_core::plan::{
-    Action, Backoff, Binding, Expr, ForEach, Items, Pinned, Plan, Retry, Scope, Task, Tolerate,
-    TriggerRule,
+    Action, Approval, Backoff, Binding, Cache, Catchup, Concurrency, Expr, ForEach, Items, OnLimit,
+    OnReject, OnTimeout, Param, Pinned, Plan, Poll, PoolUse, Retry, Schedule, Scope, Task,
+    Tolerate, TriggerRule, Wait, When,
 };
 use ork_core::rows::{CodeRef, VersionId};
-use ork_core::time::Span;
+use ork_core::schedule::Timetable;
+use ork_core::time::{Span, Wall};
+use ork_core::types::Type;
 use ork_core::value::{Digest, Value};
 
 use crate::chance::Chance;
@@ -25,16 +28,199 @@ const RULES: [TriggerRule; 9] = [
     TriggerRule::NoneFailedMinOneSuccess,
 ];
 
-pub(super) fn plan(chance: &mut Chance, name: &str) -> Plan {
+/// The signal that waits are for.
+pub(super) const SIGNAL: &str = "go";
+/// What the spec of a sensor is, which its worker sees.
+pub(super) const SENSOR: &str = "sensor";
+
+/// A workflow: what may be deployed of it, and the one that it calls, if it does.
+pub(super) struct Workflow {
+    pub(super) contents: Vec<Arc<Plan>>,
+    pub(super) called: Option<Arc<Plan>>,
+}
+
+/// A workflow by chance.
+pub(super) fn workflow(chance: &mut Chance, name: &str, start: Wall) -> Workflow {
     let most = if chance.one_in(4) { 8 } else { 4 };
     let mut plan = small(chance, name, most);
+    let mut callee = None;
     if chance.one_in(2) {
-        let called = chance.one_in(3).then(|| Arc::new(small(chance, "called", 2)));
-        let mut maker = Maker { chance, called, left: 5 };
+        callee = chance.one_in(3).then(|| Arc::new(called(chance, name)));
+        let mut maker = Maker { chance, called: callee.clone(), left: 5 };
         maker.deepen(&mut plan.body, 0);
         maker.deepen(&mut plan.finally, 1);
     }
+    let mut spice = Spice { waits: chance.one_in(3), limits: chance.one_in(3), chance, start };
+    spice.season(&mut plan.body);
+    spice.season(&mut plan.finally);
+    govern(chance, &mut plan, start);
+    let second = other(chance, &plan, start);
+    let third = other(chance, &plan, start);
+    let contents = [plan, second, third].into_iter().map(Arc::new).collect();
+    Workflow { contents, called: callee }
+}
+
+/// The same workflow with other limits, other schedules, and another task.
+fn other(chance: &mut Chance, plan: &Plan, start: Wall) -> Plan {
+    let mut other = plan.clone();
+    govern(chance, &mut other, start);
+    let place = chance.below(other.body.tasks.len());
+    if let Action::Execute { spec, .. } = &mut other.body.tasks[place].action
+        && chance.one_in(2)
+    {
+        *spec = Binding::Const(Value::from(chance.below(3)));
+    }
+    other
+}
+
+fn called(chance: &mut Chance, by: &str) -> Plan {
+    let mut plan = small(chance, &format!("{by}-called"), 2);
+    plan.concurrency = chance.one_in(3).then(|| concurrency(chance));
     plan
+}
+
+/// How many runs there may be, and when they are made by themselves.
+fn govern(chance: &mut Chance, plan: &mut Plan, start: Wall) {
+    plan.concurrency = chance.one_in(4).then(|| concurrency(chance));
+    plan.schedules.clear();
+    if chance.one_in(5) {
+        for number in 0..=chance.below(2) {
+            plan.schedules.insert(format!("s{number}"), schedule(chance, start));
+        }
+    }
+}
+
+fn concurrency(chance: &mut Chance) -> Concurrency {
+    Concurrency {
+        max_runs: 1 + u32::try_from(chance.below(2)).unwrap_or(0),
+        key: chance.one_in(2).then(|| Expr::new("params.k")),
+        on_limit: chance.pick(&[
+            OnLimit::Queue,
+            OnLimit::Queue,
+            OnLimit::Skip,
+            OnLimit::CancelOldest,
+        ]),
+    }
+}
+
+fn schedule(chance: &mut Chance, start: Wall) -> Schedule {
+    let at = |secs: i64| Wall(start.0 + secs * 1_000_000);
+    let (when, many) = match chance.below(5) {
+        0 => (When::Interval(Span::from_secs(7)), true),
+        1 => (When::Interval(Span::from_secs(60)), true),
+        2 => (When::Cron("* * * * *".into()), true),
+        3 => (When::Interval(Span::from_secs(1_200)), false),
+        _ => (When::At(vec![at(3), at(9), at(chance.between(0, 4_000))]), false),
+    };
+    let few = [Catchup::None, Catchup::Last, Catchup::Max(2), Catchup::All];
+    Schedule {
+        when,
+        timezone: chance.pick(&["UTC", "Europe/Berlin", "Asia/Kathmandu"]).into(),
+        catchup: chance.pick(if many { &few[..3] } else { &few[..] }),
+        jitter: Span::from_secs(if chance.one_in(3) { 3 } else { 0 }),
+        params: IndexMap::new(),
+        paused: chance.one_in(6),
+    }
+}
+
+/// Makes waits of some tasks, and lets others ask for what is limited.
+struct Spice<'c> {
+    chance: &'c mut Chance,
+    start: Wall,
+    waits: bool,
+    limits: bool,
+}
+
+impl Spice<'_> {
+    fn season(&mut self, scope: &mut Scope) {
+        for task in &mut scope.tasks {
+            match &mut task.action {
+                Action::Group { tasks, .. } => self.season(tasks),
+                Action::Execute { .. } => {
+                    if self.waits && self.chance.one_in(2) {
+                        self.wait(task);
+                    }
+                    if self.limits {
+                        self.limit(task);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn wait(&mut self, task: &mut Task) {
+        let chance = &mut *self.chance;
+        match chance.below(7) {
+            0 => task.action = Action::Wait(Wait::For(Span::from_millis(chance.between(0, 9_000)))),
+            1 => {
+                let until = Wall(self.start.0 + chance.between(-5, 60) * 1_000_000);
+                let until = Binding::Const(Value::from(iso(until)));
+                task.action = Action::Wait(Wait::Until(until));
+            }
+            2 => {
+                task.action = Action::Wait(Wait::Event(Binding::Const(Value::from(SIGNAL))));
+            }
+            3 => task.action = Action::Approval(Box::new(approval(chance))),
+            4 | 5 => {
+                let spec = Binding::Const(Value::from(SENSOR));
+                task.action = Action::Execute { executor: "sim".into(), spec };
+                task.poll = Some(Box::new(Poll {
+                    every: Span::from_millis(chance.between(100, 4_000)),
+                    timeout: chance.one_in(2).then(|| Span::from_secs(chance.between(1, 30))),
+                    until: chance.one_in(3).then(|| Expr::new("output != 1")),
+                }));
+            }
+            _ => {
+                let millis = chance.between(300, 3_000);
+                task.heartbeat_timeout = Some(Span::from_millis(millis));
+            }
+        }
+        if !matches!(task.action, Action::Execute { .. }) {
+            task.inputs.clear();
+            task.retry = Retry::default();
+        }
+    }
+
+    fn limit(&mut self, task: &mut Task) {
+        if !matches!(task.action, Action::Execute { .. }) {
+            return;
+        }
+        let chance = &mut *self.chance;
+        task.priority = chance.pick(&[0, 0, 5, -3]);
+        task.worker_queue = chance.one_in(4).then(|| "q".into());
+        let within = chance.between(500, 20_000);
+        task.start_within = chance.one_in(8).then(|| Span::from_millis(within));
+        task.cache = chance.one_in(6).then(|| {
+            let ttl = chance.one_in(2).then(|| Span::from_secs(chance.between(1, 20)));
+            Box::new(Cache { key: Expr::new("1"), ttl })
+        });
+        if chance.one_in(3) {
+            let name = match chance.below(3) {
+                0 => Binding::Expr(Expr::new("'pool' + string(params.k)")),
+                _ => Binding::Const(Value::from("pool0")),
+            };
+            let slots = 1 + u32::try_from(chance.below(2)).unwrap_or(0);
+            let of = (!chance.one_in(12)).then_some(2);
+            task.pool = Some(Box::new(PoolUse { name, slots, of }));
+        }
+    }
+}
+
+fn approval(chance: &mut Chance) -> Approval {
+    Approval {
+        prompt: Binding::Const(Value::from("go on?")),
+        on_reject: chance.pick(&[OnReject::Skip, OnReject::Fail, OnReject::Continue]),
+        on_timeout: chance.pick(&[OnTimeout::Fail, OnTimeout::Approve, OnTimeout::Reject]),
+        ..Approval::default()
+    }
+}
+
+/// An instant as a file writes it.
+fn iso(at: Wall) -> String {
+    let table = Timetable::new(&When::At(vec![at]), "UTC").ok();
+    let tick = table.and_then(|table| table.next(Wall(at.0 - 1)));
+    tick.map(|tick| tick.logical_time()).unwrap_or_default()
 }
 
 fn small(chance: &mut Chance, name: &str, most: usize) -> Plan {
@@ -43,7 +229,10 @@ fn small(chance: &mut Chance, name: &str, most: usize) -> Plan {
     let timeout = chance.one_in(8).then(|| Span::from_secs(chance.between(3, 40)));
     let body = scope(chance, body, 't');
     let finally = scope(chance, finally, 'f');
-    Plan { timeout, finally, ..Plan::new(name, body) }
+    let default = Some(Binding::Const(Value::from(0)));
+    let k = Param { ty: Type::Int, default, description: None };
+    let params = IndexMap::from([("k".to_owned(), k)]);
+    Plan { timeout, finally, params, ..Plan::new(name, body) }
 }
 
 fn scope(chance: &mut Chance, size: usize, letter: char) -> Scope {

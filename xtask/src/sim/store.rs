@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ork_core::catalog::Known;
-use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId, Token};
+use ork_core::check::Fact;
+use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId, Token};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, CacheKey, CacheRow, Change, EventRow, PauseRow, PoolRow,
-    RunRow, TaskRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, PauseRow,
+    PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind};
+use ork_core::schedule::Declared;
 use ork_engine::{Found, Led, Read};
 use ork_store::{CommitSeq, StoreError};
 
@@ -27,14 +29,18 @@ pub(super) struct SimStore {
     epoch: u32,
     commits: u64,
     pub(super) runs: BTreeMap<RunId, Kept>,
-    pub(super) feed: Vec<(u64, EventRow)>,
-    /// Places in the feed, by run.
+    /// What commits brought that bears on what spans runs, each with its commit's number.
+    pub(super) feed: Vec<(u64, Change)>,
+    /// Places of events in the feed, by run.
     events: HashMap<RunId, Vec<usize>>,
     pub(super) answers: HashMap<(ProjectId, String), AnswerRow>,
     pub(super) pauses: BTreeMap<Option<String>, PauseRow>,
     pub(super) cache: Vec<CacheRow>,
     pub(super) workflows: HashMap<String, WorkflowRow>,
     pub(super) pools: BTreeMap<String, PoolRow>,
+    pub(super) schedules: BTreeMap<(String, String), ScheduleRow>,
+    pub(super) ticks: Vec<TickRow>,
+    pub(super) backfills: BTreeMap<BackfillId, BackfillRow>,
     pub(super) versions: HashMap<(String, VersionId), Arc<VersionRow>>,
     /// The one run whose changes are refused.
     pub(super) poisoned: Option<RunId>,
@@ -50,9 +56,15 @@ impl SimStore {
         self.epoch += 1;
         let pauses = self.pauses.values().cloned().collect();
         let pools = self.pools.values().cloned().collect();
-        let limited = self.workflows.values().filter(|row| row.limits.is_some());
-        let limited = limited.cloned().collect();
-        Led { epoch: Epoch(self.epoch), runs: self.load_active(), pauses, pools, limited }
+        let runs = self.load_active();
+        let drafts: Vec<_> = runs.iter().filter(|active| active.run.version.is_draft()).collect();
+        let mut limited = self.workflows.clone();
+        limited.retain(|name, row| {
+            let of_draft = drafts.iter().any(|active| active.run.workflow == *name);
+            row.limits.is_some() || row.current.is_some() && of_draft
+        });
+        let limited = limited.into_values().collect();
+        Led { epoch: Epoch(self.epoch), runs, pauses, pools, limited }
     }
 
     /// A run that another does again.
@@ -120,6 +132,9 @@ impl SimStore {
         }
         self.commits += 1;
         for change in changes {
+            if !matches!(change, Change::Event(_)) && Fact::of(change).is_some() {
+                self.feed.push((self.commits, change.clone()));
+            }
             self.apply(change)?;
         }
         Ok(CommitSeq(self.commits))
@@ -155,7 +170,14 @@ impl SimStore {
             Change::Answer(row) => {
                 self.answers.insert((row.project, row.key.clone()), (**row).clone());
             }
-            Change::Schedule(..) | Change::Tick(_) | Change::Backfill(..) => {}
+            Change::Schedule(row, _) => {
+                let key = (row.workflow.clone(), row.name.clone());
+                self.schedules.insert(key, (**row).clone());
+            }
+            Change::Tick(row) => self.ticks.push((**row).clone()),
+            Change::Backfill(row, _) => {
+                self.backfills.insert(row.id, (**row).clone());
+            }
             Change::Pause(row) => {
                 self.pauses.insert(row.workflow.clone(), (**row).clone());
             }
@@ -164,9 +186,9 @@ impl SimStore {
         Ok(())
     }
 
-    fn append(&mut self, row: &EventRow) {
+    fn append(&mut self, row: &Arc<EventRow>) {
         self.events.entry(row.run).or_default().push(self.feed.len());
-        self.feed.push((self.commits, row.clone()));
+        self.feed.push((self.commits, Change::Event(Arc::clone(row))));
         if let EventKind::TaskDispatched { token, .. } = row.kind {
             self.tokens.insert(token, row.run);
         }
@@ -184,7 +206,28 @@ impl SimStore {
     /// A run's events, in order.
     pub(super) fn events(&self, run: RunId) -> impl Iterator<Item = &EventRow> {
         let places = self.events.get(&run).into_iter().flatten();
-        places.map(|place| &self.feed[*place].1)
+        places.filter_map(|place| event_of(&self.feed[*place].1))
+    }
+
+    /// All events, in the order of commits.
+    pub(super) fn all_events(&self) -> impl Iterator<Item = &EventRow> {
+        self.feed.iter().filter_map(|(_, change)| event_of(change))
+    }
+
+    /// A version as schedules and backfills know it.
+    pub(super) fn declared(&self, workflow: &str, version: VersionId) -> Option<Arc<Declared>> {
+        let row = self.versions.get(&(workflow.to_owned(), version))?;
+        Some(Arc::new(Declared::from((**row).clone())))
+    }
+
+    fn read_schedules(&self) -> Found {
+        let rows: Vec<_> = self.schedules.values().cloned().collect();
+        let open = self.backfills.values().filter(|row| row.finished_at.is_none());
+        let open: Vec<_> = open.cloned().collect();
+        let named = rows.iter().map(|row| (&row.workflow, row.version));
+        let named = named.chain(open.iter().map(|row| (&row.workflow, row.version)));
+        let versions = named.filter_map(|(name, version)| self.declared(name, version)).collect();
+        Found::Schedules(rows, open, versions)
     }
 
     pub(super) fn read(&self, read: &Read) -> Found {
@@ -192,7 +235,7 @@ impl SimStore {
             Read::Answer { project, key } => {
                 Found::Answer(self.answers.get(&(*project, key.clone())).cloned())
             }
-            Read::Schedules { .. } => Found::Schedules(Vec::new(), Vec::new(), Vec::new()),
+            Read::Schedules { .. } => self.read_schedules(),
             Read::Run { run, .. } => {
                 let kept = self.runs.get(run);
                 Found::Run(kept.map(|kept| Box::new(self.active(kept))))
@@ -229,5 +272,13 @@ impl SimStore {
 impl Kept {
     fn new(row: &RunRow) -> Self {
         Self { run: row.clone(), tasks: BTreeMap::new(), attempts: BTreeMap::new() }
+    }
+}
+
+/// The event that a change appends.
+pub(super) fn event_of(change: &Change) -> Option<&EventRow> {
+    match change {
+        Change::Event(row) => Some(row),
+        _ => None,
     }
 }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use ork_core::ids::{AttemptRef, Token, WorkerId};
 use ork_core::run::{Assignment, Report};
+use ork_core::time::Span;
+
+use super::plans::SENSOR;
 
 /// A worker's side of an attempt.
 #[derive(Debug)]
@@ -12,6 +15,12 @@ pub(super) struct Held {
     pub(super) generation: u32,
     pub(super) number: u32,
     pub(super) stage: Stage,
+    /// Which holding of the token it is: one may be given up and come again.
+    pub(super) holding: u64,
+    /// How often it has to give a sign of life.
+    pub(super) heartbeat: Option<Span>,
+    /// Whether it looks for something that may not be there yet.
+    pub(super) sensor: bool,
     /// It was told to stop and takes its time.
     pub(super) stopping: bool,
 }
@@ -34,6 +43,8 @@ pub(super) enum Stage {
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) slots: u32,
+    /// The queues it serves; none: the default one.
+    pub(super) queues: Vec<String>,
     /// It lives in the server's process: it starts at once what it is given, and dies with it.
     pub(super) embedded: bool,
     pub(super) alive: bool,
@@ -48,10 +59,17 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(number: usize, slots: u32, embedded: bool, now: i64) -> Self {
+    pub(super) fn new(
+        number: usize,
+        slots: u32,
+        queues: Vec<String>,
+        embedded: bool,
+        now: i64,
+    ) -> Self {
         Self {
             id: WorkerId::from(&*format!("w{number}")),
             slots,
+            queues,
             embedded,
             alive: true,
             silent_until: now,
@@ -84,12 +102,24 @@ impl Held {
             generation: assignment.generation,
             number: assignment.number,
             stage: Stage::Offered,
+            holding: 0,
+            heartbeat: assignment.heartbeat,
+            sensor: assignment.spec == SENSOR,
             stopping: false,
         }
     }
 
     /// What a worker knows of an attempt that it was told to stop before it came.
     pub(super) fn never(attempt: AttemptRef, report: Report) -> Self {
-        Self { attempt, generation: 0, number: 0, stage: Stage::Ended(report), stopping: true }
+        Self {
+            attempt,
+            generation: 0,
+            number: 0,
+            stage: Stage::Ended(report),
+            holding: 0,
+            heartbeat: None,
+            sensor: false,
+            stopping: true,
+        }
     }
 }

@@ -1,24 +1,37 @@
 //! One simulated world: a server that runs the real engine core and the real machine, a store, a
 //! network, workers and clients, all driven by one seed.
 
+macro_rules! trace {
+    ($world:expr, $($arg:tt)*) => {
+        if $world.trace {
+            println!("{:>12.6}  {}", $world.seconds(), format!($($arg)*));
+        }
+    };
+}
+
+mod clients;
+mod explain;
+mod tend;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use ork_core::catalog::Deploy;
 use ork_core::ids::{AttemptRef, InstancePath, ProjectId, RunId, Token, WorkerId};
 use ork_core::plan::Plan;
-use ork_core::rows::{Actor, Change, CodeRef, LogSummary, VersionId, VersionRow, WorkflowRow};
+use ork_core::rows::{
+    ActiveRun, Actor, Change, CodeRef, LogSummary, VersionId, VersionRow, WorkflowRow,
+};
 use ork_core::run::{
     Assignment, Command, Compile, Departure, Effect, EventKind, Failure, FailureKind, Finished,
-    NewRun, Outcome, RefusalCode, Report, RetrySelection,
+    Outcome, Report,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::{Data, Digest, Value};
-use ork_engine::{Answer, Config, Core, Error, Found, Key, Output, Read, Request, Step};
+use ork_engine::{Answer, Config, Core, Error, Found, Output, Read, Request, Step};
 use ork_store::{CommitSeq, StoreError};
-use uuid::Uuid;
 
+use self::clients::Wish;
 use super::plans;
 use super::store::SimStore;
 use super::workers::{Held, Stage, Worker};
@@ -26,6 +39,8 @@ use crate::chance::Chance;
 
 const MS: i64 = 1_000;
 const SECOND: i64 = 1_000_000;
+/// Where the civil clock begins: 2026-09-21T14:13:20Z.
+const START: i64 = 1_790_000_000 * SECOND;
 /// More steps than this and a seed is stuck.
 const STEPS: usize = 40_000;
 
@@ -35,7 +50,8 @@ pub(super) enum Slot {
     Client(usize),
     Hello(usize),
     Beat(usize),
-    Report(usize, Token, Report),
+    /// With the number of the holding that it is about.
+    Report(usize, Token, Report, u64),
     Nobody,
 }
 
@@ -57,30 +73,16 @@ enum Event {
     Client(usize),
     Kill,
     Restart,
-    Spawn(bool),
+    Spawn(bool, Vec<String>),
     Die(usize),
+    Leave(usize),
+    Left(usize),
+    Sign(usize, Token),
+    Tend,
     Silence(usize),
     WallStep,
     Poison,
     Heal,
-}
-
-/// A thing that a client wants, until it has an answer.
-#[derive(Debug)]
-struct Wish {
-    what: What,
-    key: bool,
-    done: bool,
-    tries: u32,
-    run: Option<RunId>,
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    Create { plan: usize },
-    Cancel { path: bool, force: bool },
-    Retry { tasks: bool },
-    Deploy { plan: usize, content: u8, draft: bool },
 }
 
 /// How bad the world is.
@@ -99,7 +101,8 @@ pub(super) struct World {
     pub(super) trace: bool,
     pub(super) store: SimStore,
     pub(super) problems: Vec<String>,
-    pub(super) plans: Vec<Arc<Plan>>,
+    /// The contents of each workflow.
+    pub(super) plans: Vec<Vec<Arc<Plan>>>,
     pub(super) workers: Vec<Worker>,
     pub(super) config: Config,
     pub(super) core: Option<Core<Slot>>,
@@ -121,6 +124,12 @@ pub(super) struct World {
     executed: HashSet<(RunId, InstancePath, u32, u32)>,
     pub(super) succeeded: HashSet<Token>,
     blobs: HashMap<Digest, Arc<Value>>,
+    /// The earlier runs that each rerun was told of.
+    pub(super) recalled: HashMap<RunId, Vec<Arc<ActiveRun>>>,
+    /// What clients set by hand, by the ids of their requests.
+    pub(super) marks: HashMap<String, Value>,
+    /// What was to be deployed, by the workflow.
+    pub(super) deployed: Vec<String>,
     pub(super) poison: Option<RunId>,
     last_streamed: u64,
 }
@@ -144,14 +153,6 @@ impl Ord for Entry {
     fn cmp(&self, _: &Self) -> std::cmp::Ordering {
         std::cmp::Ordering::Equal
     }
-}
-
-macro_rules! trace {
-    ($world:expr, $($arg:tt)*) => {
-        if $world.trace {
-            println!("{:>12.6}  {}", $world.seconds(), format!($($arg)*));
-        }
-    };
 }
 
 impl World {
@@ -182,7 +183,7 @@ impl World {
             steps: 0,
             weather,
             mono: 1,
-            wall_offset: 1_790_000_000 * SECOND,
+            wall_offset: START,
             events: BinaryHeap::new(),
             order: 0,
             life: 1,
@@ -197,11 +198,19 @@ impl World {
             executed: HashSet::new(),
             succeeded: HashSet::new(),
             blobs: HashMap::new(),
+            recalled: HashMap::new(),
+            marks: HashMap::new(),
+            deployed: Vec::new(),
             poison: None,
             last_streamed: 0,
         };
         world.populate(calm);
         world
+    }
+
+    /// How often somebody wanted to deploy a workflow.
+    pub(super) fn deploys(&self, workflow: &str) -> usize {
+        self.deployed.iter().filter(|name| *name == workflow).count()
     }
 
     fn seconds(&self) -> f64 {
@@ -224,15 +233,18 @@ impl World {
 
     fn populate(&mut self, calm: bool) {
         for number in 0..=self.chance.below(2) {
-            let plan = Arc::new(plans::plan(&mut self.chance, &format!("p{number}")));
-            let row = version(&plan, VersionId(1), Digest([0; 32]), self.now().wall);
-            self.store.versions.insert((plan.name.clone(), VersionId(1)), Arc::new(row));
-            self.store.workflows.insert(plan.name.clone(), workflow(&plan, self.now().wall));
-            self.plans.push(plan);
+            let start = self.now().wall;
+            let workflow = plans::workflow(&mut self.chance, &format!("p{number}"), start);
+            self.keep(&workflow.contents[0]);
+            if let Some(called) = &workflow.called {
+                self.keep(called);
+            }
+            self.plans.push(workflow.contents);
         }
         for _ in 0..=self.chance.below(2) {
             let embedded = self.workers.is_empty() && self.chance.one_in(2);
-            self.at(0, Event::Spawn(embedded));
+            let queues = self.some_queues();
+            self.at(0, Event::Spawn(embedded, queues));
         }
         self.make_wishes();
         if calm {
@@ -241,13 +253,14 @@ impl World {
         for _ in 0..self.chance.below(3) {
             let delay = self.chance.between(0, 20 * SECOND);
             let place = self.chance.below(4);
-            match self.chance.below(3) {
+            match self.chance.below(4) {
                 0 if self.weather.kills > 0 => self.at(delay, Event::Kill),
                 1 => self.at(delay, Event::Die(place)),
+                2 => self.at(delay, Event::Leave(place)),
                 _ => self.at(delay, Event::Silence(place)),
             }
         }
-        if self.chance.one_in(3) {
+        for _ in 0..self.chance.below(6).saturating_sub(3) {
             let delay = self.chance.between(0, 10 * SECOND);
             self.at(delay, Event::WallStep);
         }
@@ -259,31 +272,14 @@ impl World {
         self.at(until, Event::Heal);
     }
 
-    fn make_wishes(&mut self) {
-        for _ in 0..=self.chance.below(2) {
-            let plan = self.chance.below(self.plans.len());
-            self.wish(What::Create { plan }, SECOND);
-        }
-        if self.chance.one_in(4) {
-            let (path, force) = (self.chance.one_in(2), self.chance.one_in(3));
-            self.wish(What::Cancel { path, force }, 20 * SECOND);
-        }
-        for _ in 0..self.chance.below(3) {
-            let tasks = self.chance.one_in(3);
-            self.wish(What::Retry { tasks }, 25 * SECOND);
-        }
-        for _ in 0..self.chance.below(8).saturating_sub(5) {
-            let (plan, draft) = (self.chance.below(self.plans.len()), self.chance.one_in(2));
-            let content = u8::try_from(self.chance.below(3)).unwrap_or(0);
-            self.wish(What::Deploy { plan, content, draft }, 10 * SECOND);
-        }
-    }
-
-    fn wish(&mut self, what: What, within: i64) {
-        let key = self.chance.one_in(2);
-        self.wishes.push(Wish { what, key, done: false, tries: 0, run: None });
-        let delay = self.chance.between(0, within);
-        self.at(delay, Event::Client(self.wishes.len() - 1));
+    /// A workflow that was deployed before all began.
+    fn keep(&mut self, plan: &Arc<Plan>) {
+        let start = self.now().wall;
+        let row = version(plan, VersionId(1), Digest([0; 32]), start);
+        self.store.versions.insert((plan.name.clone(), VersionId(1)), Arc::new(row));
+        let row = workflow(plan, start);
+        self.store.feed.push((0, Change::Workflow(Box::new(row.clone()))));
+        self.store.workflows.insert(plan.name.clone(), row);
     }
 
     /// Runs the world until all is quiet.
@@ -313,6 +309,7 @@ impl World {
     fn is_quiet(&self) -> bool {
         self.wishes.iter().all(|wish| wish.done)
             && self.pending.is_none()
+            && self.schedules_rest()
             && self.store.runs.values().all(|kept| kept.run.state.is_terminal())
             && self
                 .core
@@ -331,7 +328,7 @@ impl World {
             }
         }
         let open = self.wishes.iter().filter(|wish| !wish.done);
-        why.extend(open.map(|wish| format!("no answer for {:?}", wish.what)));
+        why.extend(open.map(|wish| format!("no answer for {}", wish.told())));
         self.problem(format!("stuck after {} steps: {}", self.steps, why.join("; ")));
     }
 
@@ -391,7 +388,11 @@ impl World {
             }
             Step::Wait { until } => {
                 self.wake_at = until.map(|at| at.0);
-                until.is_some_and(|at| at.0 <= self.mono)
+                let goes_on = until.is_some_and(|at| at.0 <= self.mono);
+                if !goes_on && core.is_settled() {
+                    self.look_into(core);
+                }
+                goes_on
             }
         }
     }
@@ -487,6 +488,7 @@ impl World {
                 }
                 Output::Effect(Effect::Recall { run, earlier, .. }) => {
                     let earlier = self.store.recall(earlier);
+                    self.recalled.entry(run).or_default().extend(earlier.clone());
                     let command = Command::Recalled { run, earlier };
                     let delay = self.chance.between(100, 5 * MS);
                     self.at(delay, Event::Told(self.life, Box::new(command)));
@@ -507,44 +509,6 @@ impl World {
                 Output::Read { read, after } => {
                     let delay = after.0 + self.chance.between(50, 3 * MS);
                     self.at(delay, Event::Read(self.life, read));
-                }
-            }
-        }
-    }
-
-    /// What a client is told has to be durable.
-    fn told(&mut self, slot: &Slot, result: &Result<Answer, Error>) {
-        let (Slot::Client(wish), Ok(answer)) = (slot, result) else { return };
-        match answer {
-            Answer::Created { run, .. } => {
-                if self.store.events(*run).next().is_none() {
-                    self.problem(format!("run {run} was answered for and is not durable"));
-                }
-                let first = *self.wishes[*wish].run.get_or_insert(*run);
-                if self.wishes[*wish].key && first != *run {
-                    self.problem(format!("one key made the runs {first} and {run}"));
-                }
-            }
-            Answer::Deployed { version, .. } => {
-                let What::Deploy { plan, content, .. } = self.wishes[*wish].what else { return };
-                let key = (self.plans[plan].name.clone(), *version);
-                let kept = self.store.versions.get(&key).map(|row| row.digest);
-                if kept != Some(Digest([content; 32])) {
-                    self.problem(format!("version {version:?} was answered for wrongly"));
-                }
-            }
-            Answer::Beat { .. } => self.problem("a client was told of a beat".into()),
-            Answer::Backfill { .. } => self.problem("no client asks for a backfill here".into()),
-            Answer::Done => {
-                let request = request_id(*wish);
-                let retried = matches!(self.wishes[*wish].what, What::Retry { .. });
-                let found = self
-                    .store
-                    .feed
-                    .iter()
-                    .any(|(_, event)| event.actor.request_id.as_deref() == Some(&request));
-                if retried && !found {
-                    self.problem(format!("{request} was answered for and is not durable"));
                 }
             }
         }
@@ -589,7 +553,8 @@ impl World {
         self.core = Some(core);
         self.wake_at = Some(self.mono);
         if self.workers.iter().any(|worker| worker.embedded) {
-            self.at(0, Event::Spawn(true));
+            let queues = self.some_queues();
+            self.at(0, Event::Spawn(true, queues));
         }
         for place in 0..self.workers.len() {
             if self.workers[place].alive {
@@ -598,16 +563,6 @@ impl World {
             }
         }
         self.wishes_again();
-    }
-
-    /// Clients whose answer went down with the server ask again, if that is safe.
-    fn wishes_again(&mut self) {
-        for place in 0..self.wishes.len() {
-            if !self.wishes[place].done && self.wishes[place].tries > 0 {
-                let delay = self.chance.between(0, 3 * SECOND);
-                self.at(delay, Event::Client(place));
-            }
-        }
     }
 
     // Everything else.
@@ -629,15 +584,17 @@ impl World {
             Event::Client(wish) => self.ask(wish),
             Event::Kill => self.kill(),
             Event::Restart => self.restart(),
-            Event::Spawn(embedded) => self.spawn(embedded),
+            Event::Spawn(embedded, queues) => self.spawn(embedded, queues),
             Event::Die(seed) => {
-                let place = seed % self.workers.len().max(1);
-                if !self.healed && place < self.workers.len() && !self.workers[place].embedded {
+                if let Some(place) = self.some_worker(seed) {
                     self.die(place);
-                    let delay = self.chance.between(0, 10 * SECOND);
-                    self.at(delay, Event::Spawn(false));
+                    self.replace_worker();
                 }
             }
+            Event::Leave(seed) => self.leave(seed),
+            Event::Left(place) => self.left(place),
+            Event::Sign(place, token) => self.sign(place, token),
+            Event::Tend => self.tend(),
             Event::Silence(seed) => self.silence(seed),
             Event::WallStep => {
                 self.wall_offset += self.chance.between(-3_600, 3_600) * SECOND;
@@ -668,8 +625,13 @@ impl World {
             worker.silent_until = worker.silent_until.min(self.mono);
         }
         if !self.workers.iter().any(|worker| worker.alive) {
-            self.at(0, Event::Spawn(false));
+            self.at(0, Event::Spawn(false, Vec::new()));
         }
+        if self.chance.one_in(2) {
+            // The clock is set right.
+            self.wall_offset = self.wall_offset.max(START);
+        }
+        self.at(0, Event::Tend);
     }
 
     fn arrive(&mut self, request: Request, slot: Slot) {
@@ -737,144 +699,68 @@ impl World {
                 Err(Error::Refused(_)) => self.at(10 * MS, Event::Hello(place)),
                 _ => {}
             },
-            Slot::Report(place, token, report) => {
-                self.worker_hears(place, token, &report, result);
+            Slot::Report(place, token, report, holding) => {
+                self.worker_hears(place, token, (&report, holding), result);
             }
             Slot::Nobody => {}
         }
     }
 
-    // Clients.
-
-    fn ask(&mut self, place: usize) {
-        let wish = &self.wishes[place];
-        if wish.done {
-            return;
-        }
-        // Without a key nobody may ask twice for what may have been done.
-        if wish.tries > 0 && !wish.key {
-            self.wishes[place].done = true;
-            return;
-        }
-        let (what, key) = (wish.what.clone(), wish.key);
-        let Some(request) = self.request(place, &what) else {
-            self.wishes[place].done = self.healed;
-            if !self.healed {
-                self.at(SECOND, Event::Client(place));
-            }
-            return;
-        };
-        self.wishes[place].tries += 1;
-        let request = if key {
-            let key = Key {
-                key: request_id(place),
-                request: Digest([u8::try_from(place).unwrap_or(0); 32]),
-            };
-            request.with_key(key)
-        } else {
-            request
-        };
-        trace!(self, "client {place} asks for {what:?}");
-        if key && self.chance.one_in(10) {
-            let delay = self.chance.between(50, 5 * MS);
-            self.at(delay, Event::Arrive(Box::new(request.clone()), Slot::Client(place)));
-        }
-        let delay = self.chance.between(50, 2 * MS);
-        self.at(delay, Event::Arrive(Box::new(request), Slot::Client(place)));
-        if self.core.is_none() {
-            // Refused at the door.
-            self.wishes[place].tries -= 1;
-            self.at(SECOND, Event::Client(place));
-        }
-    }
-
-    fn request(&mut self, place: usize, what: &What) -> Option<Request> {
-        let by = Actor {
-            name: "someone".into(),
-            request_id: Some(request_id(place)),
-            ..Actor::default()
-        };
-        let run = |chance: &mut Chance, over: bool, store: &SimStore| {
-            let runs = store.runs.values().filter(|kept| kept.run.state.is_terminal() == over);
-            let runs: Vec<RunId> = runs.map(|kept| kept.run.id).collect();
-            (!runs.is_empty()).then(|| chance.pick(&runs))
-        };
-        let command = match *what {
-            What::Create { plan } => self.creation(plan, by),
-            What::Cancel { path, force } => {
-                let run = run(&mut self.chance, false, &self.store)?;
-                let path = if path { Some(self.some_path(run)?) } else { None };
-                Command::Cancel { run, path, force, by }
-            }
-            What::Retry { tasks } => {
-                let run = run(&mut self.chance, true, &self.store)?;
-                let selection = if tasks {
-                    RetrySelection::Tasks(vec![self.some_path(run)?])
-                } else {
-                    RetrySelection::Failed
-                };
-                Command::Retry { run, selection, cancel_downstream: false, by }
-            }
-            What::Deploy { plan, content, draft } => {
-                let deploy = Deploy {
-                    digest: Digest([content; 32]),
-                    source: String::new(),
-                    plan: Arc::clone(&self.plans[plan]),
-                    code: code(),
-                    draft,
-                    by,
-                };
-                return Some(Request::deploy(ProjectId::DEFAULT, deploy));
-            }
-        };
-        Some(Request::run(ProjectId::DEFAULT, command))
-    }
-
-    fn some_path(&mut self, run: RunId) -> Option<InstancePath> {
-        let paths: Vec<&InstancePath> = self.store.runs.get(&run)?.tasks.keys().collect();
-        (!paths.is_empty()).then(|| self.chance.pick(&paths).clone())
-    }
-
-    fn creation(&mut self, plan: usize, by: Actor) -> Command {
-        self.order += 1;
-        let plan = Arc::clone(&self.plans[plan]);
-        Command::Create(Box::new(NewRun {
-            project: ProjectId::DEFAULT,
-            project_name: "default".into(),
-            id: RunId(Uuid::from_u128(u128::from(self.order))),
-            version: VersionId(1),
-            plan,
-            code: code(),
-            params: Value::Object(serde_json::Map::new()),
-            logical_time: "2026-11-24T08:00:00Z".into(),
-            labels: indexmap::IndexMap::new(),
-            trigger: "manual".into(),
-            url: String::new(),
-            rerun_of: None,
-            by,
-        }))
-    }
-
-    fn client_hears(&mut self, place: usize, result: &Result<Answer, Error>) {
-        if self.wishes[place].done {
-            return;
-        }
-        trace!(self, "client {place} hears {result:?}");
-        match result {
-            Err(Error::Unavailable(_)) if self.wishes[place].key => {
-                let delay = self.chance.between(10 * MS, SECOND);
-                self.at(delay, Event::Client(place));
-            }
-            Err(Error::Refused(refusal)) if refusal.code == RefusalCode::KeyReused => {
-                self.problem("a key was said to be another request's".into());
-            }
-            _ => self.wishes[place].done = true,
-        }
-    }
-
     // Workers.
 
-    fn spawn(&mut self, embedded: bool) {
+    fn some_queues(&mut self) -> Vec<String> {
+        let queues: &[&str] = self.chance.pick(&[&[][..], &[], &["default", "q"], &["q"], &["*"]]);
+        queues.iter().map(ToString::to_string).collect()
+    }
+
+    /// A worker of a process of its own, while the weather is bad.
+    fn some_worker(&self, seed: usize) -> Option<usize> {
+        let place = seed % self.workers.len().max(1);
+        let fits = |worker: &&Worker| !worker.embedded && worker.alive;
+        let worker = self.workers.get(place).filter(fits);
+        worker.filter(|_| !self.healed).map(|_| place)
+    }
+
+    fn replace_worker(&mut self) {
+        let delay = self.chance.between(0, 10 * SECOND);
+        let queues = self.some_queues();
+        self.at(delay, Event::Spawn(false, queues));
+    }
+
+    /// A worker is told to leave: it takes nothing new, and after a while stops what it has.
+    fn leave(&mut self, seed: usize) {
+        let Some(place) = self.some_worker(seed) else { return };
+        let worker = self.workers[place].id.clone();
+        self.hear_from(place, Command::WorkerLeaving { worker }, Slot::Nobody);
+        let delay = self.chance.between(10 * MS, 4 * SECOND);
+        self.at(delay, Event::Left(place));
+        self.replace_worker();
+    }
+
+    fn left(&mut self, place: usize) {
+        if self.workers[place].alive {
+            self.die(place);
+            let worker = self.workers[place].id.clone();
+            let departure = Departure::Orderly;
+            self.hear_from(place, Command::WorkerGone { worker, departure }, Slot::Nobody);
+        }
+    }
+
+    /// User code gives a sign of life, and will again unless it falls silent.
+    fn sign(&mut self, place: usize, token: Token) {
+        let worker = &self.workers[place];
+        let (true, Some(held)) = (worker.alive, worker.held.get(&token)) else { return };
+        let (Some(every), Stage::Running) = (held.heartbeat, &held.stage) else { return };
+        let attempt = held.attempt.clone();
+        if self.core.is_some() {
+            self.report(place, attempt, Report::Beat);
+        }
+        if self.healed || !self.chance.one_in(12) {
+            self.at(every.0 / 3, Event::Sign(place, token));
+        }
+    }
+
+    fn spawn(&mut self, embedded: bool, queues: Vec<String>) {
         let slots = 1 + u32::try_from(self.chance.below(3)).unwrap_or(0);
         let place = self.workers.len();
         if embedded {
@@ -882,7 +768,7 @@ impl World {
                 worker.embedded = false;
             }
         }
-        self.workers.push(Worker::new(place, slots, embedded, self.mono));
+        self.workers.push(Worker::new(place, slots, queues, embedded, self.mono));
         self.at(0, Event::Hello(place));
         self.at(3 * SECOND, Event::Beat(place));
     }
@@ -950,7 +836,7 @@ impl World {
         let command = Command::WorkerJoined {
             worker: worker.id.clone(),
             slots: worker.slots,
-            queues: Vec::new(),
+            queues: worker.queues.clone(),
             confirms: !worker.embedded,
         };
         self.hear_from(place, command, Slot::Hello(place));
@@ -975,7 +861,8 @@ impl World {
     }
 
     fn report(&mut self, place: usize, attempt: AttemptRef, report: Report) {
-        let slot = Slot::Report(place, attempt.token, report.clone());
+        let held = self.workers[place].held.get(&attempt.token).map_or(0, |held| held.holding);
+        let slot = Slot::Report(place, attempt.token, report.clone(), held);
         let beats = self.workers[place].beats;
         self.hear_from(place, Command::Report { attempt, report, beats }, slot);
     }
@@ -989,7 +876,8 @@ impl World {
         if worker.held.contains_key(&token) {
             return self.repeat(place, token);
         }
-        worker.held.insert(token, Held::new(assignment));
+        self.order += 1;
+        worker.held.insert(token, Held { holding: self.order, ..Held::new(assignment) });
         let embedded = worker.embedded;
         trace!(self, "worker {place} has token {token}");
         self.report(place, assignment.attempt.clone(), Report::Confirmed);
@@ -1042,7 +930,8 @@ impl World {
             return;
         }
         held.stage = Stage::Running;
-        let attempt = held.attempt.clone();
+        let (attempt, sensor) = (held.attempt.clone(), held.sensor);
+        let beats = held.heartbeat.is_some();
         let id = (attempt.run, attempt.path.clone(), held.generation, held.number);
         if !self.executed.insert(id.clone()) {
             self.problem(format!("attempt {id:?} is executed twice"));
@@ -1052,7 +941,10 @@ impl World {
         self.report(place, attempt, Report::Started);
         let slow = self.chance.one_in(6);
         let took = self.chance.between(MS, if slow { 12 * SECOND } else { 300 * MS });
-        let outcome = self.outcome();
+        if beats {
+            self.at(0, Event::Sign(place, token));
+        }
+        let outcome = self.outcome(sensor);
         let took_span = Span(took);
         let finished = Finished { outcome, logs: LogSummary::default(), took: took_span };
         self.at(took, Event::End(place, token, Some(Report::Finished(Box::new(finished)))));
@@ -1072,7 +964,11 @@ impl World {
         }
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, sensor: bool) -> Outcome {
+        if sensor && self.chance.one_in(if self.healed { 4 } else { 2 }) {
+            let failure = Failure::new(FailureKind::Failure, "not yet");
+            return Outcome::Failed(Failure { exit_code: Some(75), ..failure });
+        }
         match self.chance.below(10) {
             0..=2 => {
                 let kind = self.chance.pick(&[FailureKind::Failure, FailureKind::Signal]);
@@ -1143,11 +1039,15 @@ impl World {
         &mut self,
         place: usize,
         token: Token,
-        report: &Report,
+        (report, holding): (&Report, u64),
         result: &Result<Answer, Error>,
     ) {
         let worker = &mut self.workers[place];
         let (true, Some(held)) = (worker.alive, worker.held.get_mut(&token)) else { return };
+        if held.holding != holding {
+            // It gave that up, and waits for no answer any more.
+            return;
+        }
         match (result, report) {
             (Ok(_), Report::Confirmed) => self.execute(place, token),
             (Ok(_), Report::Finished(_)) => held.stage = Stage::Done,
@@ -1160,10 +1060,6 @@ impl World {
             _ => {}
         }
     }
-}
-
-fn request_id(wish: usize) -> String {
-    format!("request-{wish}")
 }
 
 fn stopped() -> Report {
