@@ -9,9 +9,6 @@ const SLOW: &str = "name: slow\ntasks:\n  wait: {run: {shell: \"echo waiting for
     next: {depends_on: wait, run: [echo, never]}\n\
     finally:\n  clean: {run: [echo, cleaned]}\n";
 
-/// The last line of the block while the first task of that workflow waits.
-const WAITS: &str = "next  pending\n";
-
 /// The columns of the terminal.
 const WIDTH: usize = 80;
 
@@ -40,15 +37,30 @@ impl Terminal {
         stdin.flush().unwrap();
     }
 
-    /// Reads until the picture has this in it. A key that interrupts makes the terminal throw away
-    /// what it has not passed on yet, so before one the last thing written has to be waited for.
+    /// Reads until the picture has this in it.
     fn until(&mut self, part: &str) {
         while !self.picture().join("\n").contains(part) {
-            let mut bytes = [0; 4096];
-            let count = self.child.stdout.as_mut().unwrap().read(&mut bytes).unwrap();
-            assert!(count > 0, "it ended before `{part}`:\n{}", self.picture().join("\n"));
-            self.written.extend_from_slice(&bytes[..count]);
+            self.read(part);
         }
+    }
+
+    /// Reads until a line with this in it is drawn to its end. A key that interrupts makes the
+    /// terminal throw away what it has not passed on yet: before one this is the way to wait.
+    fn until_line(&mut self, part: &str) {
+        let is_whole = |picture: &[String]| {
+            let at = picture.iter().position(|line| line.contains(part));
+            at.is_some_and(|at| at + 1 < picture.len())
+        };
+        while !is_whole(&self.picture()) {
+            self.read(part);
+        }
+    }
+
+    fn read(&mut self, part: &str) {
+        let mut bytes = [0; 4096];
+        let count = self.child.stdout.as_mut().unwrap().read(&mut bytes).unwrap();
+        assert!(count > 0, "it ended before `{part}`:\n{}", self.picture().join("\n"));
+        self.written.extend_from_slice(&bytes[..count]);
     }
 
     fn end(&mut self) -> i32 {
@@ -133,9 +145,9 @@ fn an_interrupt_asks_and_the_next_one_cancels_and_no_line_is_garbled() {
     for colours in [true, false] {
         let place = Place::with(&[("slow.yaml", SLOW)]);
         let mut terminal = Terminal::start(&place, "run slow.yaml", colours);
-        terminal.until(WAITS);
+        terminal.until_line("  waiting");
         terminal.press("\x03");
-        terminal.until("Ctrl-C cancels\n");
+        terminal.until_line("Ctrl-C cancels");
         terminal.press("\x03");
         terminal.until("cancelling");
         assert_eq!(terminal.end(), 5);
@@ -159,7 +171,7 @@ fn an_interrupt_asks_and_the_next_one_cancels_and_no_line_is_garbled() {
 fn whoever_leaves_is_told_that_the_run_goes_on() {
     let place = Place::with(&[("slow.yaml", SLOW)]);
     let mut terminal = Terminal::start(&place, "run slow.yaml", true);
-    terminal.until(WAITS);
+    terminal.until_line("  waiting");
     terminal.press("\x03");
     terminal.until("leave it (l)");
     terminal.press("l\n");
@@ -171,7 +183,7 @@ fn whoever_leaves_is_told_that_the_run_goes_on() {
 fn the_system_asks_no_question() {
     let place = Place::with(&[("slow.yaml", SLOW)]);
     let mut terminal = Terminal::start(&place, "run slow.yaml", false);
-    terminal.until(WAITS);
+    terminal.until_line("  waiting");
     let server: serde_json::Value = serde_json::from_str(&place.read(".ork/server.json")).unwrap();
     let pid = server["pid"].to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
