@@ -1,5 +1,6 @@
 //! The run machine.
 
+mod airflow;
 mod aside;
 mod build;
 mod check;
