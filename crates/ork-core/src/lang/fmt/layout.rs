@@ -209,7 +209,13 @@ impl<'t> Builder<'t> {
             _ => None,
         };
         let value = self.value(node, limit);
-        if right.is_none() && matches!(value, Value::Scalar(_) | Value::Lines { flow: true, .. }) {
+        // The text of a block ends with its line: what follows it stands below.
+        let ends_within = match &value {
+            Value::Scalar(scalar) => scalar.style != Style::Block,
+            Value::Lines { flow, .. } => *flow,
+            Value::Folded(..) => false,
+        };
+        if right.is_none() && ends_within {
             right = self.right(node.place.end.max(start), limit);
         }
         Line { above, key: key.map(str::to_owned), value, right }
