@@ -259,6 +259,9 @@ fn limits() {
     assert_eq!(code("[1].map(a, [1].map(b, [1].map(c, a + b + c)))"), "expr-limit");
     assert_eq!(code("params.regions.map(a, params.regions.exists(b, b == a))"), "fine");
     assert_eq!(code("range(1000).map(a, range(1000).exists(b, b == a))"), "expr-limit");
+    assert_eq!(code("range(100000)"), "fine");
+    assert_eq!(code("range(100001)"), "expr-limit");
+    assert_eq!(code("range(1000).map(i, range(900))"), "expr-limit");
     assert_eq!(code("range(20000).map(a, a + 1)"), "fine");
     assert_eq!(code("range(90000).map(a, a + 1)"), "expr-limit");
 }

@@ -9,6 +9,9 @@ const MAX_COST: u64 = 100_000;
 /// The size that a list counts for when the text does not show it. What it really has is bounded
 /// when the expression is evaluated.
 const ASSUMED_SIZE: u64 = 100;
+/// How many items of a range that is made once cost as much as one step: they are counted, not
+/// evaluated.
+const RANGE_ITEMS: u64 = 10;
 /// How deep macros may stand in each other.
 const MAX_MACROS: usize = 2;
 
@@ -17,7 +20,7 @@ pub(super) fn check(node: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
     macros(node, 0, &mut problems);
     ranges(node, &mut problems);
-    let cost = cost(node);
+    let cost = cost(node, RANGE_ITEMS);
     if problems.is_empty() && cost > MAX_COST {
         let message = format!("the expression costs {cost} steps; {MAX_COST} is the most");
         problems.push(
@@ -28,15 +31,20 @@ pub(super) fn check(node: &Node) -> Vec<Problem> {
     problems
 }
 
-fn cost(node: &Node) -> u64 {
+/// `items` of a range cost one step.
+fn cost(node: &Node, items: u64) -> u64 {
     match &node.kind {
         Kind::Each(each) => {
-            let inner = cost(&each.body).saturating_add(each.only.as_ref().map_or(0, cost));
+            let only = each.only.as_ref().map_or(0, |only| cost(only, 1));
+            let inner = cost(&each.body, 1).saturating_add(only);
             let times = inner.saturating_mul(size(&each.list).max(1));
-            times.saturating_add(cost(&each.list)).saturating_add(1)
+            times.saturating_add(cost(&each.list, items)).saturating_add(1)
         }
-        Kind::Call(Function::Range, _) => size(node).saturating_add(1),
-        _ => node.children().into_iter().map(cost).fold(1, u64::saturating_add),
+        Kind::Call(Function::Range, _) => (size(node) / items).saturating_add(1),
+        _ => {
+            let children = node.children().into_iter();
+            children.map(|child| cost(child, items)).fold(1, u64::saturating_add)
+        }
     }
 }
 
