@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod dags;
 mod exhaustive;
+mod fair;
 mod found;
 mod judge;
 mod large;
