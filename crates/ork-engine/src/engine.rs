@@ -369,6 +369,7 @@ impl Driver {
             Some(question) = self.asked.recv() => question(self.core.machine()),
             Some(fed) = self.found.recv() => self.feed(fed),
             () = stopped(&mut self.stopping), if !self.messages.is_closed() => {}
+            () = self.clock.stepped() => {}
             () = pause(left.unwrap_or_default()), if left.is_some() => {}
         }
     }

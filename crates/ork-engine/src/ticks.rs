@@ -10,10 +10,6 @@ use ork_core::time::{Mono, Now, Span, Wall};
 
 use crate::request::{Ask, Found, Request};
 
-/// The longest sleep while there is a schedule: a clock that is set forward, or a machine that
-/// wakes from its own sleep, is noticed within this.
-const LOOK: Span = Span::from_secs(60);
-
 /// The most ticks that are answered between two commits.
 pub(crate) const MOST: usize = 256;
 
@@ -60,10 +56,10 @@ impl Ticks {
         concerned && !self.known
     }
 
-    /// When the loop has to look again.
+    /// When the loop has to look again, unless the wall clock is set before.
     pub(crate) fn wakeup(&self, now: Now) -> Option<Mono> {
         let left = self.schedules.next_wakeup()? - now.wall;
-        Some(now.mono + left.clamp(Span::ZERO, LOOK))
+        Some(now.mono + left.max(Span::ZERO))
     }
 
     /// Remembers that a tick is on its way.

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ork_api::schedules::ScheduleQuery;
 
 use super::report::Row;
 use super::runs::{in_a_row, ms};
@@ -25,16 +26,19 @@ pub(super) fn command(bench: &Bench) -> Result<Vec<Row>> {
     Ok(vec![Row::at_most("W3c", "ork run one.yaml, command to exit", ms(median), "ms", 15.0)])
 }
 
-/// An idle server with 100 workflows.
+/// An idle server with 100 workflows, ten of which are scheduled.
 pub(super) fn idle(bench: &Bench) -> Result<Vec<Row>> {
     let dir = bench.folder("idle", &[])?;
     for i in 0..100 {
         let yaml = in_a_row(5, "run: [\"true\"]").replace("name: chain", &format!("name: w{i}"));
-        std::fs::write(dir.join(format!("w{i}.ork.yaml")), yaml)?;
+        let schedule = if i < 10 { "schedules: { s: { cron: \"30 4 * * *\" } }\n" } else { "" };
+        std::fs::write(dir.join(format!("w{i}.ork.yaml")), yaml + schedule)?;
     }
     block_on(async {
         let server = Server::start(&bench.ork, &dir).await?;
         server.timed("w99").await?;
+        let schedules = server.client.schedules(&ScheduleQuery::default()).await?.items.len();
+        ensure!(schedules == 10, "there are {schedules} schedules, and there should be ten");
         let pids = proc::tree(server.pid());
         // What a run leaves to be done (a checkpoint, threads that wait for more) is over by then.
         tokio::time::sleep(Duration::from_secs(15)).await;
@@ -46,9 +50,21 @@ pub(super) fn idle(bench: &Bench) -> Result<Vec<Row>> {
         let pss = proc::pss(&pids)? as f64 / f64::from(1 << 20);
         server.stop()?;
         Ok(vec![
-            Row::at_most("W4", "idle with 100 workflows: CPU of a core", share, "%", 0.05),
-            Row::at_most("W4", "idle with 100 workflows: memory (PSS)", pss, "MiB", 25.0),
-            Row::at_most("W4", "idle with 100 workflows: reads and writes", calls, "/s", 0.0),
+            Row::at_most(
+                "W4",
+                "idle, 100 workflows, 10 schedules: CPU of a core",
+                share,
+                "%",
+                0.05,
+            ),
+            Row::at_most("W4", "idle, 100 workflows, 10 schedules: memory (PSS)", pss, "MiB", 25.0),
+            Row::at_most(
+                "W4",
+                "idle, 100 workflows, 10 schedules: reads and writes",
+                calls,
+                "/s",
+                0.0,
+            ),
         ])
     })
 }

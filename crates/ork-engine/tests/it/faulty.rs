@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
@@ -18,6 +17,7 @@ use ork_store::{
     Cached, CommitSeq, Committed, Items, Page, Result, Retention, RunFilter, Store, StoreError,
 };
 use tokio::sync::{RwLock, mpsc};
+use tokio::time::Instant;
 
 /// What becomes of a commit.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ork_core::ids::{Epoch, ProjectId};
-use ork_core::rows::{Change, VersionId};
+use ork_core::rows::{Actor, Change, VersionId};
 use ork_core::run::{Command, FailureKind, RefusalCode, RetrySelection, RunState};
 use ork_core::time::{Span, Wall};
 use ork_engine::{Config, Error, Request};
@@ -48,7 +48,7 @@ async fn a_run_that_is_over_and_cannot_be_read_is_not_opened_again() {
         run: run_id(2),
         selection: RetrySelection::Failed,
         cancel_downstream: false,
-        by: Default::default(),
+        by: Actor::default(),
     };
     let refused = setup.engine.submit(Request::run(ProjectId::DEFAULT, retry)).await;
     let Err(Error::Refused(refusal)) = refused else { panic!("{refused:?}") };

@@ -1,5 +1,6 @@
 //! Schedules in the loop, over a clock that a test sets.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -14,6 +15,7 @@ use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::Digest;
 use ork_engine::{Ask, Clock, Request};
 use ork_store::{Memory, Page, RunFilter, Store as _};
+use tokio::sync::Notify;
 
 use crate::faulty::Fate;
 use crate::setup::{Setup, code, plan};
@@ -23,19 +25,34 @@ const START: Wall = Wall(1_795_514_420_000_000);
 const HOUR: Span = Span::from_secs(3_600);
 
 /// A clock that stands where it is put.
-#[derive(Debug)]
-pub(crate) struct Set(AtomicI64);
+#[derive(Debug, Default)]
+pub(crate) struct Set {
+    passed: AtomicI64,
+    /// How far the wall clock was put forward.
+    ahead: AtomicI64,
+    put: Notify,
+}
 
 impl Clock for Set {
     fn now(&self) -> Now {
-        let passed = self.0.load(Ordering::SeqCst);
-        Now { mono: Mono(passed), wall: Wall(START.0 + passed) }
+        let passed = self.passed.load(Ordering::SeqCst);
+        let ahead = self.ahead.load(Ordering::SeqCst);
+        Now { mono: Mono(passed), wall: Wall(START.0 + passed + ahead) }
+    }
+
+    fn stepped(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.put.notified())
     }
 }
 
 impl Set {
     fn pass(&self, span: Span) {
-        self.0.fetch_add(span.0, Ordering::SeqCst);
+        self.passed.fetch_add(span.0, Ordering::SeqCst);
+    }
+
+    fn put_forward(&self, span: Span) {
+        self.ahead.fetch_add(span.0, Ordering::SeqCst);
+        self.put.notify_one();
     }
 }
 
@@ -95,7 +112,7 @@ async fn turn(setup: &Setup) {
 
 #[tokio::test]
 async fn a_tick_makes_one_run_in_one_commit_with_its_record() {
-    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let clock = Arc::new(Set::default());
     let setup = Setup::at(Memory::new(), clock.clone()).await;
     deploy(&setup, hourly(Catchup::None), 7).await;
     turn(&setup).await;
@@ -112,9 +129,20 @@ async fn a_tick_makes_one_run_in_one_commit_with_its_record() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_put_forward_wakes_the_loop_at_once() {
+    let clock = Arc::new(Set::default());
+    let mut setup = Setup::at(Memory::new(), clock.clone()).await;
+    deploy(&setup, hourly(Catchup::None), 7).await;
+    turn(&setup).await;
+    clock.put_forward(HOUR);
+    let run = setup.offer().await.run;
+    assert_eq!(runs(&setup.store.memory).await[0].id, run);
+}
+
+#[tokio::test]
 async fn a_commit_of_unknown_outcome_repeats_no_tick() {
     for fate in [Fate::Done, Fate::NotDone] {
-        let clock = Arc::new(Set(AtomicI64::new(0)));
+        let clock = Arc::new(Set::default());
         let setup = Setup::at(Memory::new(), clock.clone()).await;
         deploy(&setup, hourly(Catchup::None), 7).await;
         turn(&setup).await;
@@ -129,7 +157,7 @@ async fn a_commit_of_unknown_outcome_repeats_no_tick() {
 
 #[tokio::test]
 async fn another_engine_catches_up_as_the_schedule_says() {
-    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let clock = Arc::new(Set::default());
     let setup = Setup::at(Memory::new(), clock.clone()).await;
     deploy(&setup, hourly(Catchup::Last), 7).await;
     turn(&setup).await;
@@ -148,7 +176,7 @@ async fn another_engine_catches_up_as_the_schedule_says() {
 
 #[tokio::test]
 async fn a_paused_schedule_waits() {
-    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let clock = Arc::new(Set::default());
     let setup = Setup::at(Memory::new(), clock.clone()).await;
     deploy(&setup, hourly(Catchup::None), 7).await;
     pause(&setup, key(), true).await.unwrap();
@@ -169,7 +197,7 @@ async fn a_paused_schedule_waits() {
 
 #[tokio::test]
 async fn a_run_that_the_store_will_not_keep_is_a_skipped_tick() {
-    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let clock = Arc::new(Set::default());
     let setup = Setup::at(Memory::new(), clock.clone()).await;
     deploy(&setup, hourly(Catchup::None), 7).await;
     turn(&setup).await;
@@ -252,7 +280,7 @@ async fn a_backfill_goes_on_by_its_limit_in_its_order_and_ends() {
     for (order, hours) in
         [(Order::Oldest, ["07", "08", "09", "10"]), (Order::Newest, ["10", "09", "08", "07"])]
     {
-        let clock = Arc::new(Set(AtomicI64::new(0)));
+        let clock = Arc::new(Set::default());
         let mut setup = Setup::at(Memory::new(), clock.clone()).await;
         deploy(&setup, hourly(Catchup::None), 7).await;
         backfill(&setup, order, 1).await;
@@ -292,7 +320,7 @@ async fn a_backfill_goes_on_by_its_limit_in_its_order_and_ends() {
 
 #[tokio::test]
 async fn a_backfill_is_paused_resumed_and_cancelled() {
-    let clock = Arc::new(Set(AtomicI64::new(0)));
+    let clock = Arc::new(Set::default());
     let setup = Setup::at(Memory::new(), clock.clone()).await;
     deploy(&setup, hourly(Catchup::None), 7).await;
     backfill(&setup, Order::Oldest, 2).await;
