@@ -179,15 +179,12 @@ impl Output {
                     logs.ship().await;
                     continue;
                 }
-                pipe.buffer.clear();
-                pipe.buffer.resize(CHUNK, 0);
-                let Ok(n) = pipe.end.try_read(&mut pipe.buffer) else { break };
-                if n == 0 {
+                pipe.read_now();
+                if pipe.buffer.is_empty() {
                     break;
                 }
-                pipe.buffer.truncate(n);
                 pipe.sink.take(&pipe.buffer, logs);
-                left = left.saturating_sub(n);
+                left = left.saturating_sub(pipe.buffer.len());
             }
             pipe.sink.finish(logs);
         }
@@ -209,6 +206,14 @@ impl Pipe {
         rustix::io::ioctl_fionbio(&ours, true)?;
         let end = Receiver::from_owned_fd_unchecked(ours)?;
         Ok((Self { end, buffer: BytesMut::new(), sink, ended: false }, theirs))
+    }
+
+    /// Fills the buffer with what the pipe holds, if anything. The kernel is asked: the runtime may
+    /// not have noticed yet that there is something.
+    fn read_now(&mut self) {
+        self.buffer.resize(CHUNK, 0);
+        let n = rustix::io::read(&self.end, &mut self.buffer[..]).unwrap_or(0);
+        self.buffer.truncate(n);
     }
 }
 
@@ -299,5 +304,21 @@ async fn turn(output: &mut Output, logs: &mut Logs) {
     }
     if let Some(which) = ready {
         output.take(which, logs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_runtime_has_not_noticed_is_read() {
+        let sink = Sink::Value(Capture { limit: 8, ..Capture::default() });
+        let (mut pipe, end) = Pipe::new(sink).unwrap();
+        rustix::io::write(&end, b"late").unwrap();
+        pipe.read_now();
+        assert_eq!(&pipe.buffer[..], b"late");
+        pipe.read_now();
+        assert!(pipe.buffer.is_empty());
     }
 }

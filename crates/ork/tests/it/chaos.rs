@@ -29,8 +29,9 @@ const SIGN: &str =
     r#"echo "$ORK_RUN_ID $ORK_TASK $ORK_ATTEMPT $ORK_IDEMPOTENCY_KEY" >> "$WITNESS""#;
 
 /// Each workflow's name, and the state in which its runs end.
-const FLOWS: [(&str, RunState); 6] = [
+const FLOWS: [(&str, RunState); 7] = [
     ("chain", RunState::Success),
+    ("dynamic", RunState::Success),
     ("fan", RunState::Success),
     ("again", RunState::Success),
     ("snake", RunState::Success),
@@ -69,6 +70,7 @@ fn flow(name: &str) -> String {
             let python = "    python: snake.py:sign\n    lost_retries: 100\n";
             let _ = write!(tasks, "  a:\n{python}  b:\n{python}    depends_on: a\n");
         }
+        "dynamic" => return dynamic(),
         "held" => tasks += &task("a", "", "", "read -rt 100 <> \"$HOLD\""),
         _ => {
             tasks += &task("a", "", "", "exit 3");
@@ -76,6 +78,25 @@ fn flow(name: &str) -> String {
         }
     }
     tasks
+}
+
+/// Instances that come of maps, groups, waits, another workflow and a task's output, under limits.
+fn dynamic() -> String {
+    let run = |rest: &str| format!("{{run: [sh, sign.sh], lost_retries: 100{rest}}}");
+    let made = r#"{\"a\": {\"run\": [\"sh\", \"sign.sh\"], \"lost_retries\": 100}}"#;
+    let plan = task("plan", "wait", "", &format!("printf '{made}'"));
+    let plan = plan.replace("    run: {", "    run: {output: stdout_json, ");
+    let limits = ", item_key: item, max_parallel: 2, pool: {name: well, of: 4}";
+    let (item, plain, second) =
+        (run(&format!(", for_each: [x, y, z]{limits}")), run(""), run(", depends_on: first"));
+    format!(
+        "  items: {item}\n  wait: {{wait: 20ms, depends_on: items}}\n{plan}  \
+         made: {{tasks: tasks.plan.output, allow: [run]}}\n  \
+         pairs:\n    for_each: [1, 2]\n    depends_on: wait\n    \
+         tasks:\n      first: {plain}\n      second: {second}\n  \
+         call: {{workflow: {{name: chain}}, depends_on: [made, pairs]}}\n\
+         concurrency: {{max_runs: 6}}\n"
+    )
 }
 
 const SNAKE: &str = r#"import os
@@ -273,7 +294,8 @@ async fn all_end(place: &Place, tick: &mut Interval) {
 }
 
 fn place() -> Place {
-    let place = Place::with(&[("witness", ""), ("flows/snake.py", SNAKE)]);
+    let (snake, sign) = (("flows/snake.py", SNAKE), ("flows/sign.sh", SIGN));
+    let place = Place::with(&[("witness", ""), snake, sign]);
     let hold = Command::new("mkfifo").arg(place.path("hold")).status();
     assert!(hold.unwrap().success());
     let (witness, hold) = (place.path("witness"), place.path("hold"));
@@ -397,9 +419,10 @@ async fn kept(place: &Place, ids: &[RunId]) {
         assert_eq!(kept.run.state, state, "{name} {id}: {:?}", kept.run.failure);
         let mut attempts = Vec::new();
         for task in &kept.tasks {
-            attempts.extend(attempts_of(&store, *id, task).await);
+            let own = attempts_of(&store, *id, task).await;
+            let begun = state != RunState::Cancelled && !own.is_empty();
+            attempts.extend(own);
             let (id, path) = (id.to_string(), task.path.to_string());
-            let begun = state != RunState::Cancelled;
             assert!(!begun || signed.contains(&(&*id, &*path)), "{name} {id} {path}: never begun");
         }
         let events = store.events(ProjectId::DEFAULT, *id, 0, 1_000).await.unwrap();

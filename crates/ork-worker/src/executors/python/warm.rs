@@ -271,7 +271,7 @@ async fn serve(parent: Arc<Parent>, mut tree: TreeHandle, mut words: Receiver) {
     parent.last_answers(inbox).await;
     if said.len() < LAST_WORDS {
         let mut rest = [0; LAST_WORDS];
-        let n = words.try_read(&mut rest).unwrap_or(0);
+        let n = rustix::io::read(&words, &mut rest).unwrap_or(0);
         said.extend_from_slice(&rest[..n]);
     }
     parent.gone.store(true, Ordering::Release);
