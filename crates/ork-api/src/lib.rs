@@ -8,5 +8,6 @@ pub mod problem;
 pub mod schedules;
 mod schema;
 pub mod stamp;
+pub mod triggers;
 pub mod types;
 pub mod worker;

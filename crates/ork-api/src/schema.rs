@@ -10,6 +10,14 @@ pub(crate) fn run_state() -> Object {
     words(&["pending", "running", "success", "failed", "cancelled", "skipped"])
 }
 
+pub(crate) fn run_states() -> Array {
+    ArrayBuilder::new().items(run_state()).build()
+}
+
+pub(crate) fn webhook_auth() -> Object {
+    words(&["hmac", "token"])
+}
+
 pub(crate) fn task_state() -> Object {
     words(&[
         "pending",

@@ -394,6 +394,10 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub rerun_of: Option<RunId>,
+    /// The run whose end started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub after: Option<RunId>,
     /// Who paused it; its workflow and its project may be paused beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,

@@ -15,5 +15,6 @@ pub mod rows;
 pub mod run;
 pub mod schedule;
 pub mod time;
+pub mod trigger;
 pub mod types;
 pub mod value;

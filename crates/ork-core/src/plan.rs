@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::lang::expr::Program;
+use crate::run::RunState;
 use crate::time::{Span, Wall};
 use crate::types::Type;
 use crate::value::Value;
@@ -65,6 +66,11 @@ impl Plan {
             triggers: IndexMap::new(),
             schedules: IndexMap::new(),
         }
+    }
+
+    /// The workflows whose ends its triggers wait for.
+    pub fn awaits(&self) -> Vec<String> {
+        self.triggers.values().filter_map(Trigger::awaited).map(str::to_owned).collect()
     }
 
     /// All its tasks, those inside groups too; not those of called workflows.
@@ -158,6 +164,13 @@ pub struct Param {
     pub description: Option<String>,
 }
 
+impl Param {
+    /// Whether it has to be given: it has no default and may not be null.
+    pub fn is_required(&self) -> bool {
+        self.default.is_none() && !matches!(self.ty, Type::Nullable(_))
+    }
+}
+
 /// How many runs of a workflow may be under way at a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Concurrency {
@@ -201,10 +214,70 @@ pub enum Trigger {
         /// The other workflow.
         workflow: String,
         /// In which states it must end.
-        states: Vec<crate::run::RunState>,
+        states: Vec<RunState>,
         /// The run's params, from `trigger.run`.
         params: IndexMap<String, Binding>,
     },
+}
+
+impl Trigger {
+    /// The type of `trigger`, as the trigger's params see it.
+    pub fn value_type(&self) -> Type {
+        match self {
+            Self::Webhook { body, .. } => Type::object(IndexMap::from([
+                ("body".to_owned(), body.clone()),
+                ("headers".to_owned(), Type::dict(Type::Str)),
+            ])),
+            Self::Workflow { .. } => {
+                Type::object(IndexMap::from([("run".to_owned(), ended_run())]))
+            }
+        }
+    }
+
+    /// The workflow whose runs' ends it waits for.
+    pub fn awaited(&self) -> Option<&str> {
+        match self {
+            Self::Webhook { .. } => None,
+            Self::Workflow { workflow, .. } => Some(workflow),
+        }
+    }
+
+    /// Whether it waits for this end of a run of that workflow.
+    pub fn waits_for(&self, ended: &str, state: RunState) -> bool {
+        match self {
+            Self::Webhook { .. } => false,
+            Self::Workflow { workflow, states, .. } => workflow == ended && states.contains(&state),
+        }
+    }
+
+    /// The params of its runs; others have their defaults.
+    pub fn params(&self) -> &IndexMap<String, Binding> {
+        match self {
+            Self::Webhook { params, .. } | Self::Workflow { params, .. } => params,
+        }
+    }
+
+    /// The trigger with these params.
+    #[must_use]
+    pub fn with_params(mut self, params: IndexMap<String, Binding>) -> Self {
+        match &mut self {
+            Self::Webhook { params: own, .. } | Self::Workflow { params: own, .. } => *own = params,
+        }
+        self
+    }
+}
+
+/// `trigger.run`: the run whose end starts this one.
+fn ended_run() -> Type {
+    let text = |name: &str| (name.to_owned(), Type::Str);
+    Type::object(IndexMap::from([
+        text("id"),
+        text("workflow"),
+        text("state"),
+        ("logical_time".to_owned(), Type::DatetimeTz),
+        ("params".to_owned(), Type::Json),
+        ("output".to_owned(), Type::Json),
+    ]))
 }
 
 /// How the sender of a webhook shows who it is.

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BackfillId, InstancePath, ProjectId, RunId, Token, WorkerId};
-use crate::plan::{Concurrency, Metadata, Plan, Schedule};
+use crate::plan::{Concurrency, Metadata, Plan, Schedule, Trigger};
 use crate::run::{AttemptState, EventKind, Failure, RunState, TaskState};
 use crate::time::Wall;
 use crate::value::{Data, Digest, Value};
@@ -36,6 +36,11 @@ pub enum Change {
     Schedule(Box<ScheduleRow>, Option<RunId>),
     /// Inserts a tick; one that is there is refused.
     Tick(Box<TickRow>),
+    /// Inserts or replaces a trigger.
+    Trigger(Box<TriggerRow>),
+    /// A firing without an answer: inserts it; one that is there stays as it is. One with its
+    /// answer: replaces the one without, and is refused where there is none.
+    Firing(Box<FiringRow>),
     /// Inserts or replaces a backfill; beside it the run that it made, if this is of one.
     Backfill(Box<BackfillRow>, Option<RunId>),
     /// Inserts or replaces the pause of a workflow or a project.
@@ -59,7 +64,13 @@ impl Change {
             Self::Backfill(row, run) => run.map(|run| (row.project, run)),
             Self::Tick(row) => row.run.map(|run| (row.project, run)),
             Self::Cache(row) => Some((row.project, row.run)),
-            Self::Workflow(_) | Self::Version(_) | Self::Pause(_) | Self::Pool(_) => None,
+            Self::Firing(row) if row.decided_at.is_none() => Some((row.project, row.source)),
+            Self::Firing(row) => row.run.map(|run| (row.project, run)),
+            Self::Trigger(_)
+            | Self::Workflow(_)
+            | Self::Version(_)
+            | Self::Pause(_)
+            | Self::Pool(_) => None,
         }
     }
 }
@@ -230,7 +241,8 @@ pub struct RunRow {
     pub logical_time: String,
     /// For people and filters.
     pub labels: IndexMap<String, String>,
-    /// How it came to be: `manual`, later `schedule:NAME` and others.
+    /// How it came to be: `manual`, `rerun`, `schedule:NAME`, `backfill:ID`, `webhook:NAME`,
+    /// `workflow:NAME`.
     pub trigger: String,
     /// Who made it.
     pub created_by: Actor,
@@ -247,6 +259,9 @@ pub struct RunRow {
     /// The run that it is done again for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<RunId>,
+    /// The run whose end started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<RunId>,
     /// Its own pause; its workflow and its project may be paused beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
@@ -522,6 +537,82 @@ pub struct TickRow {
     pub reason: Option<String>,
     /// When it was decided.
     pub decided_at: Wall,
+}
+
+/// What the sender of a webhook shows who it is by.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookSecret {
+    /// The secret that both sides sign with. It is needed as it is.
+    Hmac {
+        /// As it was shown.
+        key: String,
+    },
+    /// The digest of the token.
+    Token {
+        /// Of the token as it was shown.
+        digest: Digest,
+    },
+}
+
+/// Secrets are printed nowhere.
+impl std::fmt::Debug for HookSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HookSecret")
+    }
+}
+
+/// A trigger. Key: `(project, workflow, name)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TriggerRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// Its name in the workflow.
+    pub name: String,
+    /// The version that declares it, or did last.
+    pub version: VersionId,
+    /// What the version says of it.
+    pub spec: Trigger,
+    /// The name under which a webhook is called.
+    pub hook: Option<String>,
+    /// A webhook's secret; without one it takes nothing.
+    pub secret: Option<HookSecret>,
+    /// Who made that secret.
+    pub rotated_by: Option<Actor>,
+    /// When.
+    pub rotated_at: Option<Wall>,
+    /// Whether the current version has it no more.
+    pub removed: bool,
+    /// When the row last changed.
+    pub updated_at: Wall,
+}
+
+/// An end of a run that a trigger waited for, and what came of it. Key: `(project, source,
+/// workflow, trigger)`; goes with the run that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FiringRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The run that ended.
+    pub source: RunId,
+    /// Its workflow.
+    pub source_workflow: String,
+    /// How it ended.
+    pub source_state: RunState,
+    /// The workflow whose trigger waited for it.
+    pub workflow: String,
+    /// The trigger's name.
+    pub trigger: String,
+    /// When that was.
+    pub fired_at: Wall,
+    /// The run that was started.
+    pub run: Option<RunId>,
+    /// Why none was.
+    pub reason: Option<String>,
+    /// When the one or the other was decided; none: it is still to be.
+    pub decided_at: Option<Wall>,
 }
 
 /// A backfill. Key: `(project, id)`.

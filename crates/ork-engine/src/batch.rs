@@ -19,6 +19,10 @@ impl Owner {
         match change {
             Change::Workflow(row) => Some(Self::Workflow(row.project, row.name.clone())),
             Change::Pool(row) => Some(Self::Pool(row.project, row.name.clone())),
+            Change::Trigger(row) => Some(Self::Workflow(row.project, row.workflow.clone())),
+            Change::Firing(row) if row.decided_at.is_some() && row.run.is_none() => {
+                Some(Self::Workflow(row.project, row.workflow.clone()))
+            }
             Change::Version(row) => Some(Self::Workflow(row.project, row.workflow.clone())),
             Change::Schedule(row, None) => Some(Self::Workflow(row.project, row.workflow.clone())),
             Change::Backfill(row, None) => Some(Self::Workflow(row.project, row.workflow.clone())),

@@ -15,13 +15,15 @@ use ork_core::run::{
 };
 use ork_core::schedule::Declared;
 use ork_core::time::{Mono, Now, Span};
-use ork_core::value::{Digest, Value};
+use ork_core::trigger::Fired;
+use ork_core::value::{Data, Digest, Value};
 use ork_store::{Blobs, Cached, CommitSeq, Committed, MAX_PAGE, Page, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::failpoint;
+use crate::firings;
 use crate::request::{Answer, Error, Found, Read, Request};
 use crate::turn::{Config, Core, Led, Output, Step};
 
@@ -432,11 +434,12 @@ impl Driver {
                     self.effects.committed(events);
                 }
                 Output::Read { read, after } => {
-                    let (store, found) = (self.store.clone(), self.found_in.clone());
+                    let (store, blobs) = (self.store.clone(), self.blobs.clone());
+                    let found = self.found_in.clone();
                     let after = jittered(after, self.clock.now());
                     spawn(async move {
                         pause(after).await;
-                        let result = look_up(&*store, &read).await;
+                        let result = look_up(&*store, &*blobs, &read).await;
                         if let (Err(error), Span::ZERO) = (&result, after) {
                             tracing::warn!(%error, ?read, "the store cannot be read; trying on");
                         }
@@ -524,7 +527,8 @@ async fn lead(store: &dyn Store) -> Result<Led, StoreError> {
         let deployed = store.workflow(project, name).await?.filter(|row| row.current.is_some());
         limited.extend(deployed);
     }
-    Ok(Led { epoch, runs, pauses, pools, limited })
+    let triggers = store.load_triggers().await?;
+    Ok(Led { epoch, runs, pauses, pools, limited, triggers })
 }
 
 /// The waits before what failed is tried again: the shortest, which doubles, and the longest.
@@ -599,7 +603,40 @@ async fn declared(
     Ok(found)
 }
 
-async fn look_up(store: &dyn Store, read: &Read) -> Result<Found, StoreError> {
+/// A row that nobody can read is as good as none: others do not wait for it.
+fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(StoreError::Rejected(_) | StoreError::Malformed(_)) => Ok(None),
+        other => other,
+    }
+}
+
+/// The ends of runs that have to start others, with what those need.
+async fn fired(store: &dyn Store, blobs: &dyn Blobs) -> Result<Vec<Fired>, StoreError> {
+    let mut all = Vec::new();
+    for firing in store.open_firings(firings::MOST).await? {
+        let project = firing.project;
+        let source = readable(store.run(project, firing.source).await)?;
+        let output = match source.as_ref().and_then(|run| run.output.clone()) {
+            None => Ok(Value::Null),
+            Some(Data::Inline(value)) => Ok(value),
+            Some(Data::Blob { digest, .. }) => match blobs.get(&digest).await? {
+                Some(content) => serde_json::from_slice(&content).map_err(|e| e.to_string()),
+                None => Err(format!("there is no blob {digest}, its output")),
+            },
+        };
+        let row = store.trigger(project, &firing.workflow, &firing.trigger).await?;
+        let version = match row.filter(|row| !row.removed) {
+            Some(row) => readable(store.version(project, &row.workflow, row.version).await)?,
+            None => None,
+        };
+        let version = version.map(|row| Arc::new(row.into()));
+        all.push(Fired { firing, source, output, version });
+    }
+    Ok(all)
+}
+
+async fn look_up(store: &dyn Store, blobs: &dyn Blobs, read: &Read) -> Result<Found, StoreError> {
     Ok(match read {
         Read::Answer { project, key } => Found::Answer(store.answer(*project, key).await?),
         Read::Ended { project, attempt } => {
@@ -613,6 +650,7 @@ async fn look_up(store: &dyn Store, read: &Read) -> Result<Found, StoreError> {
             let versions = declared(store, keys.chain(more).collect()).await?;
             Found::Schedules(rows, backfills, versions)
         }
+        Read::Firings { .. } => Found::Firings(fired(store, blobs).await?),
         Read::Run { project, run } => {
             Found::Run(store.load_run(*project, *run).await?.map(Box::new))
         }

@@ -12,6 +12,7 @@ mod batch;
 mod clock;
 mod engine;
 pub mod failpoint;
+mod firings;
 mod recent;
 mod request;
 mod ticks;

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use ork_core::catalog::{Deploy, Known};
 use ork_core::ids::{AttemptRef, BackfillId, Epoch, ProjectId, RunId};
 use ork_core::plan::Metadata;
-use ork_core::rows::{ActiveRun, Actor, AnswerRow, BackfillRow, ScheduleRow, VersionId};
+use ork_core::rows::{
+    ActiveRun, Actor, AnswerRow, BackfillRow, HookSecret, ScheduleRow, VersionId,
+};
 use ork_core::run::{Command, Refusal, Report};
 use ork_core::schedule::{Declared, NewBackfill, ScheduleKey, Steer};
 use ork_core::time::Wall;
+use ork_core::trigger::{Fired, TriggerKey};
 use ork_core::value::Digest;
 use ork_store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -59,6 +62,17 @@ pub enum Ask {
         by: Actor,
         /// One that is over as the store has it, where its runs are to be retried.
         over: Option<Box<(BackfillRow, Arc<Declared>)>>,
+    },
+    /// To give a webhook a new secret.
+    RotateTrigger {
+        /// The trigger.
+        key: TriggerKey,
+        /// Its new secret.
+        secret: HookSecret,
+        /// The digest of what its maker was shown.
+        shown: Digest,
+        /// Who asked.
+        by: Actor,
     },
     /// To pause a schedule, or to resume it.
     PauseSchedule {
@@ -140,6 +154,11 @@ pub enum Answer {
         /// When it was made.
         at: Wall,
     },
+    /// The webhook has a new secret.
+    Rotated {
+        /// The digest of what its maker was shown; with a key that may have been before.
+        shown: Digest,
+    },
     /// The backfill has begun.
     Backfill {
         /// Which; with a key it may be one that was made before.
@@ -205,6 +224,11 @@ pub enum Read {
         /// The epoch that asks; the answer means nothing to another.
         epoch: Epoch,
     },
+    /// The ends of runs that have to start other runs.
+    Firings {
+        /// The epoch that asks; the answer means nothing to another.
+        epoch: Epoch,
+    },
     /// A run that is not in memory.
     Run {
         /// The project.
@@ -226,6 +250,8 @@ pub enum Found {
     /// For [`Read::Schedules`]: the schedules, the backfills that are not over, and the versions
     /// that declare them.
     Schedules(Vec<ScheduleRow>, Vec<BackfillRow>, Vec<Arc<Declared>>),
+    /// For [`Read::Firings`].
+    Firings(Vec<Fired>),
     /// For [`Read::Run`].
     Run(Option<Box<ActiveRun>>),
     /// The store could not read.

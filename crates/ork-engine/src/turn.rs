@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ork_core::catalog::{self, Known};
+use ork_core::catalog::{self, Deploy, Known};
 use ork_core::ids::{AttemptRef, BackfillId, Epoch, ProjectId, RunId, Token, WorkerId};
-use ork_core::rows::{ActiveRun, AnswerRow, Change, PauseRow, PoolRow, WorkflowRow};
+use ork_core::rows::{ActiveRun, AnswerRow, Change, PauseRow, PoolRow, TriggerRow, WorkflowRow};
 use ork_core::run::{
     self, Blob, Command, Effect, Machine, NewRun, Out, Pausable, Refusal, RefusalCode, Remnant,
     Report, RetrySelection,
 };
 use ork_core::schedule::{Declared, Need, Site, Tick};
 use ork_core::time::{Mono, Now, Span, Wall};
+use ork_core::trigger::{Fired, Triggers, fired_run};
 use ork_core::value::Digest;
 use ork_store::{CommitSeq, Committed, StoreError};
 
 use crate::batch::{self, Chunk, Owner};
+use crate::firings::{self, Firings};
 use crate::recent::{Kept, Recent};
 use crate::request::{Answer, Ask, Error, Found, Read, Request};
 use crate::ticks::{self, Ticks};
@@ -120,6 +122,8 @@ pub struct Led {
     /// The workflows whose runs are limited, and those that are deployed and have drafts among the
     /// runs.
     pub limited: Vec<WorkflowRow>,
+    /// The triggers of all projects.
+    pub triggers: Vec<TriggerRow>,
 }
 
 /// What leaves the engine, in order.
@@ -255,6 +259,7 @@ pub struct Core<S> {
     recent: Recent,
     workers: BTreeMap<WorkerId, Joined>,
     ticks: Ticks,
+    firings: Firings,
     /// When the schedules have to be looked at.
     look: Option<Mono>,
     /// Requests that wait until the schedules are known.
@@ -299,6 +304,7 @@ impl<S> Core<S> {
             recent: Recent::default(),
             workers: BTreeMap::new(),
             ticks: Ticks::default(),
+            firings: Firings::default(),
             look: None,
             parked: Vec::new(),
             condemned: Vec::new(),
@@ -388,7 +394,7 @@ impl<S> Core<S> {
 
     /// Takes the lead, or hears that it could not.
     pub fn led(&mut self, led: Result<Led, StoreError>, now: Now) {
-        let Ok(Led { epoch, runs, pauses, pools, limited }) = led else {
+        let Ok(Led { epoch, runs, pauses, pools, limited, triggers }) = led else {
             self.lead_tries += 1;
             return;
         };
@@ -403,6 +409,9 @@ impl<S> Core<S> {
             machine.leave_alone(*run, why.clone());
         }
         self.machine = Some(machine);
+        let mut known = Triggers::default();
+        known.load(triggers);
+        self.firings.begin(known);
         self.guarded(None, |machine, out| {
             machine.learn_pauses(pauses);
             machine.learn_pools(pools);
@@ -537,6 +546,8 @@ impl<S> Core<S> {
         if self.fill(now) {
             self.guarded(None, |machine, out| machine.settle(now, out));
         }
+        let fired = self.firings.of(&self.out.changes, now.wall);
+        self.out.changes.extend(fired);
         self.urgent |= !busy && self.out.changes.len() > before;
         self.seal(now);
     }
@@ -557,6 +568,7 @@ impl<S> Core<S> {
             return;
         }
         let out = std::mem::take(&mut self.out);
+        self.firings.sealed();
         self.held_since = None;
         self.urgent = false;
         self.flight = Some(Flight {
@@ -734,6 +746,7 @@ impl<S> Core<S> {
             Ask::Deploy(deploy) => (&deploy.plan.name, Some(deploy.digest), deploy.draft),
             Ask::Describe { workflow, .. } => (workflow, None, false),
             Ask::PauseSchedule { .. } => return self.pause_schedule(waiting, now),
+            Ask::RotateTrigger { .. } => return self.rotate(waiting, now),
             Ask::Backfill(_) | Ask::Steer { .. } => return self.steer(waiting, now),
         };
         let gate = Gate::Workflow(project, name.clone());
@@ -758,6 +771,9 @@ impl<S> Core<S> {
         if let Read::Schedules { epoch } = read {
             return self.learn_schedules(*epoch, found);
         }
+        if let Read::Firings { epoch } = read {
+            return self.learn_firings(*epoch, found, now);
+        }
         let Some(mut waiting) = self.reading.remove(read) else { return };
         match found {
             Found::Failed(error) if waiting.slot.is_none() => {
@@ -767,7 +783,7 @@ impl<S> Core<S> {
                 let error = Error::Unavailable(error.to_string());
                 self.give(waiting, Err(error), None, None);
             }
-            Found::Schedules(..) => {}
+            Found::Schedules(..) | Found::Firings(_) => {}
             Found::Answer(row) => match row.and_then(|row| kept(row, now.wall)) {
                 Some(kept) => self.repeat(waiting, kept),
                 None => {
@@ -972,6 +988,54 @@ impl<S> Core<S> {
         }
     }
 
+    /// Makes the runs that ends of other runs start, each with the answer to its firing.
+    fn learn_firings(&mut self, epoch: Epoch, found: Found, now: Now) {
+        if epoch != self.epoch {
+            return;
+        }
+        let Found::Firings(fired) = found else {
+            let after = self.config.backoff(self.firings.failed());
+            return self.outputs.push(Output::Read { read: Read::Firings { epoch }, after });
+        };
+        self.firings.read(fired.len());
+        for fired in fired {
+            let Some(made) = self.start(&fired, now) else {
+                return self.firings.curse(&fired.firing);
+            };
+            self.out.changes.push(self.firings.send(&fired.firing, made, now.wall));
+            self.urgent = true;
+        }
+    }
+
+    /// The run that a firing makes, or why there is none; nothing where the machine failed on it.
+    fn start(&mut self, fired: &Fired, now: Now) -> Option<Result<RunId, String>> {
+        if let Some(reason) = self.firings.hindered(fired) {
+            return Some(Err(reason));
+        }
+        let run = match fired_run(fired, now.wall, &self.config.site) {
+            Ok(run) => run,
+            Err(reason) => return Some(Err(reason)),
+        };
+        let (id, create) = (run.id, Command::Create(Box::new(run)));
+        let applied = self.guarded(Some(id), |machine, out| machine.apply(create, now, out))?;
+        Some(applied.map(|_| id).map_err(|refusal| refusal.message))
+    }
+
+    fn rotate(&mut self, waiting: Waiting<S>, now: Now) {
+        let Ask::RotateTrigger { key, secret, shown, by } = &waiting.request.ask else { return };
+        let owner = Some(Owner::Workflow(key.project, key.workflow.clone()));
+        let result = match self.firings.triggers.rotate(key, secret.clone(), by, now.wall) {
+            Some(change) => {
+                self.out.changes.push(change);
+                Ok(Answer::Rotated { shown: *shown })
+            }
+            None => Err(Error::Refused(firings::unknown(key))),
+        };
+        self.urgent = true;
+        self.keep_answer(&waiting, &result, owner.clone(), now);
+        self.give(waiting, result, owner, None);
+    }
+
     fn pause_schedule(&mut self, waiting: Waiting<S>, now: Now) {
         let Ask::PauseSchedule { key, paused, by } = &waiting.request.ask else { return };
         let owner = Some(Owner::Workflow(key.project, key.workflow.clone()));
@@ -995,27 +1059,13 @@ impl<S> Core<S> {
         }
         let project = waiting.request.project;
         let (name, result) = match waiting.request.ask.clone() {
-            Ask::Run(_) | Ask::PauseSchedule { .. } | Ask::Backfill(_) | Ask::Steer { .. } => {
-                return;
-            }
+            Ask::Run(_)
+            | Ask::PauseSchedule { .. }
+            | Ask::RotateTrigger { .. }
+            | Ask::Backfill(_)
+            | Ask::Steer { .. } => return,
             Ask::Deploy(deploy) => {
-                let name = deploy.plan.name.clone();
-                let (plan, code, draft) = (deploy.plan.clone(), deploy.code.clone(), deploy.draft);
-                let deployed = catalog::deploy(project, *deploy, &known, now.wall);
-                self.out.changes.extend(deployed.changes);
-                if !draft {
-                    let limits = plan.concurrency.clone();
-                    self.guarded(None, |machine, _| machine.set_limits(project, &name, limits));
-                    let (workflow, version) = (name.clone(), deployed.version);
-                    let declared = Declared { project, workflow, version, plan, code };
-                    let schedules = &mut self.ticks.schedules;
-                    self.out.changes.extend(schedules.deploy(&Arc::new(declared), now.wall));
-                } else if let Some(row) = known.workflow.filter(|row| row.current.is_some()) {
-                    // Its runs are bound by what is deployed.
-                    self.guarded(None, |machine, _| machine.set_limits(project, &name, row.limits));
-                }
-                let (version, created) = (deployed.version, deployed.created);
-                (name, Ok(Answer::Deployed { version, created }))
+                (deploy.plan.name.clone(), self.deploy(project, *deploy, &known, now))
             }
             Ask::Describe { workflow, metadata } => match known.workflow {
                 Some(row) => {
@@ -1033,6 +1083,36 @@ impl<S> Core<S> {
         let owner = Some(Owner::Workflow(project, name));
         self.keep_answer(&waiting, &result, owner.clone(), now);
         self.give(waiting, result, owner, None);
+    }
+
+    fn deploy(
+        &mut self,
+        project: ProjectId,
+        deploy: Deploy,
+        known: &Known,
+        now: Now,
+    ) -> Result<Answer, Error> {
+        let (plan, code, draft) = (deploy.plan.clone(), deploy.code.clone(), deploy.draft);
+        if let (false, Some(way)) = (draft, self.firings.triggers.cycle(project, &plan)) {
+            return Err(Error::Refused(firings::cycle(&way)));
+        }
+        let deployed = catalog::deploy(project, deploy, known, now.wall);
+        self.out.changes.extend(deployed.changes);
+        let (version, created) = (deployed.version, deployed.created);
+        if !draft {
+            let (name, limits) = (plan.name.clone(), plan.concurrency.clone());
+            self.guarded(None, |machine, _| machine.set_limits(project, &name, limits));
+            let triggers = &mut self.firings.triggers;
+            self.out.changes.extend(triggers.deploy(project, version, &plan, now.wall));
+            let declared = Declared { project, workflow: name, version, plan, code };
+            let schedules = &mut self.ticks.schedules;
+            self.out.changes.extend(schedules.deploy(&Arc::new(declared), now.wall));
+        } else if let Some(row) = known.workflow.as_ref().filter(|row| row.current.is_some()) {
+            // Its runs are bound by what is deployed.
+            let limits = row.limits.clone();
+            self.guarded(None, |machine, _| machine.set_limits(project, &row.name, limits));
+        }
+        Ok(Answer::Deployed { version, created })
     }
 
     /// Writes the answer of a request with a key beside what the request changed.
@@ -1234,10 +1314,17 @@ impl<S> Core<S> {
                 let skipped = self.ticks.lost(run, &lost.reason, self.wall);
                 self.urgent |= !skipped.is_empty();
                 self.out.changes.extend(skipped);
+                let unfired = self.firings.lost(run, &lost.reason, self.wall);
+                self.urgent |= unfired.is_some();
+                self.out.changes.extend(unfired);
             }
             self.set_aside(lost);
         }
         self.ticks.arrived();
+        if self.machine.is_some() && self.firings.arrived() {
+            let read = Read::Firings { epoch: self.epoch };
+            self.outputs.push(Output::Read { read, after: Span::ZERO });
+        }
         if self.machine.as_ref().is_some_and(Machine::spent) {
             self.fall("the tokens of this epoch are used up");
         }
@@ -1279,6 +1366,7 @@ impl<S> Core<S> {
             self.remnants.extend(machine.take_remnants());
         }
         self.ticks.forget();
+        self.firings.sealed();
         self.out = Out::default();
         self.recent.clear();
         self.held_since = None;
@@ -1444,6 +1532,7 @@ mod tests {
             trigger: "manual".into(),
             url: String::new(),
             rerun_of: None,
+            after: None,
             by: Actor::default(),
         }))
     }
@@ -1452,7 +1541,10 @@ mod tests {
     fn lead(core: &mut Core<()>, runs: Vec<ActiveRun>) {
         let epoch = Epoch(core.epoch.0 + 1);
         let (pauses, pools, limited) = (Vec::new(), Vec::new(), Vec::new());
-        core.led(Ok(Led { epoch, runs, pauses, pools, limited }), Now::default());
+        core.led(
+            Ok(Led { epoch, runs, pauses, pools, limited, triggers: Vec::new() }),
+            Now::default(),
+        );
     }
 
     fn commit_all(core: &mut Core<()>) -> usize {

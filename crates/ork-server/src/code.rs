@@ -65,6 +65,10 @@ impl<S: Sources> Sources for InCatalog<S> {
         let VersionRow { version, plan, code, .. } = self.runtime.block_on(current)?;
         Some(Pinned { version, plan, code })
     }
+
+    fn knows_workflows(&self) -> bool {
+        true
+    }
 }
 
 /// A tar archive of plain files and folders.

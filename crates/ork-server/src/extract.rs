@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Uri, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ork_api::problem::Code;
 use ork_core::ids::ProjectId;
-use ork_core::value::Digest;
+use ork_core::value::{Digest, Value};
 use ork_engine::Key;
 use ork_store::Page;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
@@ -114,7 +114,11 @@ impl FromRequest<Arc<App>> for Content {
 fn require_json(headers: &HeaderMap) -> Result<()> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
-    if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+    let is_json = |kind: &str| {
+        kind.eq_ignore_ascii_case("application/json")
+            || kind.to_ascii_lowercase().ends_with("+json")
+    };
+    if kind.is_some_and(is_json) {
         return Ok(());
     }
     Err(Refused::new(Code::UnsupportedMediaType, "send JSON with `Content-Type: application/json`"))
@@ -133,6 +137,32 @@ async fn collect(body: Body, limit: usize, name: &str, app: &App) -> Result<Byte
             Code::RequestTimeout,
             format!("the body took longer than {:?} (body_timeout)", app.limits.body_timeout),
         )),
+    }
+}
+
+/// A webhook's body as it was sent, with what its sender says of it.
+pub(crate) struct Delivery {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl FromRequest<Arc<App>> for Delivery {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let body = collect(body, app.limits.body, "limits.body", app).await?;
+        Ok(Self { headers: parts.headers, body })
+    }
+}
+
+impl Delivery {
+    /// The body as a value.
+    pub(crate) fn value(&self) -> Result<Value> {
+        require_json(&self.headers)?;
+        let read = serde_json::from_slice::<Distinct>(&self.body);
+        let read = read.and_then(|_| serde_json::from_slice(&self.body));
+        read.map_err(|error| Refused::malformed(format!("the body is not JSON: {error}")))
     }
 }
 

@@ -109,7 +109,8 @@ fn admit(app: &App, request: &Request, id: &Arc<str>) -> Result<Asker, Refused> 
     Err(Refused::new(Code::Unauthenticated, "the token is not known here"))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of `Authorization: Bearer`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

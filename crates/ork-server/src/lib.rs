@@ -13,6 +13,7 @@ mod feed;
 mod generated;
 mod guard;
 mod handlers;
+mod hooks;
 mod hub;
 mod limits;
 mod listen;

@@ -16,6 +16,8 @@ pub enum Access {
     Open,
     /// Whoever has a token.
     Token,
+    /// Whoever shows the secret of what is called; the handler asks for it.
+    Signed,
 }
 
 /// One route.
@@ -29,9 +31,19 @@ pub struct Route {
     pub access: Access,
 }
 
-/// Whether a path is open to all. Only paths without names are.
+/// Whether a path is let in without a token: one that is open to all, or a webhook's.
 pub(crate) fn is_open(path: &str) -> bool {
-    ROUTES.iter().any(|route| route.access == Access::Open && route.path == path)
+    let is = |route: &Route| match route.access {
+        Access::Open => route.path == path,
+        Access::Signed => is_hook(path),
+        Access::Token => false,
+    };
+    ROUTES.iter().any(is)
+}
+
+/// Whether a path is a webhook's.
+pub(crate) fn is_hook(path: &str) -> bool {
+    path.strip_prefix("/hooks/").is_some_and(|id| !id.is_empty() && !id.contains('/'))
 }
 
 macro_rules! routes {
@@ -107,6 +119,11 @@ routes! {
     get "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/preview" Token schedules::preview;
     post "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/pause" Token schedules::pause;
     post "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/resume" Token schedules::resume;
+    get "/api/v1/projects/{project}/triggers" Token triggers::list;
+    get "/api/v1/projects/{project}/triggers/{workflow}/{trigger}" Token triggers::show;
+    get "/api/v1/projects/{project}/triggers/{workflow}/{trigger}/firings" Token triggers::firings;
+    post "/api/v1/projects/{project}/triggers/{workflow}/{trigger}/rotate" Token triggers::rotate;
+    post "/hooks/{id}" Signed triggers::call;
     post "/api/v1/projects/{project}/workflows/{name}/backfill" Token backfills::create;
     get "/api/v1/projects/{project}/backfills" Token backfills::list;
     get "/api/v1/projects/{project}/backfills/{id}" Token backfills::show;

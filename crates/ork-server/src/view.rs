@@ -4,14 +4,15 @@ use indexmap::IndexMap;
 use ork_api::backfills::Backfill;
 use ork_api::schedules::{self, Schedule, Ticked};
 use ork_api::stamp::Stamp;
+use ork_api::triggers::{Firing, Trigger};
 use ork_api::types::{
     Attempt, Blocker, Code, Event, OpenApproval, Param, Paused, Payload, Run, Task,
     TaskDeclaration, Version, VersionItem, Workflow,
 };
-use ork_core::plan::{Action, Binding, Plan, Scope};
+use ork_core::plan::{self, Action, Binding, Plan, Scope};
 use ork_core::rows::{
-    AttemptRow, BackfillRow, CodeRef, Pause, PauseRow, RunRow, ScheduleRow, TaskRow, TickRow,
-    VersionRow, WorkflowRow,
+    AttemptRow, BackfillRow, CodeRef, FiringRow, Pause, PauseRow, RunRow, ScheduleRow, TaskRow,
+    TickRow, TriggerRow, VersionRow, WorkflowRow,
 };
 use ork_core::run;
 use ork_core::schedule::Zone;
@@ -53,6 +54,49 @@ pub(crate) fn schedule(row: ScheduleRow, zone: &Zone) -> Schedule {
         last: row.last.map(|last| zone.show(last.tick)),
         last_run: row.last.and_then(|last| last.run),
         updated_at: Stamp(row.updated_at),
+    }
+}
+
+pub(crate) fn trigger(row: TriggerRow, url: &str) -> Trigger {
+    let params = row.spec.params().keys().cloned().collect();
+    let rotated_at = row.rotated_at.filter(|_| row.secret.is_some()).map(Stamp);
+    let shown = Trigger {
+        workflow: row.workflow,
+        name: row.name,
+        version: row.version.0,
+        url: row.hook.map(|hook| format!("{url}/hooks/{hook}")),
+        auth: None,
+        body: None,
+        has_secret: None,
+        rotated_by: row.rotated_by.filter(|_| rotated_at.is_some()),
+        rotated_at,
+        after: None,
+        states: Vec::new(),
+        params,
+        updated_at: Stamp(row.updated_at),
+    };
+    match row.spec {
+        plan::Trigger::Webhook { body, auth, .. } => Trigger {
+            auth: Some(auth),
+            body: Some(body),
+            has_secret: Some(row.secret.is_some()),
+            ..shown
+        },
+        plan::Trigger::Workflow { workflow, states, .. } => {
+            Trigger { after: Some(workflow), states, ..shown }
+        }
+    }
+}
+
+pub(crate) fn firing(row: FiringRow) -> Firing {
+    Firing {
+        source: row.source,
+        source_workflow: row.source_workflow,
+        source_state: row.source_state,
+        fired_at: Stamp(row.fired_at),
+        run: row.run,
+        reason: row.reason,
+        decided_at: row.decided_at.map(Stamp),
     }
 }
 
@@ -172,6 +216,7 @@ pub(crate) fn run(row: RunRow, project: &str) -> Run {
         failure: row.failure,
         output: row.output.map(Payload::from),
         rerun_of: row.rerun_of,
+        after: row.after,
         paused: row.paused.map(paused),
     }
 }

@@ -4,8 +4,8 @@
 use std::io;
 
 use ork_core::rows::{
-    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, RunRow, ScheduleRow, TaskRow,
-    TickRow, VersionRow, WorkflowRow,
+    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, FiringRow, RunRow, ScheduleRow,
+    TaskRow, TickRow, TriggerRow, VersionRow, WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind, Failure};
 use ork_core::value::{DETAIL_LIMIT, Data, INLINE_LIMIT, Value};
@@ -37,6 +37,8 @@ fn change(change: &Change) -> Result<()> {
         Change::Pool(row) => fits(|| "a pool".to_owned(), "its name", row.name.len(), MAX_NAME),
         Change::Schedule(row, _) => schedule(row),
         Change::Tick(row) => tick(row),
+        Change::Trigger(row) => trigger(row),
+        Change::Firing(row) => firing(row),
         Change::Pause(_) => Ok(()),
         Change::Backfill(row, _) => backfill(row),
         Change::Cache(row) => cache(row),
@@ -57,6 +59,24 @@ fn tick(row: &TickRow) -> Result<()> {
     holds(row.run.is_some() != row.reason.is_some(), name, "it has a run or a reason")?;
     holds(row.until >= row.tick && row.count >= 1, name, "it is one tick at least")?;
     fits(name, "reason", row.reason.as_ref().map_or(0, String::len), INLINE_LIMIT)
+}
+
+fn trigger(row: &TriggerRow) -> Result<()> {
+    let name = || format!("trigger `{}` of `{}`", row.name, row.workflow);
+    fits(name, "row", json_len(row), MAX_VERSION)
+}
+
+fn firing(row: &FiringRow) -> Result<()> {
+    let name = || format!("firing of `{}` of `{}` by {}", row.trigger, row.workflow, row.source);
+    let answers = usize::from(row.run.is_some()) + usize::from(row.reason.is_some());
+    holds(answers == usize::from(row.decided_at.is_some()), name, "decided, it has one answer")?;
+    fits(name, "reason", row.reason.as_ref().map_or(0, String::len), INLINE_LIMIT)
+}
+
+/// What is said of the answer to a firing that has one, or is not there.
+pub(crate) fn not_open(row: &FiringRow) -> String {
+    let FiringRow { trigger, workflow, source, .. } = row;
+    format!("the trigger `{trigger}` of `{workflow}` waits for no answer about run {source}")
 }
 
 /// What is said of a tick that has its answer.

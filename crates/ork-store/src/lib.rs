@@ -18,8 +18,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, PauseRow,
-    PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, FiringRow,
+    PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow,
+    WorkflowRow,
 };
 use ork_core::run::{RunState, TaskState};
 use ork_core::time::{Span, Wall};
@@ -304,6 +305,40 @@ pub trait Store: Send + Sync + 'static {
         workflow: Option<&str>,
         page: &Page,
     ) -> Result<Items<ScheduleRow>>;
+
+    /// All triggers of all projects, removed ones too, for the engine.
+    async fn load_triggers(&self) -> Result<Vec<TriggerRow>>;
+
+    /// A trigger.
+    async fn trigger(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        name: &str,
+    ) -> Result<Option<TriggerRow>>;
+
+    /// The trigger that is called by this name.
+    async fn hook(&self, hook: &str) -> Result<Option<TriggerRow>>;
+
+    /// Triggers by workflow and name, of one workflow or of all; without those that are removed.
+    async fn triggers(
+        &self,
+        project: ProjectId,
+        workflow: Option<&str>,
+        page: &Page,
+    ) -> Result<Items<TriggerRow>>;
+
+    /// The firings of all projects that have no answer yet, the oldest first, at most `limit`.
+    async fn open_firings(&self, limit: usize) -> Result<Vec<FiringRow>>;
+
+    /// The firings of a trigger, the latest first.
+    async fn firings(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        trigger: &str,
+        page: &Page,
+    ) -> Result<Items<FiringRow>>;
 
     /// The backfills of all projects that are not over, for the engine.
     async fn load_backfills(&self) -> Result<Vec<BackfillRow>>;

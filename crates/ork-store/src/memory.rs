@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, PauseRow,
-    PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, FiringRow,
+    PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow,
+    WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -54,7 +55,15 @@ struct State {
     schedules: BTreeMap<(ProjectId, String, String), ScheduleRow>,
     ticks: BTreeMap<TickKey, TickRow>,
     pools: BTreeMap<(ProjectId, String), PoolRow>,
+    triggers: BTreeMap<(ProjectId, String, String), TriggerRow>,
+    firings: BTreeMap<FiringKey, FiringRow>,
     backfills: BTreeMap<(ProjectId, BackfillId), BackfillRow>,
+}
+
+type FiringKey = (ProjectId, RunId, String, String);
+
+fn firing_key(row: &FiringRow) -> FiringKey {
+    (row.project, row.source, row.workflow.clone(), row.trigger.clone())
 }
 
 type TickKey = (ProjectId, String, String, Wall);
@@ -73,7 +82,7 @@ impl State {
         let mut events = HashSet::new();
         let mut runs: HashMap<RunKey, &RunRow> = HashMap::new();
         let mut digests = HashMap::new();
-        let mut ticks = HashSet::new();
+        let (mut ticks, mut firings) = (HashSet::new(), HashMap::new());
         for change in changes {
             match change {
                 Change::Event(row) => {
@@ -95,6 +104,15 @@ impl State {
                     if self.ticks.contains_key(&key) || !ticks.insert(key) {
                         return refuse(check::answered(row));
                     }
+                }
+                Change::Firing(row) => {
+                    let key = firing_key(row);
+                    let known = self.firings.get(&key).map(|known| known.decided_at.is_some());
+                    let known = firings.get(&key).copied().or(known);
+                    if row.decided_at.is_some() && known != Some(false) {
+                        return refuse(check::not_open(row));
+                    }
+                    firings.insert(key, known == Some(true) || row.decided_at.is_some());
                 }
                 _ => {}
             }
@@ -174,6 +192,16 @@ impl State {
             Change::Schedule(row, _) => {
                 let key = (row.project, row.workflow.clone(), row.name.clone());
                 self.schedules.insert(key, (**row).clone());
+            }
+            Change::Trigger(row) => {
+                let key = (row.project, row.workflow.clone(), row.name.clone());
+                self.triggers.insert(key, (**row).clone());
+            }
+            Change::Firing(row) => {
+                let slot = self.firings.entry(firing_key(row)).or_insert_with(|| (**row).clone());
+                if row.decided_at.is_some() {
+                    slot.clone_from(row);
+                }
             }
             Change::Tick(row) => drop(self.ticks.insert(tick_key(row), (**row).clone())),
             Change::Backfill(row, _) => {
@@ -261,6 +289,7 @@ impl State {
         self.attempts.retain(|(of, ..), _| *of != run);
         self.events.retain(|(of, _), _| *of != run);
         self.feed.retain(|_, row| (row.project, row.run) != run);
+        self.firings.retain(|_, row| (row.project, row.source) != run);
         self.answers.retain(|_, row| row.run.map(|of| (row.project, of)) != Some(run));
         self.cache.retain(|_, row| (row.project, row.run) != run);
     }
@@ -529,6 +558,69 @@ impl Store for Memory {
         let rows = rows.filter(|row| workflow.is_none_or(|workflow| row.workflow == workflow));
         let rows = rows.filter(|row| after.as_ref().is_none_or(|after| key(row) > *after));
         Ok(page::items(rows.take(page.limit + 1).cloned().collect(), page.limit, key))
+    }
+
+    async fn load_triggers(&self) -> Result<Vec<TriggerRow>> {
+        Ok(self.state().triggers.values().cloned().collect())
+    }
+
+    async fn trigger(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        name: &str,
+    ) -> Result<Option<TriggerRow>> {
+        let key = (project, workflow.to_owned(), name.to_owned());
+        Ok(self.state().triggers.get(&key).cloned())
+    }
+
+    async fn hook(&self, hook: &str) -> Result<Option<TriggerRow>> {
+        let state = self.state();
+        Ok(state.triggers.values().find(|row| row.hook.as_deref() == Some(hook)).cloned())
+    }
+
+    async fn triggers(
+        &self,
+        project: ProjectId,
+        workflow: Option<&str>,
+        page: &Page,
+    ) -> Result<Items<TriggerRow>> {
+        let after: Option<(String, String)> = page::after(page)?;
+        let key = |row: &TriggerRow| (row.workflow.clone(), row.name.clone());
+        let state = self.state();
+        let rows = state.triggers.values().filter(|row| row.project == project && !row.removed);
+        let rows = rows.filter(|row| workflow.is_none_or(|workflow| row.workflow == workflow));
+        let rows = rows.filter(|row| after.as_ref().is_none_or(|after| key(row) > *after));
+        Ok(page::items(rows.take(page.limit + 1).cloned().collect(), page.limit, key))
+    }
+
+    async fn open_firings(&self, limit: usize) -> Result<Vec<FiringRow>> {
+        let state = self.state();
+        let open = state.firings.values().filter(|row| row.decided_at.is_none());
+        let mut rows: Vec<_> = open.cloned().collect();
+        rows.sort_by_key(|row| (row.fired_at, firing_key(row)));
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    async fn firings(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        trigger: &str,
+        page: &Page,
+    ) -> Result<Items<FiringRow>> {
+        let before: Option<(Wall, RunId)> = page::after(page)?;
+        let key = |row: &FiringRow| (row.fired_at, row.source);
+        let state = self.state();
+        let of = |row: &&FiringRow| {
+            (row.project, &*row.workflow, &*row.trigger) == (project, workflow, trigger)
+        };
+        let mut rows: Vec<_> = state.firings.values().filter(of).collect();
+        rows.retain(|row| before.is_none_or(|before| key(row) < before));
+        rows.sort_by_key(|row| std::cmp::Reverse(key(row)));
+        let rows = rows.into_iter().take(page.limit + 1).cloned().collect();
+        Ok(page::items(rows, page.limit, key))
     }
 
     async fn load_backfills(&self) -> Result<Vec<BackfillRow>> {

@@ -7,11 +7,14 @@ use ork_core::catalog::Known;
 use ork_core::check::Fact;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId, Token};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, PauseRow,
-    PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, FiringRow,
+    PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow,
+    WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind};
 use ork_core::schedule::Declared;
+use ork_core::trigger::Fired;
+use ork_core::value::{Data, Value};
 use ork_engine::{Found, Led, Read};
 use ork_store::{CommitSeq, StoreError};
 
@@ -41,6 +44,8 @@ pub(super) struct SimStore {
     pub(super) schedules: BTreeMap<(String, String), ScheduleRow>,
     pub(super) ticks: Vec<TickRow>,
     pub(super) backfills: BTreeMap<BackfillId, BackfillRow>,
+    pub(super) triggers: BTreeMap<(String, String), TriggerRow>,
+    pub(super) firings: BTreeMap<(RunId, String, String), FiringRow>,
     pub(super) versions: HashMap<(String, VersionId), Arc<VersionRow>>,
     /// The one run whose changes are refused.
     pub(super) poisoned: Option<RunId>,
@@ -56,6 +61,7 @@ impl SimStore {
         self.epoch += 1;
         let pauses = self.pauses.values().cloned().collect();
         let pools = self.pools.values().cloned().collect();
+        let triggers = self.triggers.values().cloned().collect();
         let runs = self.load_active();
         let drafts: Vec<_> = runs.iter().filter(|active| active.run.version.is_draft()).collect();
         let mut limited = self.workflows.clone();
@@ -64,7 +70,7 @@ impl SimStore {
             row.limits.is_some() || row.current.is_some() && of_draft
         });
         let limited = limited.into_values().collect();
-        Led { epoch: Epoch(self.epoch), runs, pauses, pools, limited }
+        Led { epoch: Epoch(self.epoch), runs, pauses, pools, limited, triggers }
     }
 
     /// A run that another does again.
@@ -174,6 +180,11 @@ impl SimStore {
                 let key = (row.workflow.clone(), row.name.clone());
                 self.schedules.insert(key, (**row).clone());
             }
+            Change::Trigger(row) => {
+                let key = (row.workflow.clone(), row.name.clone());
+                self.triggers.insert(key, (**row).clone());
+            }
+            Change::Firing(row) => self.fire(row)?,
             Change::Tick(row) => self.ticks.push((**row).clone()),
             Change::Backfill(row, _) => {
                 self.backfills.insert(row.id, (**row).clone());
@@ -184,6 +195,40 @@ impl SimStore {
             Change::Cache(row) => self.cache.push((**row).clone()),
         }
         Ok(())
+    }
+
+    /// The first firing stays, and so does the first answer to it.
+    fn fire(&mut self, row: &FiringRow) -> Result<(), StoreError> {
+        let key = (row.source, row.workflow.clone(), row.trigger.clone());
+        match (row.decided_at, self.firings.get(&key)) {
+            (None, Some(_)) => {}
+            (None, None) => drop(self.firings.insert(key, row.clone())),
+            (Some(_), Some(FiringRow { decided_at: None, .. })) => {
+                self.firings.insert(key, row.clone());
+            }
+            (Some(_), _) => {
+                return Err(StoreError::Rejected("a firing that waits for no answer".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The firings without an answer, with what they need.
+    fn read_firings(&self) -> Found {
+        let open = self.firings.values().filter(|row| row.decided_at.is_none());
+        let fired = open.map(|firing| {
+            let source = self.runs.get(&firing.source).map(|kept| kept.run.clone());
+            let output = match source.as_ref().and_then(|run| run.output.clone()) {
+                None => Ok(Value::Null),
+                Some(Data::Inline(value)) => Ok(value),
+                Some(Data::Blob { digest, .. }) => Err(format!("there is no blob {digest}")),
+            };
+            let row = self.triggers.get(&(firing.workflow.clone(), firing.trigger.clone()));
+            let row = row.filter(|row| !row.removed);
+            let version = row.and_then(|row| self.declared(&row.workflow, row.version));
+            Fired { firing: firing.clone(), source, output, version }
+        });
+        Found::Firings(fired.collect())
     }
 
     fn append(&mut self, row: &Arc<EventRow>) {
@@ -235,6 +280,7 @@ impl SimStore {
             Read::Answer { project, key } => {
                 Found::Answer(self.answers.get(&(*project, key.clone())).cloned())
             }
+            Read::Firings { .. } => self.read_firings(),
             Read::Schedules { .. } => self.read_schedules(),
             Read::Run { run, .. } => {
                 let kept = self.runs.get(run);

@@ -18,6 +18,7 @@ use crate::backfills::{Backfill, Backfilled, NewBackfill, SteerBackfill};
 use crate::encode::{query, segment};
 use crate::problem::{self, Code, Problem};
 use crate::schedules::{PauseSchedule, PreviewQuery, Schedule, ScheduleQuery, Ticked, Upcoming};
+use crate::triggers::{Firing, RotateTrigger, Rotated, Trigger, TriggerQuery};
 use crate::types::{
     Approve, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff, DiffQuery, Event,
     EventQuery, Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Mark, Me,
@@ -590,6 +591,48 @@ impl Client {
         body: &SteerBackfill,
     ) -> Result<Backfill> {
         self.post(self.path(&format!("/backfills/{id}/{verb}")), body).await
+    }
+
+    /// Triggers by workflow and name.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn triggers(&self, wanted: &TriggerQuery) -> Result<List<Trigger>> {
+        self.get(self.path("/triggers") + &query(wanted)).await
+    }
+
+    /// A trigger.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn trigger(&self, workflow: &str, name: &str) -> Result<Trigger> {
+        self.get(self.trigger_path(workflow, name, "")).await
+    }
+
+    /// The ends of runs that a trigger waited for, the latest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn firings(&self, workflow: &str, name: &str, part: &Part) -> Result<List<Firing>> {
+        self.get(self.trigger_path(workflow, name, "/firings") + &query(part)).await
+    }
+
+    /// Gives a webhook a new secret.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. A conflict where the secret was made, and its answer lost: it has to be
+    /// made anew.
+    pub async fn rotate_trigger(
+        &self,
+        workflow: &str,
+        name: &str,
+        rotate: &RotateTrigger,
+    ) -> Result<Rotated> {
+        self.post(self.trigger_path(workflow, name, "/rotate"), rotate).await
+    }
+
+    fn trigger_path(&self, workflow: &str, name: &str, rest: &str) -> String {
+        self.path(&format!("/triggers/{}/{}{rest}", segment(workflow), segment(name)))
     }
 
     fn schedule_path(&self, workflow: &str, name: &str, rest: &str) -> String {

@@ -23,6 +23,19 @@ impl<'s> Bind<'s> {
     pub(crate) fn new(scope: CheckScope<'s>) -> Self {
         Self { scope, tasks: Vec::new(), any_datetime: false }
     }
+
+    /// Binds in another scope at the same place: what is referred to from there counts here.
+    pub(crate) fn within<T>(
+        &mut self,
+        scope: CheckScope<'_>,
+        bind: impl FnOnce(&mut Bind<'_>) -> T,
+    ) -> T {
+        let tasks = std::mem::take(&mut self.tasks);
+        let mut inner = Bind { scope, tasks, any_datetime: false };
+        let bound = bind(&mut inner);
+        self.tasks = inner.tasks;
+        bound
+    }
 }
 
 /// A part of a text, by its place in it.

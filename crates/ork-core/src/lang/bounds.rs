@@ -151,10 +151,8 @@ impl Lower<'_> {
             return None;
         };
         let names = [Name::Params, Name::Tasks, Name::Run];
-        let mut inner = Bind::new(CheckScope { names: &names, ..bind.scope });
-        let (key, _) = self.expression(key, "`key`", None, &mut inner)?;
-        let mut seen = inner.tasks;
-        bind.tasks.append(&mut seen);
+        let scope = CheckScope { names: &names, ..bind.scope };
+        let (key, _) = bind.within(scope, |inner| self.expression(key, "`key`", None, inner))?;
         let ttl = match fields.get("ttl") {
             Some(node) => Some(self.positive(node, "`ttl`")?),
             None => None,

@@ -7,7 +7,8 @@ use indexmap::IndexMap;
 use super::Lower;
 use super::binding::Bind;
 use super::executors;
-use super::expr::{CheckScope, Name, Presence, TaskType};
+use super::expr::{Name, Presence, TaskType};
+use super::given::before_a_run;
 use super::keys::{CODE, DEFAULTS, FILE, FILE_WORDS, PARAM_KEYS, translate};
 use super::read::{Fields, Known, is_workflow_name};
 use super::task::{Facts, Head, World};
@@ -214,16 +215,8 @@ impl Lower<'_> {
 
     /// A param's value that is fixed before a run is made: of the param's type, over `run` alone.
     pub(crate) fn param_default(&mut self, node: &Node, ty: &Type) -> Option<Binding> {
-        let (params, tasks) = (IndexMap::new(), IndexMap::new());
-        let scope = CheckScope {
-            params: &params,
-            tasks: &tasks,
-            names: &[Name::Run],
-            certain: false,
-            proven: &[],
-            values: &[],
-        };
-        self.binding(node, Some(ty), &mut Bind::new(scope)).map(|(binding, _)| binding)
+        let mut bind = Bind::new(before_a_run(&[]));
+        self.binding(node, Some(ty), &mut bind).map(|(binding, _)| binding)
     }
 
     fn defaults<'n>(&mut self, node: &'n Node) -> Option<Fields<'n>> {

@@ -187,8 +187,9 @@ impl Lower<'_> {
             self.recursion(node, &names.iter().map(String::as_str).collect::<Vec<_>>());
             return None;
         }
-        let params =
-            self.given_params(&fields, &pinned.plan.params, bind, ("the call", node.place))?;
+        let giver = format!("the call of `{name}`");
+        let params = fields.get("params");
+        let params = self.given_params(params, &pinned.plan.params, bind, (&giver, node.place))?;
         Some(Action::Call { workflow: name, params, pinned: Some(Box::new(pinned)) })
     }
 

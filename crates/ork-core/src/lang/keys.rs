@@ -82,7 +82,11 @@ pub(crate) const FILE: &[Key] = &[
         Shape::Names(&Shape::Object(SCHEDULE)),
         "When runs are made by themselves, by name.",
     ),
-    later("triggers"),
+    key(
+        "triggers",
+        Shape::Names(&Shape::Object(TRIGGER)),
+        "What else starts a run, by name: a webhook, or the end of another workflow's run.",
+    ),
     key("concurrency", Shape::Object(CONCURRENCY), "How many runs there may be at a time."),
     key("defaults", Shape::Ref("defaults"), "Settings of every task here that runs something."),
     key("env", Shape::Map(&BINDING), "Environment for every task."),

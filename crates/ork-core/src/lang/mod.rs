@@ -10,6 +10,7 @@ pub mod expr;
 mod file;
 mod fmt;
 mod generated;
+mod given;
 mod graph;
 mod groups;
 mod keys;
@@ -38,7 +39,7 @@ pub use self::graph::{GraphFormat, graph};
 pub use self::keys::MAX_SLOTS;
 use self::notation::Aliases;
 pub(crate) use self::params::bind_form;
-pub use self::params::{Given, ParamError, RunFacts, bind_params, bind_scheduled};
+pub use self::params::{Given, ParamError, RunFacts, bind_params, bind_scheduled, bind_triggered};
 use self::python::{Reader, Signature, SignatureError, Target};
 pub use self::read::{duration, is_name, is_workflow_name, size};
 pub use self::schema::schema;
@@ -61,6 +62,11 @@ pub trait Sources {
     fn workflow(&self, _name: &str) -> Option<Pinned> {
         None
     }
+
+    /// Whether a workflow that is not found is not there, and not merely unknown here.
+    fn knows_workflows(&self) -> bool {
+        false
+    }
 }
 
 /// What came of a file.
@@ -70,7 +76,8 @@ pub struct Compiled {
     pub plan: Option<Plan>,
     /// All findings, by place.
     pub diagnostics: Vec<Diagnostic>,
-    /// What could not be checked here, since only a server knows it: called workflows.
+    /// What could not be checked here, since only a server knows it: workflows that are called or waited
+    /// for.
     pub unchecked: Vec<String>,
     /// The digest of the file, of the code files that it names and of the workflows that it calls:
     /// what makes a version.

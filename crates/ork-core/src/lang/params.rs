@@ -119,13 +119,42 @@ pub fn bind_scheduled(
     bindings: &IndexMap<String, Binding>,
     facts: &RunFacts,
 ) -> Result<Value, Vec<ParamError>> {
+    let sight = Sight { run: facts.value(), trigger: None };
+    bind_given(plan, bindings, facts, &sight, "the schedule's value")
+}
+
+/// What the expressions of a trigger's params call it.
+pub(crate) const TRIGGER_VALUE: &str = "trigger";
+
+/// The params of a run that a trigger makes: its own bindings, evaluated over `trigger` with its
+/// type, and the defaults of the others.
+///
+/// # Errors
+/// All that is wrong.
+pub fn bind_triggered(
+    plan: &Plan,
+    bindings: &IndexMap<String, Binding>,
+    facts: &RunFacts,
+    (trigger, ty): (Value, &Type),
+) -> Result<Value, Vec<ParamError>> {
+    let sight = Sight { run: facts.value(), trigger: Some((trigger, ty)) };
+    bind_given(plan, bindings, facts, &sight, "the trigger's value")
+}
+
+fn bind_given(
+    plan: &Plan,
+    bindings: &IndexMap<String, Binding>,
+    facts: &RunFacts,
+    sight: &Sight<'_>,
+    whose: &str,
+) -> Result<Value, Vec<ParamError>> {
     let mut given = IndexMap::new();
     let mut errors = Vec::new();
     for (name, binding) in bindings {
-        match value_of(binding, facts) {
+        match value_of(binding, sight) {
             Ok(value) => drop(given.insert(name.clone(), Given::Json(value))),
             Err(why) => {
-                let message = format!("the schedule's value {why}");
+                let message = format!("{whose} {why}");
                 errors.push(ParamError { name: name.clone(), message });
             }
         }
@@ -133,9 +162,9 @@ pub fn bind_scheduled(
     if errors.is_empty() { bind_params(plan, &given, facts) } else { Err(errors) }
 }
 
-/// What a binding over `run` alone comes to; else what is wrong with it, as a verb's phrase.
-fn value_of(binding: &Binding, facts: &RunFacts) -> Result<Value, String> {
-    match resolve(binding, &Defaults { run: facts.value() }) {
+/// What a binding comes to; else what is wrong with it, as a verb's phrase.
+fn value_of(binding: &Binding, sight: &Sight<'_>) -> Result<Value, String> {
+    match resolve(binding, sight) {
         Ok(Data::Inline(value)) => Ok(value),
         Ok(Data::Blob { .. }) | Err(EvalError::Need(_)) => Err("is too large".into()),
         Err(EvalError::Failed(why)) => Err(format!("fails: {why}")),
@@ -158,21 +187,28 @@ fn bind(param: &Param, given: Option<&Given>, facts: &RunFacts) -> Result<Value,
     match (given, &param.default) {
         (Some(Given::Text(text)), _) => param.ty.read_text(text).map_err(|e| e.to_string()),
         (Some(Given::Json(value)), _) => param.ty.read(value.clone()).map_err(|e| e.to_string()),
-        (None, Some(default)) => match value_of(default, facts) {
+        (None, Some(default)) => match value_of(default, &Sight::of(facts)) {
             Ok(value) => param.ty.read(value).map_err(|e| format!("its default is wrong: {e}")),
             Err(why) => Err(format!("its default {why}")),
         },
-        (None, None) if matches!(param.ty, Type::Nullable(_)) => Ok(Value::Null),
+        (None, None) if !param.is_required() => Ok(Value::Null),
         (None, None) => Err(format!("it is required ({})", param.ty)),
     }
 }
 
-/// What the expression of a default sees.
-struct Defaults {
+/// What expressions see before there is a run.
+struct Sight<'a> {
     run: Value,
+    trigger: Option<(Value, &'a Type)>,
 }
 
-impl Env for Defaults {
+impl Sight<'_> {
+    fn of(facts: &RunFacts) -> Self {
+        Self { run: facts.value(), trigger: None }
+    }
+}
+
+impl Env for Sight<'_> {
     fn params(&self) -> (&Value, &IndexMap<String, Param>) {
         static NONE: std::sync::OnceLock<IndexMap<String, Param>> = std::sync::OnceLock::new();
         (&Value::Null, NONE.get_or_init(IndexMap::new))
@@ -190,7 +226,8 @@ impl Env for Defaults {
         None
     }
 
-    fn other(&self, _name: &str) -> Option<Named<'_>> {
-        None
+    fn other(&self, name: &str) -> Option<Named<'_>> {
+        let (value, ty) = self.trigger.as_ref().filter(|_| name == TRIGGER_VALUE)?;
+        Some(Named { value: value.clone(), ty: Some(ty) })
     }
 }

@@ -3,15 +3,16 @@
 use indexmap::IndexMap;
 
 use super::Lower;
+use super::binding::Bind;
+use super::given::before_a_run;
 use super::keys::SCHEDULE;
 use super::read::{Fields, Known};
 use super::tree::{Entry, Literal, Node};
-use crate::plan::{Binding, Catchup, Param, Schedule, When};
+use crate::plan::{Catchup, Param, Schedule, When};
 use crate::schedule::{
     CronError, MAX_CATCHUP, MAX_SCHEDULES, MAX_TIMES, MIN_INTERVAL, ScheduleError, Timetable, Zone,
 };
 use crate::time::{Span, Wall};
-use crate::types::Type;
 
 /// What other tools call the keys of a schedule.
 const WORDS: &[(&str, &str)] = &[
@@ -62,7 +63,10 @@ impl Lower<'_> {
         let catchup = fields.get("catchup").map(|node| self.catchup(node));
         let jitter = fields.get("jitter").map(|node| self.duration(node, "`jitter`"));
         let paused = fields.get("paused").map(|node| self.boolean(node, "`paused`"));
-        let params = self.schedule_params(entry, fields.get("params"), params);
+        let (giver, mut bind) =
+            (format!("the schedule `{}`", entry.key), Bind::new(before_a_run(&[])));
+        let params =
+            self.given_params(fields.get("params"), params, &mut bind, (&giver, entry.place));
         Some(Schedule {
             when: when?,
             timezone: zone?.name().to_owned(),
@@ -211,50 +215,5 @@ impl Lower<'_> {
             }
             _ => self.integer(max, "`max`", most).map(Catchup::Max),
         }
-    }
-
-    /// The params of a schedule's runs: of the workflow's, and all that have no default.
-    fn schedule_params(
-        &mut self,
-        entry: &Entry,
-        node: Option<&Node>,
-        params: &IndexMap<String, Param>,
-    ) -> Option<IndexMap<String, Binding>> {
-        let mut bindings = IndexMap::new();
-        let mut whole = true;
-        let given = node.map(|node| self.map(node, "`params`")).unwrap_or_default();
-        for given in given.unwrap_or_default() {
-            let bound = match params.get(&given.key) {
-                Some(param) => self.param_default(&given.value, &param.ty),
-                None => self.unknown_param(given, params),
-            };
-            match bound {
-                Some(binding) => drop(bindings.insert(given.key.clone(), binding)),
-                None => whole = false,
-            }
-        }
-        let needed =
-            |param: &Param| param.default.is_none() && !matches!(param.ty, Type::Nullable(_));
-        for (name, param) in params.iter().filter(|(_, param)| needed(param)) {
-            if !bindings.contains_key(name) && whole {
-                let ty = &param.ty;
-                let message = format!("the schedule `{}` gives no `{name}` ({ty})", entry.key);
-                self.report
-                    .error(entry.place, "missing-param", message)
-                    .hint(format!("give it under `params` here, or give `{name}` a default"));
-                whole = false;
-            }
-        }
-        whole.then_some(bindings)
-    }
-
-    fn unknown_param<T>(&mut self, given: &Entry, params: &IndexMap<String, Param>) -> Option<T> {
-        let hint = self.report.nearest(&given.key, params.keys().map(String::as_str));
-        let message = format!("the workflow has no param `{}`", given.key);
-        let found = self.report.error(given.place, "unknown-param", message);
-        if let Some(hint) = hint {
-            found.hint(hint);
-        }
-        None
     }
 }

@@ -4,16 +4,15 @@ use indexmap::IndexMap;
 
 use super::Lower;
 use super::binding::Bind;
-use super::expr::CheckScope;
+use super::given::before_a_run;
 use super::keys::{END_STATES, TRIGGER, WEBHOOK, WEBHOOK_AUTH};
-use super::read::{Fields, Known, is_workflow_name};
+use super::params::TRIGGER_VALUE;
+use super::read::{Known, is_workflow_name};
 use super::tree::{Entry, Node};
-use crate::plan::{Binding, Param, Trigger, WebhookAuth};
+use crate::plan::{Param, Trigger, WebhookAuth};
 use crate::run::RunState;
+use crate::trigger::way_round;
 use crate::types::Type;
-
-/// What a param of a trigger sees.
-const VALUE: &str = "trigger";
 
 impl Lower<'_> {
     pub(crate) fn triggers(
@@ -36,40 +35,40 @@ impl Lower<'_> {
         let words = [("http", "webhook"), ("after", "workflow"), ("on", "states")];
         let known = Known { what: &what, table: TRIGGER, also: &[], words: &words };
         let fields = self.fields(&entry.value, &known)?;
-        match (fields.get("webhook"), fields.get("workflow")) {
+        let trigger = match (fields.get("webhook"), fields.get("workflow")) {
             (Some(node), None) => {
                 if fields.get("states").is_some() {
                     let place = fields.key_place("states");
                     self.report.error(place, "key-not-here", "`states` goes with `workflow`");
                 }
-                let (body, auth) = self.webhook(node)?;
-                let value = Type::object(IndexMap::from([
-                    ("body".to_owned(), body.clone()),
-                    ("headers".to_owned(), Type::dict(Type::Str)),
-                ]));
-                let params = self.trigger_params(entry, &fields, value, params)?;
-                Some(Trigger::Webhook { body, auth, params })
+                self.webhook(node)?
             }
-            (None, Some(node)) => {
-                let workflow = self.workflow_name(node)?;
-                let states = match fields.get("states") {
-                    Some(node) => self.end_states(node)?,
-                    None => vec![RunState::Success],
-                };
-                let value = IndexMap::from([("run".to_owned(), ended_run())]);
-                let params = self.trigger_params(entry, &fields, Type::object(value), params)?;
-                Some(Trigger::Workflow { workflow, states, params })
-            }
+            (None, Some(node)) => self.after(node, fields.get("states"))?,
             _ => {
                 self.report
                     .error(entry.place, "missing-key", format!("{what} says not what it waits for"))
                     .hint("give it one of `webhook` and `workflow`");
-                None
+                return None;
             }
-        }
+        };
+        let values = [(TRIGGER_VALUE.to_owned(), trigger.value_type())];
+        let mut bind = Bind::new(before_a_run(&values));
+        let node = fields.get("params");
+        let params = self.given_params(node, params, &mut bind, (&what, entry.place))?;
+        Some(trigger.with_params(params))
     }
 
-    fn webhook(&mut self, node: &Node) -> Option<(Type, WebhookAuth)> {
+    fn after(&mut self, node: &Node, states: Option<&Node>) -> Option<Trigger> {
+        let workflow = self.workflow_name(node)?;
+        self.awaited(&workflow, node)?;
+        let states = match states {
+            Some(node) => self.end_states(node)?,
+            None => vec![RunState::Success],
+        };
+        Some(Trigger::Workflow { workflow, states, params: IndexMap::new() })
+    }
+
+    fn webhook(&mut self, node: &Node) -> Option<Trigger> {
         let known = Known { what: "`webhook`", table: WEBHOOK, also: &[], words: &[] };
         let fields = self.fields(node, &known)?;
         let body = match fields.get("body") {
@@ -83,7 +82,8 @@ impl Lower<'_> {
             return None;
         };
         let word = self.word(auth, "`auth`", WEBHOOK_AUTH)?;
-        Some((body, [WebhookAuth::Hmac, WebhookAuth::Token][word]))
+        let auth = [WebhookAuth::Hmac, WebhookAuth::Token][word];
+        Some(Trigger::Webhook { body, auth, params: IndexMap::new() })
     }
 
     /// A workflow's name, as text.
@@ -114,77 +114,28 @@ impl Lower<'_> {
         Some(states)
     }
 
-    /// The params that a trigger gives, each of its declared type; what is required is there.
-    fn trigger_params(
-        &mut self,
-        entry: &Entry,
-        fields: &Fields,
-        value: Type,
-        params: &IndexMap<String, Param>,
-    ) -> Option<IndexMap<String, Binding>> {
-        let values = [(VALUE.to_owned(), value)];
-        let scope = CheckScope {
-            params: &IndexMap::new(),
-            tasks: &IndexMap::new(),
-            names: &[],
-            certain: false,
-            proven: &[],
-            values: &values,
-        };
-        self.given_params(fields, params, &mut Bind::new(scope), (&entry.key, entry.place))
+    /// What is said of a workflow that is waited for: that nobody here knows it, or that they wait
+    /// for each other.
+    fn awaited(&mut self, name: &str, node: &Node) -> Option<()> {
+        let sources = self.sources;
+        let next = |name: &str| sources.workflow(name).map(|pinned| pinned.plan.awaits());
+        if name != self.name && next(name).is_none() {
+            self.unknown_workflow(name, node);
+            return Some(());
+        }
+        let way = way_round(&self.name, name, |name| next(name).unwrap_or_default());
+        let Some(way) = way else { return Some(()) };
+        let message = format!("workflows start each other: {}", way.join(" -> "));
+        self.report.error(node.place, "trigger-cycle", message).hint("an arrow reads `waits for`");
+        None
     }
 
-    /// Params that something gives to a workflow.
-    pub(crate) fn given_params(
-        &mut self,
-        fields: &Fields,
-        params: &IndexMap<String, Param>,
-        bind: &mut Bind,
-        (giver, place): (&str, super::tree::Place),
-    ) -> Option<IndexMap<String, Binding>> {
-        let node = fields.get("params");
-        let entries = match node {
-            Some(node) => self.map(node, "`params`")?,
-            None => &[],
-        };
-        let mut given = IndexMap::new();
-        for entry in entries {
-            let Some(param) = params.get(&entry.key) else {
-                let hint = self.report.nearest(&entry.key, params.keys().map(String::as_str));
-                let message = format!("there is no param `{}`", entry.key);
-                let found = self.report.error(entry.place, "unknown-param", message);
-                if let Some(hint) = hint {
-                    found.hint(hint);
-                }
-                continue;
-            };
-            if let Some((binding, _)) = self.binding(&entry.value, Some(&param.ty), bind) {
-                given.insert(entry.key.clone(), binding);
-            }
+    fn unknown_workflow(&mut self, name: &str, node: &Node) {
+        if !self.sources.knows_workflows() {
+            return self.unchecked.push(format!("the workflow `{name}`"));
         }
-        for (name, param) in params {
-            let told = entries.iter().any(|entry| entry.key == *name);
-            if param.default.is_none() && !told {
-                let message = format!(
-                    "`{giver}` does not give the param `{name}` ({}), which is required",
-                    param.ty
-                );
-                self.report.error(place, "missing-param", message);
-            }
-        }
-        Some(given)
+        self.report
+            .warning(node.place, "unknown-workflow", format!("there is no workflow `{name}` yet"))
+            .hint("the trigger fires when there is one of that name, and its runs end");
     }
-}
-
-/// `trigger.run`: the run whose end starts this one.
-fn ended_run() -> Type {
-    let text = |name: &str| (name.to_owned(), Type::Str);
-    Type::object(IndexMap::from([
-        text("id"),
-        text("workflow"),
-        text("state"),
-        ("logical_time".to_owned(), Type::DatetimeTz),
-        ("params".to_owned(), Type::Json),
-        ("output".to_owned(), Type::Json),
-    ]))
 }

@@ -161,11 +161,10 @@ impl Lower<'_> {
                 let mut values = bind.scope.values.to_vec();
                 values.extend(output.map(|ty| ("output".to_owned(), ty.clone())));
                 let scope = super::expr::CheckScope { values: &values, ..bind.scope };
-                let mut inner = Bind::new(scope);
-                let until = self.expression(node, "`until`", Some(&Type::Bool), &mut inner)?.0;
-                let mut seen = inner.tasks;
-                bind.tasks.append(&mut seen);
-                Some(until)
+                let ask = |inner: &mut Bind<'_>| {
+                    self.expression(node, "`until`", Some(&Type::Bool), inner)
+                };
+                Some(bind.within(scope, ask)?.0)
             }
             None => None,
         };

@@ -181,6 +181,7 @@ pub(super) struct Facts {
     pub(super) trigger: String,
     pub(super) url: String,
     pub(super) rerun_of: Option<RunId>,
+    pub(super) after: Option<RunId>,
     pub(super) created_by: Actor,
     pub(super) created_at: Wall,
 }
@@ -398,6 +399,7 @@ impl Run {
             trigger: new.trigger,
             url: new.url,
             rerun_of: new.rerun_of,
+            after: new.after,
             created_by: new.by,
             created_at: now.wall,
         };

@@ -221,6 +221,8 @@ pub struct NewRun {
     pub url: String,
     /// The run that it is done again for: its successes are copied where nothing differs.
     pub rerun_of: Option<RunId>,
+    /// The run whose end starts it.
+    pub after: Option<RunId>,
     /// Who asked.
     pub by: Actor,
 }

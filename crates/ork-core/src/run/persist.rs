@@ -221,6 +221,7 @@ impl Run {
             failure: self.failure.clone(),
             output: self.output.clone(),
             rerun_of: facts.rerun_of,
+            after: facts.after,
             paused: self.paused.clone(),
             detail: json(&detail),
         }
@@ -309,6 +310,7 @@ impl Run {
             trigger: row.trigger,
             url: detail.url,
             rerun_of: row.rerun_of,
+            after: row.after,
             created_by: row.created_by,
             created_at: row.created_at,
         };

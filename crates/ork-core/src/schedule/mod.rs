@@ -21,7 +21,9 @@ pub use self::backfill::{
 };
 pub use self::cron::{Cron, CronError};
 pub use self::state::{Declared, Due, LATE, MAX_COUNTED, ScheduleKey, Schedules, Site};
+pub(crate) use self::state::{fitting, run_id};
 pub use self::zone::Zone;
+pub(crate) use self::zone::utc;
 use crate::plan::When;
 use crate::time::{Span, Wall};
 use crate::value::Digest;

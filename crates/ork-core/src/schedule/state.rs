@@ -16,7 +16,7 @@ use crate::plan::{Catchup, Schedule};
 use crate::rows::{Actor, Change, CodeRef, LastTick, ScheduleRow, TickRow, VersionId, VersionRow};
 use crate::run::{MAX_MESSAGE, NewRun};
 use crate::time::{Span, Wall};
-use crate::value::{Digest, INLINE_LIMIT};
+use crate::value::{Digest, INLINE_LIMIT, Value};
 
 /// How late a run may be made and still count as on time: a restart or a change of the leader is
 /// no downtime. What is later was missed, and follows the schedule's `catchup`.
@@ -437,12 +437,7 @@ pub(super) fn tick_run(
     };
     let params = bind_scheduled(&version.plan, &spec.params, &facts)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-    let bytes = params.to_string().len();
-    if bytes > INLINE_LIMIT {
-        return Err(format!(
-            "its params have {bytes} bytes as JSON, and {INLINE_LIMIT} is the most"
-        ));
-    }
+    fitting(&params)?;
     Ok(NewRun {
         project: version.project,
         project_name: site.project_name.clone(),
@@ -456,12 +451,22 @@ pub(super) fn tick_run(
         trigger,
         url,
         rerun_of: None,
+        after: None,
         by,
     })
 }
 
+/// Refuses params that are more than a row holds.
+pub(crate) fn fitting(params: &Value) -> Result<(), String> {
+    let bytes = params.to_string().len();
+    if bytes <= INLINE_LIMIT {
+        return Ok(());
+    }
+    Err(format!("its params have {bytes} bytes as JSON, and {INLINE_LIMIT} is the most"))
+}
+
 /// A version 7 UUID made at an instant, its chance drawn from a hash.
-pub(super) fn run_id(seed: &str, now: Wall) -> RunId {
+pub(crate) fn run_id(seed: &str, now: Wall) -> RunId {
     let digest = Digest::of(seed.as_bytes());
     let mut chance = [0; 10];
     chance.copy_from_slice(&digest.0[..10]);

@@ -141,6 +141,11 @@ impl Zone {
     }
 }
 
+/// An instant in ISO 8601, in UTC with microseconds.
+pub(crate) fn utc(at: Wall) -> String {
+    format!("{:.6}", Timestamp::from_microsecond(at.0).unwrap_or_default())
+}
+
 /// An instant in ISO 8601 by a clock that is this many seconds ahead of UTC.
 pub(super) fn iso(at: Wall, offset: i32) -> String {
     let instant = Timestamp::from_microsecond(at.0).unwrap_or_default();

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, PauseRow, PoolRow, RunRow,
-    ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, FiringRow, PauseRow, PoolRow,
+    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::value::Digest;
@@ -236,6 +236,46 @@ impl Store for Faulty {
         page: &Page,
     ) -> Result<Items<ScheduleRow>> {
         self.memory.schedules(project, workflow, page).await
+    }
+
+    async fn load_triggers(&self) -> Result<Vec<TriggerRow>> {
+        self.memory.load_triggers().await
+    }
+
+    async fn trigger(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        name: &str,
+    ) -> Result<Option<TriggerRow>> {
+        self.memory.trigger(project, workflow, name).await
+    }
+
+    async fn hook(&self, hook: &str) -> Result<Option<TriggerRow>> {
+        self.memory.hook(hook).await
+    }
+
+    async fn triggers(
+        &self,
+        project: ProjectId,
+        workflow: Option<&str>,
+        page: &Page,
+    ) -> Result<Items<TriggerRow>> {
+        self.memory.triggers(project, workflow, page).await
+    }
+
+    async fn open_firings(&self, limit: usize) -> Result<Vec<FiringRow>> {
+        self.memory.open_firings(limit).await
+    }
+
+    async fn firings(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        trigger: &str,
+        page: &Page,
+    ) -> Result<Items<FiringRow>> {
+        self.memory.firings(project, workflow, trigger, page).await
     }
 
     async fn load_backfills(&self) -> Result<Vec<BackfillRow>> {

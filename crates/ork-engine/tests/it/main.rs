@@ -7,3 +7,4 @@ mod faulty;
 mod recovery;
 mod schedules;
 mod setup;
+mod triggers;

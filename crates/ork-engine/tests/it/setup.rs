@@ -207,6 +207,7 @@ pub(crate) fn create(number: u128) -> Request {
             trigger: "manual".into(),
             url: String::new(),
             rerun_of: None,
+            after: None,
             by: Actor::default(),
         })),
     )

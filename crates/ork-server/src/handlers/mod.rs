@@ -11,4 +11,5 @@ pub(crate) mod pools;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod tasks;
+pub(crate) mod triggers;
 pub(crate) mod workflows;

@@ -306,11 +306,12 @@ pub(crate) fn new_run(
         trigger: "manual".to_owned(),
         url,
         rerun_of: None,
+        after: None,
         by,
     })
 }
 
-fn bounded_params(params: &Value) -> Result<()> {
+pub(crate) fn bounded_params(params: &Value) -> Result<()> {
     let size = serde_json::to_vec(params).map_err(Refused::internal)?.len();
     if size <= INLINE_LIMIT {
         return Ok(());
@@ -363,7 +364,7 @@ fn given(
     Ok(given)
 }
 
-fn refused_params(errors: Vec<ParamError>) -> Refused {
+pub(crate) fn refused_params(errors: Vec<ParamError>) -> Refused {
     let errors = errors.into_iter().map(|error| FieldError {
         field: format!("params.{}", error.name),
         message: error.message,
@@ -391,6 +392,7 @@ pub(crate) fn accepted(run: &run::NewRun) -> RunRow {
         failure: None,
         output: None,
         rerun_of: run.rerun_of,
+        after: run.after,
         paused: None,
         detail: Value::Null,
     }

@@ -30,6 +30,7 @@ async fn without_a_known_token_only_open_routes_answer() {
             let status = status(&ork, route.method, &path, token).await;
             match route.access {
                 Access::Open => assert_eq!(status, 200, "{route:?}"),
+                Access::Signed => assert_eq!(status, 404, "{route:?} {token:?}"),
                 Access::Token => assert_eq!(status, 401, "{route:?} {token:?}"),
             }
         }

@@ -5,6 +5,7 @@
 
 mod access;
 mod harness;
+mod hooks;
 mod keys;
 mod limits;
 mod logs;

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, PauseRow, PoolRow, RunRow,
-    ScheduleRow, TaskRow, TickRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, FiringRow, PauseRow, PoolRow,
+    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -366,6 +366,75 @@ impl Store for Sqlite {
         });
         let key = |row: &ScheduleRow| (row.workflow.clone(), row.name.clone());
         Ok(page::items(rows.await?, limit, key))
+    }
+
+    async fn load_triggers(&self) -> Result<Vec<TriggerRow>> {
+        let sql = "SELECT row FROM triggers ORDER BY project, workflow, name";
+        self.read_first(move |db| read::list(db, sql, [])).await
+    }
+
+    async fn trigger(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        name: &str,
+    ) -> Result<Option<TriggerRow>> {
+        let key = (project.0, workflow.to_owned(), name.to_owned());
+        let sql = "SELECT row FROM triggers WHERE project = ?1 AND workflow = ?2 AND name = ?3";
+        self.read(move |db| read::find(db, sql, params![key.0, key.1, key.2])).await
+    }
+
+    async fn hook(&self, hook: &str) -> Result<Option<TriggerRow>> {
+        let hook = hook.to_owned();
+        let sql = "SELECT row FROM triggers WHERE hook = ?1";
+        self.read(move |db| read::find(db, sql, params![hook])).await
+    }
+
+    async fn triggers(
+        &self,
+        project: ProjectId,
+        workflow: Option<&str>,
+        page: &Page,
+    ) -> Result<Items<TriggerRow>> {
+        let after: Option<(String, String)> = page::after(page)?;
+        let (after, name) = after.unwrap_or_default();
+        let (workflow, limit) = (workflow.map(str::to_owned), page.limit);
+        let sql = "SELECT row FROM triggers
+                   WHERE project = ?1 AND (?2 IS NULL OR workflow = ?2)
+                     AND (workflow, name) > (?3, ?4) AND NOT json_extract(row, '$.removed')
+                   ORDER BY workflow, name LIMIT ?5";
+        let rows = self.read(move |db| {
+            read::list(db, sql, params![project.0, workflow, after, name, limit + 1])
+        });
+        let key = |row: &TriggerRow| (row.workflow.clone(), row.name.clone());
+        Ok(page::items(rows.await?, limit, key))
+    }
+
+    async fn open_firings(&self, limit: usize) -> Result<Vec<FiringRow>> {
+        let sql = "SELECT row FROM firings WHERE decided_at IS NULL
+                   ORDER BY fired_at, project, source, workflow, trigger LIMIT ?1";
+        self.read_first(move |db| read::list(db, sql, params![limit])).await
+    }
+
+    async fn firings(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        trigger: &str,
+        page: &Page,
+    ) -> Result<Items<FiringRow>> {
+        let before: Option<(Wall, RunId)> = page::after(page)?;
+        let (at, run) = before.unwrap_or((Wall(i64::MAX), RunId(uuid::Uuid::max())));
+        let (workflow, trigger, limit) = (workflow.to_owned(), trigger.to_owned(), page.limit);
+        let sql = "SELECT row FROM firings
+                   WHERE project = ?1 AND workflow = ?2 AND trigger = ?3
+                     AND (fired_at, source) < (?4, ?5)
+                   ORDER BY fired_at DESC, source DESC LIMIT ?6";
+        let rows = self.read(move |db| {
+            let run = run.0.as_bytes();
+            read::list(db, sql, params![project.0, workflow, trigger, at.0, run, limit + 1])
+        });
+        Ok(page::items(rows.await?, limit, |row: &FiringRow| (row.fired_at, row.source)))
     }
 
     async fn load_backfills(&self) -> Result<Vec<BackfillRow>> {

@@ -129,6 +129,7 @@ fn run_of_columns(row: &Row<'_>, why: &str) -> rusqlite::Result<RunRow> {
         failure: Some(Failure::new(FailureKind::Quarantined, why)),
         output: None,
         rerun_of: None,
+        after: None,
         paused: None,
         detail: serde_json::Value::Null,
     })

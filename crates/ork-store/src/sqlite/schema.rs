@@ -12,7 +12,8 @@ use crate::{Result, StoreError};
 
 /// Every step from an empty database to the present form; the number of those taken is the
 /// database's `user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_init.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_init.sql"), include_str!("migrations/0002_triggers.sql")];
 
 /// `ork1`, so that `file` and people can tell whose database it is.
 const APPLICATION_ID: i32 = 0x6f72_6b31;
@@ -22,6 +23,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     if !path.exists() {
         create(path)?;
     }
+    set_private(path).map_err(|error| io_failed(path, &error))?;
     let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     writer
         .execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;")
@@ -73,12 +75,23 @@ fn create(path: &Path) -> Result<()> {
     let mut new = connect(&unfinished, flags)?;
     let volatile = "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;";
     new.execute_batch(volatile).map_err(failed("create"))?;
+    set_private(&unfinished).map_err(names)?;
     migrate(&mut new, path)?;
     new.execute_batch("PRAGMA journal_mode = WAL;").map_err(failed("create"))?;
     new.close().map_err(|(_, error)| failed("create")(error))?;
     File::open(&unfinished).and_then(|file| file.sync_all()).map_err(names)?;
     fs::rename(&unfinished, path).map_err(names)?;
     path.parent().map_or(Ok(()), sync_dir).map_err(names)
+}
+
+/// Secrets are in there: nobody but the owner reads it, nor the files that `SQLite` puts beside it.
+fn set_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {

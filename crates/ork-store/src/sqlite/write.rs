@@ -2,8 +2,8 @@
 
 use ork_core::ids::{Epoch, ProjectId, RunId};
 use ork_core::rows::{
-    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, PauseRow, PoolRow, RunRow,
-    ScheduleRow, TaskRow, TickRow, VersionRow, WorkflowRow,
+    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, FiringRow, PauseRow, PoolRow,
+    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionRow, WorkflowRow,
 };
 use ork_core::time::Wall;
 use ork_core::value::Digest;
@@ -89,6 +89,8 @@ fn apply(db: &Connection, change: &Change, commit: CommitSeq, position: &mut u32
         Change::Pool(row) => pool(db, row),
         Change::Schedule(row, _) => schedule(db, row),
         Change::Tick(row) => tick(db, row),
+        Change::Trigger(row) => trigger(db, row),
+        Change::Firing(row) => firing(db, row),
         Change::Backfill(row, _) => backfill(db, row),
         Change::Pause(row) => pause(db, row),
         Change::Cache(row) => cache(db, row),
@@ -294,6 +296,40 @@ fn tick(db: &Connection, row: &TickRow) -> Result<()> {
     }
 }
 
+fn trigger(db: &Connection, row: &TriggerRow) -> Result<()> {
+    execute(
+        db,
+        "INSERT INTO triggers (project, workflow, name, hook, row) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (project, workflow, name) DO UPDATE SET hook = ?4, row = ?5",
+        &[&row.project.0, &row.workflow, &row.name, &row.hook, &json(row)?],
+    )
+    .map_err(failed("store a trigger"))?;
+    Ok(())
+}
+
+fn firing(db: &Connection, row: &FiringRow) -> Result<()> {
+    let key = params![row.project.0, row.source.0.as_bytes(), row.workflow, row.trigger];
+    let sql = match row.decided_at {
+        None => {
+            "INSERT INTO firings (project, source, workflow, trigger, fired_at, decided_at, row)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING"
+        }
+        Some(_) => {
+            "UPDATE firings SET fired_at = ?5, decided_at = ?6, row = ?7
+             WHERE (project, source, workflow, trigger) = (?1, ?2, ?3, ?4)
+               AND decided_at IS NULL"
+        }
+    };
+    let decided = row.decided_at.map(|at| at.0);
+    let (fired, json) = (row.fired_at.0, json(row)?);
+    let all = [key, &[&fired, &decided, &json]].concat();
+    let stored = execute(db, sql, &all).map_err(failed("store a firing"))?;
+    if stored == 0 && row.decided_at.is_some() {
+        return Err(StoreError::Rejected(check::not_open(row)));
+    }
+    Ok(())
+}
+
 fn backfill(db: &Connection, row: &BackfillRow) -> Result<()> {
     execute(
         db,
@@ -469,6 +505,10 @@ fn sweep_removed(db: &Connection) -> rusqlite::Result<bool> {
         "DELETE FROM cache WHERE (project, workflow, task, digest) IN (
              SELECT project, workflow, task, digest FROM cache
              WHERE project = ?1 AND run = ?2 LIMIT ?3)",
+        "DELETE FROM firings
+         WHERE project = ?1 AND source = ?2 AND (workflow, trigger) IN (
+             SELECT workflow, trigger FROM firings
+             WHERE project = ?1 AND source = ?2 LIMIT ?3)",
         "DELETE FROM run_blobs WHERE project = ?1 AND run = ?2 AND digest IN (
              SELECT digest FROM run_blobs WHERE project = ?1 AND run = ?2 LIMIT ?3)",
     ];

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use ork_core::ids::{BackfillId, Epoch, ProjectId, RunId};
-use ork_core::plan::{Catchup, Schedule, When};
+use ork_core::plan::{Catchup, Schedule, Trigger, WebhookAuth, When};
 use ork_core::rows::{
-    Actor, AttemptRow, BackfillRow, BackfillState, Change, CodeRef, Order, RunRow, ScheduleRow,
-    TaskRow, TickRow, VersionId,
+    Actor, AttemptRow, BackfillRow, BackfillState, Change, CodeRef, FiringRow, HookSecret, Order,
+    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId,
 };
 use ork_core::run::{Failure, FailureKind, RunState, TaskState};
 use ork_core::time::{Span, Wall};
+use ork_core::types::Type;
 use ork_core::value::{DETAIL_LIMIT, Data, Digest, INLINE_LIMIT, Value};
 use ork_store::{
     CommitSeq, DRAFT_GRACE, MAX_CHANGES, MAX_PAGE, Page, Retention, RunFilter, Store, StoreError,
@@ -65,6 +66,7 @@ conformance!(
     prune_removes_all_that_belongs,
     prune_drafts_and_answers,
     schedules_and_their_ticks,
+    triggers_and_their_firings,
     backfills_are_listed_newest_first,
     blobs_in_use_are_known,
 );
@@ -593,6 +595,7 @@ async fn prune_removes_all_that_belongs(store: Any) {
             in_state(run(n), RunState::Success, i64::try_from(n).unwrap()).change(),
             attempt(n, "extract", 1).change(),
             answer(&n.to_string(), Some(n)).change(),
+            Change::Firing(Box::new(firing(n, "t", 1))),
         ];
         changes.extend((0..400).map(|i| task(n, &format!("load[{i}]"), i).change()));
         changes.extend((1..=400).map(|i| event(n, i).change()));
@@ -610,6 +613,7 @@ async fn prune_removes_all_that_belongs(store: Any) {
         assert_eq!(!store.events(PROJECT, id, 0, 1).await.unwrap().is_empty(), left);
         assert_eq!(store.answer(PROJECT, &n.to_string()).await.unwrap().is_some(), left);
     }
+    assert_eq!(store.open_firings(9).await.unwrap(), [firing(2, "t", 1)]);
     let label = RunFilter { labels: vec![("team".into(), "data".into())], ..Default::default() };
     assert_eq!(store.runs(PROJECT, &label, &first(9)).await.unwrap().items.len(), 1);
     let feed = store.feed((CommitSeq(0), 0), 1).await.unwrap();
@@ -747,6 +751,84 @@ async fn schedules_and_their_ticks(store: Any) {
     store.prune(epoch, &retention(Some(2), None, 10, 0)).await.unwrap();
     let left = collect!(10, |page| store.ticks(PROJECT, "etl", "a", page));
     assert_eq!(left.iter().map(|row| row.tick.0).collect::<Vec<_>>(), [3, 2]);
+}
+
+fn trigger(workflow: &str, name: &str) -> TriggerRow {
+    TriggerRow {
+        project: PROJECT,
+        workflow: workflow.into(),
+        name: name.into(),
+        version: VersionId(1),
+        spec: Trigger::Webhook {
+            body: Type::Json,
+            auth: WebhookAuth::Hmac,
+            params: IndexMap::new(),
+        },
+        hook: Some(format!("{workflow}-{name}")),
+        secret: Some(HookSecret::Hmac { key: "k".into() }),
+        rotated_by: None,
+        rotated_at: None,
+        removed: false,
+        updated_at: Wall(1),
+    }
+}
+
+fn firing(source: u128, trigger: &str, at: i64) -> FiringRow {
+    FiringRow {
+        project: PROJECT,
+        source: run_id(source),
+        source_workflow: "etl".into(),
+        source_state: RunState::Success,
+        workflow: "after".into(),
+        trigger: trigger.into(),
+        fired_at: Wall(at),
+        run: None,
+        reason: None,
+        decided_at: None,
+    }
+}
+
+async fn triggers_and_their_firings(store: Any) {
+    let epoch = store.lead().await.unwrap();
+    let put_trigger = |row: &TriggerRow| Change::Trigger(Box::new(row.clone()));
+    let rows = [trigger("etl", "a"), trigger("etl", "b"), trigger("etl2", "a")];
+    let gone = TriggerRow { removed: true, ..trigger("etl", "c") };
+    put(&store, epoch, rows.iter().chain([&gone]).map(put_trigger).collect()).await;
+    assert_eq!(store.load_triggers().await.unwrap().len(), 4);
+    assert_eq!(store.trigger(PROJECT, "etl", "c").await.unwrap().as_ref(), Some(&gone));
+    assert_eq!(store.trigger(PROJECT, "etl", "d").await.unwrap(), None);
+    assert_eq!(store.hook("etl-b").await.unwrap().as_ref(), Some(&rows[1]));
+    assert_eq!(store.hook("etl").await.unwrap(), None);
+    for limit in 1..4 {
+        let all = collect!(limit, |page| store.triggers(PROJECT, None, page));
+        assert_eq!(all, rows, "{limit}");
+        let own = collect!(limit, |page| store.triggers(PROJECT, Some("etl"), page));
+        assert_eq!(own, rows[..2], "{limit}");
+    }
+    let put_firing = |row: &FiringRow| Change::Firing(Box::new(row.clone()));
+    let fired = [firing(1, "t", 5), firing(2, "t", 5), firing(3, "t", 4), firing(1, "u", 1)];
+    put(&store, epoch, fired.iter().map(put_firing).collect()).await;
+    let open = store.open_firings(2).await.unwrap();
+    assert_eq!(open, [fired[3].clone(), fired[2].clone()]);
+    for limit in 1..4 {
+        let own = collect!(limit, |page| store.firings(PROJECT, "after", "t", page));
+        assert_eq!(own, [fired[1].clone(), fired[0].clone(), fired[2].clone()], "{limit}");
+    }
+    let done = FiringRow { run: Some(run_id(9)), decided_at: Some(Wall(6)), ..fired[0].clone() };
+    put(&store, epoch, vec![put_firing(&done)]).await;
+    // Neither another firing nor another answer takes its place.
+    put(&store, epoch, vec![put_firing(&fired[0])]).await;
+    assert_eq!(store.open_firings(10).await.unwrap().len(), 3);
+    let other = FiringRow { run: Some(run_id(8)), ..done.clone() };
+    let none = FiringRow { source: run_id(7), ..done.clone() };
+    for wrong in [other, none] {
+        let reason = refused(&store, epoch, vec![put_firing(&wrong)]).await;
+        assert!(reason.contains("waits for no answer"), "{reason}");
+    }
+    let neither = FiringRow { run: None, ..done.clone() };
+    assert!(refused(&store, epoch, vec![put_firing(&neither)]).await.contains("one answer"));
+    let own = collect!(10, |page| store.firings(PROJECT, "after", "t", page));
+    assert_eq!(own[1], done);
 }
 
 async fn backfills_are_listed_newest_first(store: Any) {

@@ -45,6 +45,7 @@ pub(crate) fn run(n: u128) -> RunRow {
         failure: None,
         output: None,
         rerun_of: None,
+        after: None,
         paused: None,
         detail: Value::Null,
     }

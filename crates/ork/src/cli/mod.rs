@@ -15,6 +15,7 @@ pub(crate) mod runs;
 mod schedules;
 mod schema;
 mod test;
+mod triggers;
 mod up;
 mod validate;
 mod workflows;
@@ -154,6 +155,9 @@ enum Command {
     /// Schedules: list, show, pause, resume, preview
     #[command(subcommand)]
     Schedules(schedules::SchedulesCommand),
+    /// Triggers: list, show, rotate
+    #[command(subcommand)]
+    Triggers(triggers::TriggersCommand),
     /// Backfills: list, show, pause, resume, cancel, retry
     #[command(subcommand)]
     Backfills(backfills::BackfillsCommand),
@@ -221,6 +225,7 @@ fn dispatch(global: &Global, command: Command) -> Result {
         Command::Workflows(command) => workflows::run(global, command),
         Command::Approvals(command) => approvals::run(global, command),
         Command::Schedules(command) => schedules::run(global, command),
+        Command::Triggers(command) => triggers::run(global, command),
         Command::Backfills(command) => backfills::run(global, command),
         Command::Pools(command) => pools::run(global, command),
         Command::Config(command) => config::run(global, &command),

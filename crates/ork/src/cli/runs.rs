@@ -270,6 +270,9 @@ async fn show(client: &Client, run: &str, format: Format) -> Result {
     if run.trigger != "manual" {
         let _ = writeln!(text, "trigger   {} at {}", run.trigger, run.logical_time);
     }
+    if let Some(after) = &run.after {
+        let _ = writeln!(text, "after     {after}");
+    }
     if let Some(took) = took(&run) {
         let _ = writeln!(text, "took      {took}");
     }
@@ -344,7 +347,8 @@ async fn explain(client: &Client, args: &ExplainArgs, format: Format) -> Result 
 fn explained(run: &Run, explanation: &Explanation) -> String {
     let mut text = format!("{} of {} is {}", run.id, run.workflow, run_word(explanation.state));
     if run.trigger != "manual" {
-        let _ = write!(text, " ({} at {})", run.trigger, run.logical_time);
+        let after = run.after.map(|after| format!(" after run {after}")).unwrap_or_default();
+        let _ = write!(text, " ({}{after} at {})", run.trigger, run.logical_time);
     }
     if let Some(failure) = &explanation.failure {
         let _ = write!(text, ": {}", failure.message);

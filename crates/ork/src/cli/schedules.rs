@@ -192,22 +192,27 @@ pub(crate) async fn find(client: &Client, which: &Which) -> Result<Schedule> {
     super::workflows::find(client, &which.workflow).await?;
     let mut items = schedules(client, Some(which.workflow.clone()), 500).await?;
     let names: Vec<_> = items.iter().map(|item| item.name.as_str()).collect();
-    let at = pick(&which.workflow, which.schedule.as_deref(), &names)?;
+    let at = pick("schedule", &which.workflow, which.schedule.as_deref(), &names)?;
     Ok(items.swap_remove(at))
 }
 
-/// The place of the name that is meant.
-fn pick(workflow: &str, name: Option<&str>, names: &[&str]) -> Result<usize> {
+/// The place of the name that is meant among those of a workflow's schedules or triggers.
+pub(crate) fn pick(
+    what: &str,
+    workflow: &str,
+    name: Option<&str>,
+    names: &[&str],
+) -> Result<usize> {
     match (name, names) {
         (None, [_]) => Ok(0),
         (None, []) => {
-            Err(Failure::new(Exit::Refused, format!("workflow `{workflow}` has no schedules"))
-                .hint("it declares them under `schedules`"))
+            Err(Failure::new(Exit::Refused, format!("workflow `{workflow}` has no {what}s"))
+                .hint(format!("it declares them under `{what}s`")))
         }
-        (None, several) => Err(Failure::usage(format!("`{workflow}` has several schedules"))
+        (None, several) => Err(Failure::usage(format!("`{workflow}` has several {what}s"))
             .hint(format!("name one of {}", several.join(", ")))),
         (Some(name), _) => names.iter().position(|other| *other == name).ok_or_else(|| {
-            let message = format!("workflow `{workflow}` has no schedule `{name}`");
+            let message = format!("workflow `{workflow}` has no {what} `{name}`");
             Failure::new(Exit::Refused, message).hint(suggest::hint(name, names))
         }),
     }
@@ -225,7 +230,7 @@ fn preview_file(
         return Err(Failure::failed(format!("{path} has errors")));
     };
     let names: Vec<_> = plan.schedules.keys().map(String::as_str).collect();
-    let spec = &plan.schedules[pick(&plan.name, schedule, &names)?];
+    let spec = &plan.schedules[pick("schedule", &plan.name, schedule, &names)?];
     let table = Timetable::new(&spec.when, &spec.timezone)
         .map_err(|error| Failure::failed(error.to_string()))?;
     Ok(upcoming(&table, after.map_or_else(now, |after| after.0), count))

@@ -352,6 +352,7 @@ impl World {
             trigger: "manual".into(),
             url: String::new(),
             rerun_of,
+            after: None,
             by,
         })))
     }
@@ -394,6 +395,7 @@ impl World {
                     self.problem(format!("version {version:?} was answered for wrongly"));
                 }
             }
+            Answer::Rotated { .. } => self.problem("a client was told of a secret".into()),
             Answer::Beat { .. } => self.problem("a client was told of a beat".into()),
             Answer::Backfill { id } => {
                 if !self.store.backfills.contains_key(id) {

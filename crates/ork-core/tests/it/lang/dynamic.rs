@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use ork_core::lang::{GraphFormat, Sources, compile, format, graph, render};
+use ork_core::lang::{
+    GraphFormat, RunFacts, Sources, bind_triggered, compile, format, graph, render,
+};
 use ork_core::plan::{
-    Action, Binding, Items, OnLimit, OnReject, OnTimeout, Pinned, Plan, Task, Tolerate, Wait,
+    self, Action, Binding, Items, OnLimit, OnReject, OnTimeout, Pinned, Plan, Task, Tolerate, Wait,
+    WebhookAuth,
 };
 use ork_core::rows::{CodeRef, VersionId};
+use ork_core::run::RunState;
 use ork_core::time::Span;
 
 use super::lower::plan;
@@ -218,9 +222,7 @@ tasks:
     assert!(c.pool.is_none() && tasks.tasks[0].pool.is_some());
 }
 
-#[test]
-fn triggers_are_read_but_not_fired_yet() {
-    let yaml = "params: { n: int, who: str, day: date }
+const TRIGGERS: &str = "params: { n: int, who: str, day: date, note: 'str?' }
 triggers:
   push: { webhook: { body: { n: int, user: { name: str } }, auth: hmac }, params: { n: '${{ trigger.body.n }}', who: '${{ trigger.body.user.name }}', day: 2026-01-01 } }
   after:
@@ -229,9 +231,80 @@ triggers:
     params: { n: 1, who: '${{ trigger.run.id }}', day: '${{ date(trigger.run.logical_time) }}' }
 tasks: { a: { run: [x] } }
 ";
-    let compiled = compile("flow.yaml", yaml.as_bytes(), &Project(Vec::new()));
-    let codes: Vec<_> = compiled.diagnostics.iter().map(|found| &*found.code).collect();
-    assert_eq!(codes, ["unsupported"], "{:?}", compiled.diagnostics);
+
+#[test]
+fn triggers_are_read() {
+    let compiled = compile("flow.yaml", TRIGGERS.as_bytes(), &Project(Vec::new()));
+    let plan = compiled.plan.unwrap_or_else(|| panic!("{:?}", compiled.diagnostics));
+    assert_eq!(compiled.unchecked, Vec::<String>::new());
+    let [found] = &compiled.diagnostics[..] else { panic!("{:?}", compiled.diagnostics) };
+    assert_eq!(
+        (&*found.code, &*found.message),
+        ("unknown-workflow", "there is no workflow `other` yet")
+    );
+    let plan::Trigger::Webhook { body, auth, params } = &plan.triggers["push"] else { panic!() };
+    assert_eq!(
+        (body.to_string().as_str(), *auth),
+        ("{n: int, user: {name: str}}", WebhookAuth::Hmac)
+    );
+    assert_eq!(params.keys().collect::<Vec<_>>(), ["n", "who", "day"]);
+    let plan::Trigger::Workflow { workflow, states, .. } = &plan.triggers["after"] else {
+        panic!()
+    };
+    assert_eq!(
+        (workflow.as_str(), &states[..]),
+        ("other", &[RunState::Success, RunState::Failed][..])
+    );
+    let other = plan_of("name: other\ntasks: { a: { run: [x] } }\n");
+    let project = Project(vec![("other", other)]);
+    assert_eq!(compile("flow.yaml", TRIGGERS.as_bytes(), &project).diagnostics, []);
+}
+
+fn plan_of(yaml: &str) -> Arc<Plan> {
+    Arc::new(plan(yaml))
+}
+
+#[test]
+fn params_of_a_trigger_are_bound_to_what_came() {
+    let plan = plan(TRIGGERS);
+    let facts = RunFacts {
+        id: "r".into(),
+        workflow: "flow".into(),
+        project: "p".into(),
+        logical_time: "2026-11-24T00:00:00Z".into(),
+        url: String::new(),
+    };
+    let bind = |name: &str, value: serde_json::Value| {
+        let spec = &plan.triggers[name];
+        bind_triggered(&plan, spec.params(), &facts, (value, &spec.value_type()))
+    };
+    let body = serde_json::json!({ "n": 3, "user": { "name": "ann" } });
+    let bound = bind("push", serde_json::json!({ "body": body, "headers": {} })).unwrap();
+    let expected = serde_json::json!({ "n": 3, "who": "ann", "day": "2026-01-01", "note": null });
+    assert_eq!(bound, expected);
+    let run = serde_json::json!({
+        "id": "r1", "workflow": "other", "state": "failed",
+        "logical_time": "2026-11-23T02:00:00+01:00", "params": {}, "output": null,
+    });
+    let bound = bind("after", serde_json::json!({ "run": run })).unwrap();
+    assert_eq!((&bound["who"], &bound["day"]), (&"r1".into(), &"2026-11-23".into()));
+}
+
+#[test]
+fn workflows_that_start_each_other_are_refused() {
+    let after = |name: &str, other: &str| {
+        format!(
+            "name: {name}\ntriggers: {{ t: {{ workflow: {other} }} }}\ntasks: {{ a: {{ run: [x] }} }}\n"
+        )
+    };
+    let project = Project(vec![("b", plan_of(&after("b", "c"))), ("c", plan_of(&after("c", "a")))]);
+    for (name, other, way) in [("a", "b", "a -> b -> c -> a"), ("d", "d", "d -> d")] {
+        let compiled = compile("a.yaml", after(name, other).as_bytes(), &project);
+        assert_eq!(compiled.diagnostics[0].code, "trigger-cycle");
+        let message = format!("workflows start each other: {way}");
+        assert_eq!(compiled.diagnostics[0].message, message);
+    }
+    assert!(compile("a.yaml", after("e", "b").as_bytes(), &project).is_ok());
 }
 
 /// A project with some deployed workflows.
@@ -246,6 +319,10 @@ impl Sources for Project {
         let (_, plan) = self.0.iter().find(|(known, _)| *known == name)?;
         let code = CodeRef::InPlace { root: "/".into(), digest: ork_core::value::Digest::of(&[]) };
         Some(Pinned { version: VersionId(3), plan: Arc::clone(plan), code })
+    }
+
+    fn knows_workflows(&self) -> bool {
+        true
     }
 }
 

@@ -357,6 +357,7 @@ impl World {
             trigger: "manual".into(),
             url: "http://ork/r".into(),
             rerun_of,
+            after: None,
             by: by("ann"),
         }))
     }
