@@ -128,6 +128,8 @@ codes! {
     TooLarge = 413;
     /// The body is not of the media type that is read here.
     UnsupportedMediaType = 415;
+    /// None of the range that was asked for is there.
+    RangeNotSatisfiable = 416;
     /// The fields are read, but their values are not accepted.
     Invalid = 422;
     /// The workflow has errors; see `diagnostics`.

@@ -32,6 +32,9 @@ pub const DEFAULT_LOG_LINES: usize = 1_000;
 /// The largest code bundle, in bytes.
 pub const MAX_BUNDLE: usize = 100 << 20;
 
+/// The most bytes of a file that a task leaves or a param gives, unless configured otherwise.
+pub const MAX_ARTIFACT: u64 = 16 << 30;
+
 /// The largest JSON body, in bytes. A workflow's file has at most 1 MiB.
 pub const MAX_BODY: usize = 4 << 20;
 
@@ -563,6 +566,47 @@ pub struct AttemptQuery {
     /// The generation (the newest).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
+}
+
+/// A file that an attempt left in `ORK_ARTIFACTS` or returned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Artifact {
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// The instance.
+    #[schema(value_type = String)]
+    pub path: InstancePath,
+    /// The instance's generation.
+    pub generation: u32,
+    /// The attempt.
+    pub attempt: u32,
+    /// Its path in the folder.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The SHA-256 of its content.
+    #[schema(value_type = String)]
+    pub digest: Digest,
+}
+
+/// Which attempt's artifacts are meant, and which part of their list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ArtifactQuery {
+    /// The generation (the newest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
+    /// The attempt (the newest; the first, where a generation is given).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// How many at most: 1 to 500 (50).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Where the part before ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// A line of an attempt's log.

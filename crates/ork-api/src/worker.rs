@@ -1,10 +1,14 @@
 //! The worker protocol. A worker in the server's process speaks it over a channel, one elsewhere
 //! over HTTP; neither sees the store.
 
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::{BoxStream, unfold};
 use ork_core::ids::{AttemptRef, WorkerId};
 use ork_core::logs::LogBatch;
 use ork_core::rows::CodeRef;
@@ -12,6 +16,7 @@ use ork_core::run::{Assignment, Departure, Report, StopReason};
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// From the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,6 +97,25 @@ pub enum FromWorker {
     },
 }
 
+/// A content that comes part by part.
+pub type Content = BoxStream<'static, io::Result<Bytes>>;
+
+/// How much of a content is read at a time.
+const PART: usize = 1 << 20;
+
+/// What can be read, part by part.
+pub fn in_parts(from: impl AsyncRead + Send + Unpin + 'static) -> Content {
+    let parts = unfold(from, |mut from| async {
+        let mut part = BytesMut::with_capacity(PART);
+        match from.read_buf(&mut part).await {
+            Ok(0) => None,
+            Ok(_) => Some((Ok(part.freeze()), from)),
+            Err(error) => Some((Err(error), from)),
+        }
+    });
+    parts.boxed()
+}
+
 /// A worker's way to its server.
 #[async_trait]
 pub trait Link: Send + Sync + 'static {
@@ -117,6 +141,14 @@ pub trait Link: Send + Sync + 'static {
 
     /// Keeps a blob; durable when this returns.
     async fn put_blob(&self, content: Bytes) -> Result<Digest, LinkError>;
+
+    /// The bytes of a blob from `range.start` up to `range.end` or its end, for one that is too
+    /// large to be in memory.
+    async fn get_part(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes, LinkError>;
+
+    /// Keeps a blob that is read part by part, whatever its size; durable when this returns. Gives
+    /// its digest and its length.
+    async fn put_stream(&self, content: Content) -> Result<(Digest, u64), LinkError>;
 }
 
 /// The server cannot be reached, or refused.

@@ -339,6 +339,9 @@ pub struct AttemptRow {
     pub failure: Option<Failure>,
     /// What it wrote.
     pub logs: LogSummary,
+    /// The files that it left: a list of [`FileRef`](crate::value::FileRef)s, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Data>,
 }
 
 /// What an attempt wrote to its log.

@@ -105,6 +105,16 @@ impl Type {
         }
     }
 
+    /// Whether a value of the type may have a file in it that its type tells of.
+    pub fn has_file(&self) -> bool {
+        match self {
+            Self::File => true,
+            Self::List(inner) | Self::Dict(inner) | Self::Nullable(inner) => inner.has_file(),
+            Self::Object(fields) => fields.values().any(Self::has_file),
+            _ => false,
+        }
+    }
+
     /// The type without null.
     pub fn non_null(&self) -> &Self {
         match self {

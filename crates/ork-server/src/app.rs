@@ -16,9 +16,6 @@ use crate::plans::Plans;
 use crate::refused::{Refused, Result};
 use crate::token::Known;
 
-/// How many blobs are put at a time; each may take `limits.bundle` of memory.
-pub(crate) const UPLOADS: usize = 4;
-
 pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) store: Arc<dyn Store>,
@@ -31,7 +28,6 @@ pub(crate) struct App {
     pub(crate) project: Arc<str>,
     pub(crate) url: String,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) uploads: Semaphore,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) door: Door,
     /// Becomes true when the server stops; streams end then.

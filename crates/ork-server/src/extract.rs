@@ -99,18 +99,6 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Sent<T> {
     }
 }
 
-/// A body that is kept as it is.
-pub(crate) struct Content(pub(crate) Bytes);
-
-impl FromRequest<Arc<App>> for Content {
-    type Rejection = Refused;
-
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
-        let _turn = app.uploads.acquire().await.map_err(Refused::internal)?;
-        collect(request.into_body(), app.limits.bundle, "limits.bundle", app).await.map(Self)
-    }
-}
-
 fn require_json(headers: &HeaderMap) -> Result<()> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);

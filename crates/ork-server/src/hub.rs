@@ -2,12 +2,13 @@
 //! come in.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ork_api::worker::{FromWorker, Link, LinkError, Prepare, ToWorker};
+use ork_api::worker::{Content, FromWorker, Link, LinkError, Prepare, ToWorker};
 use ork_core::ids::{AttemptRef, ProjectId, Token, WorkerId};
 use ork_core::logs::LogBatch;
 use ork_core::plan::{Action, Binding, Plan};
@@ -457,13 +458,29 @@ impl Link for WorkerLink {
         let put = self.hub.logs.blobs().put(content).await;
         put.map_err(|error| link_error(&error))
     }
+
+    async fn get_part(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes, LinkError> {
+        match self.hub.logs.blobs().get_range(digest, range).await {
+            Ok(Some(content)) => Ok(content),
+            Ok(None) => Err(LinkError::Refused(format!("there is no blob {digest}"))),
+            Err(error) => Err(link_error(&error)),
+        }
+    }
+
+    async fn put_stream(&self, content: Content) -> Result<(Digest, u64), LinkError> {
+        // The worker keeps to its own limit.
+        let put = self.hub.logs.blobs().put_stream(content, u64::MAX).await;
+        put.map_err(|error| link_error(&error))
+    }
 }
 
 fn link_error(error: &StoreError) -> LinkError {
     match error {
-        StoreError::Retryable(_) => LinkError::Retryable(error.to_string()),
-        StoreError::Unknown(_)
-        | StoreError::Rejected(_)
+        // What a worker asks for may be done twice.
+        StoreError::Retryable(_) | StoreError::Unknown(_) => {
+            LinkError::Retryable(error.to_string())
+        }
+        StoreError::Rejected(_)
         | StoreError::Malformed(_)
         | StoreError::Fenced { .. } => LinkError::Refused(error.to_string()),
     }

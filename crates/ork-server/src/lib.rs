@@ -7,6 +7,7 @@
 mod app;
 mod attempt_logs;
 mod code;
+mod content;
 mod door;
 mod extract;
 mod feed;

@@ -15,8 +15,10 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// `limits.body`: bytes of a JSON body; more are answered 413.
     pub body: usize,
-    /// `limits.bundle`: bytes of a blob that is put; more are answered 413.
+    /// `limits.bundle`: bytes of a code bundle; a workflow with more is answered 422.
     pub bundle: usize,
+    /// `limits.artifact`: bytes of a blob that is put; more are answered 413.
+    pub artifact: u64,
     /// What a workflow file may cost; one that costs more is not accepted.
     pub language: ork_core::lang::Limits,
     /// `body_timeout`: how long a body may take; longer ones are answered 408.
@@ -40,6 +42,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             body: ork_api::types::MAX_BODY,
             bundle: ork_api::types::MAX_BUNDLE,
+            artifact: ork_api::types::MAX_ARTIFACT,
             language: ork_core::lang::Limits::default(),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),

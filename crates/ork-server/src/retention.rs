@@ -1,15 +1,12 @@
 //! What is removed with time: old runs with all that belongs to them, and what nothing refers to
 //! any more. It sleeps while nothing can be due.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork_core::ids::{Epoch, ProjectId, RunId};
+use ork_core::ids::Epoch;
 use ork_core::time::{Span, Wall};
-use ork_store::{CommitSeq, StoreError, prune, sweep_blobs, sweep_logs};
+use ork_store::{Blobs as _, CommitSeq, StoreError, prune, sweep_blobs, sweep_logs};
 
 use crate::app::App;
 use crate::feed::Place;
@@ -54,7 +51,6 @@ impl Default for Retention {
 pub(crate) struct Sweeper {
     pub(crate) app: Arc<App>,
     pub(crate) retention: Retention,
-    pub(crate) data_dir: PathBuf,
 }
 
 impl Sweeper {
@@ -83,14 +79,7 @@ impl Sweeper {
 
     /// What a crash between the removal of a run and of its files left.
     async fn left_behind(&self) -> Result<(), StoreError> {
-        sweep_logs(&*self.app.store, self.app.logs.files()).await?;
-        let folder = self.artifacts();
-        for run in blocking(move || runs_in(&folder)).await? {
-            if self.app.store.run(ProjectId::DEFAULT, run).await?.is_none() {
-                self.remove_artifacts(run).await?;
-            }
-        }
-        Ok(())
+        sweep_logs(&*self.app.store, self.app.logs.files()).await.map(drop)
     }
 
     /// Removes all that is due, batch by batch.
@@ -103,9 +92,10 @@ impl Sweeper {
         }
         let mut after = None;
         let before = self.now() + Span(-UNREFERENCED.0);
+        let blobs = &**self.app.logs.blobs();
+        let named = blobs.named().await?;
         loop {
-            let blobs = &**self.app.logs.blobs();
-            let swept = sweep_blobs(&*self.app.store, blobs, after, before).await?;
+            let swept = sweep_blobs(&*self.app.store, blobs, &named, after, before).await?;
             after = swept.next;
             if after.is_none() {
                 return Ok(());
@@ -123,9 +113,6 @@ impl Sweeper {
             now,
         };
         let runs = prune(&*self.app.store, self.app.logs.files(), epoch, &retention).await?;
-        for (_, run) in &runs {
-            self.remove_artifacts(*run).await?;
-        }
         Ok(runs.len())
     }
 
@@ -159,19 +146,6 @@ impl Sweeper {
     fn now(&self) -> Wall {
         self.app.clock.now().wall
     }
-
-    fn artifacts(&self) -> PathBuf {
-        self.data_dir.join("artifacts")
-    }
-
-    async fn remove_artifacts(&self, run: RunId) -> Result<(), StoreError> {
-        let folder = self.artifacts().join(run.to_string());
-        blocking(move || match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
-        .await
-    }
 }
 
 impl Retention {
@@ -179,24 +153,4 @@ impl Retention {
         let days = i64::try_from(self.days?).ok()?;
         Some(Span(DAY.0.saturating_mul(days)))
     }
-}
-
-/// The runs that have a folder here.
-fn runs_in(folder: &Path) -> io::Result<Vec<RunId>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut runs = Vec::new();
-    for entry in entries {
-        runs.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()));
-    }
-    Ok(runs)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, StoreError> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
-    done.flatten().map_err(|error| StoreError::Retryable(error.to_string()))
 }

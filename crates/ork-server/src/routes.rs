@@ -112,6 +112,9 @@ routes! {
     get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/attempts" Token tasks::attempts;
     get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/attempts/{n}" Token tasks::attempt;
     get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/logs" Token logs::read;
+    get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/artifacts" Token artifacts::list;
+    get "/api/v1/projects/{project}/runs/{id}/tasks/{path}/artifacts/{name}" Token artifacts::read;
+    get "/api/v1/projects/{project}/runs/{id}/artifacts" Token artifacts::of_run;
     get "/api/v1/projects/{project}/runs/{id}/logs" Token logs::of_run;
     get "/api/v1/projects/{project}/schedules" Token schedules::list;
     get "/api/v1/projects/{project}/schedules/{workflow}/{schedule}" Token schedules::show;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::{Request, Response};
 use axum::{Router, middleware};
 use http_body_util::BodyExt as _;
@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
-use crate::app::{App, UPLOADS};
+use crate::app::App;
 use crate::attempt_logs::AttemptLogs;
 use crate::door::Door;
 use crate::feed::Feed;
@@ -194,7 +194,6 @@ impl Server {
         let sweeper = Sweeper {
             app: app.clone(),
             retention: config.retention,
-            data_dir: config.data_dir.clone(),
         };
         let sweeper = tokio::spawn(sweeper.run());
         Ok(Running { app, router, token, file, directory, stop, sockets, sweeper, engine_task })
@@ -289,7 +288,6 @@ impl Parts {
             project,
             url: url.to_owned(),
             clock: self.clock,
-            uploads: Semaphore::new(UPLOADS),
             streams: Arc::new(Semaphore::new(config.limits.streams)),
             door: Door::new(config.works),
             stopping,
@@ -433,9 +431,9 @@ struct InProcess(Router);
 impl Transport for InProcess {
     async fn send(
         &self,
-        request: Request<Bytes>,
+        request: Request<client::Body>,
     ) -> Result<Response<client::Body>, TransportError> {
-        let mut request = request.map(Body::from);
+        let mut request = request.map(Body::new);
         request.extensions_mut().insert(Origin { local: true });
         let Ok(response) = self.0.clone().oneshot(request).await;
         Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))

@@ -1,9 +1,9 @@
 //! Large contents by digest: outputs, files, code bundles.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +12,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use ork_core::time::Wall;
-use ork_core::value::Digest;
+use ork_core::value::{Digest, FileRef, Hasher};
+use tokio::runtime::Handle;
 
 use crate::dir::{blocking, sync_dir, write_whole};
 use crate::sqlite::error::io_failed;
-use crate::{DataDir, Result, page};
+use crate::{DataDir, Result, StoreError, page};
 
 /// A blob of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +33,25 @@ pub struct Listed {
     pub put_at: Wall,
 }
 
+/// A content that comes part by part.
+pub type Content = BoxStream<'static, io::Result<Bytes>>;
+
 /// Keeps contents by their digest. What is put once is there for all who put the same.
 #[async_trait]
 pub trait Blobs: Send + Sync + 'static {
     /// Keeps a content; durable when this returns. A content that is there counts as put now.
     async fn put(&self, content: Bytes) -> Result<Digest>;
+
+    /// Keeps a content of any size up to `most` bytes, of which no more than a part is in memory at
+    /// a time; otherwise as [`Blobs::put`]. Gives its digest and its length.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] for one that is longer, [`StoreError::Retryable`] where it cannot
+    /// be read to its end; nothing is kept then.
+    async fn put_stream(&self, content: Content, most: u64) -> Result<(Digest, u64)>;
+
+    /// Counts a content as put now; false when it is not there.
+    async fn touch(&self, digest: &Digest) -> Result<bool>;
 
     /// A content; none when it is not there.
     async fn get(&self, digest: &Digest) -> Result<Option<Bytes>>;
@@ -50,6 +67,31 @@ pub trait Blobs: Send + Sync + 'static {
 
     /// Removes a blob unless it was put at or after `before`; says whether it removed it.
     async fn remove(&self, digest: &Digest, before: Wall) -> Result<bool>;
+
+    /// The files that values name which were put here by [`Blobs::put`] and are still here.
+    async fn named(&self) -> Result<BTreeSet<Digest>>;
+}
+
+/// The files that a content names, if it is a value.
+fn names(content: &[u8]) -> BTreeSet<Digest> {
+    let mut found = BTreeSet::new();
+    let key = format!("\"{}\"", FileRef::KEY);
+    if memchr::memmem::find(content, key.as_bytes()).is_some()
+        && let Ok(value) = serde_json::from_slice(content)
+    {
+        FileRef::each(&value, &mut |file| {
+            found.insert(file.digest);
+        });
+    }
+    found
+}
+
+fn too_long(most: u64) -> StoreError {
+    StoreError::Rejected(format!("the content is longer than {most} bytes"))
+}
+
+fn broke_off(error: &io::Error) -> StoreError {
+    StoreError::Retryable(format!("the content broke off: {error}"))
 }
 
 /// Blobs in memory. Its clones hold the same blobs. It has no clock: all were put at time 0.
@@ -73,6 +115,22 @@ impl Blobs for MemoryBlobs {
         let digest = Digest::of(&content);
         self.lock().entry(digest).or_insert(content);
         Ok(digest)
+    }
+
+    async fn put_stream(&self, mut content: Content, most: u64) -> Result<(Digest, u64)> {
+        let mut bytes = Vec::new();
+        while let Some(part) = content.next().await {
+            bytes.extend_from_slice(&part.map_err(|error| broke_off(&error))?);
+            if bytes.len() as u64 > most {
+                return Err(too_long(most));
+            }
+        }
+        let size = bytes.len() as u64;
+        Ok((self.put(bytes.into()).await?, size))
+    }
+
+    async fn touch(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.lock().contains_key(digest))
     }
 
     async fn get(&self, digest: &Digest) -> Result<Option<Bytes>> {
@@ -107,9 +165,14 @@ impl Blobs for MemoryBlobs {
     async fn remove(&self, digest: &Digest, before: Wall) -> Result<bool> {
         Ok(before > Wall(0) && self.lock().remove(digest).is_some())
     }
+
+    async fn named(&self) -> Result<BTreeSet<Digest>> {
+        Ok(self.lock().values().flat_map(|content| names(content)).collect())
+    }
 }
 
-/// Blobs as files of a data directory: `blobs/ab/cdef…`.
+/// Blobs as files of a data directory: `blobs/ab/cdef…`, and `blobs/names/abcdef…` beside one that
+/// is a value with files in it: their digests.
 pub struct FileBlobs(Arc<Inner>);
 
 struct Inner {
@@ -158,8 +221,81 @@ impl Inner {
         if self.touch(&path)? {
             return Ok(digest);
         }
+        let names = names(content);
+        if !names.is_empty() {
+            let list: Vec<u8> = names.iter().flat_map(|name| name.0).collect();
+            let file = self.names_of(&digest);
+            self.create(&file, &list).map_err(|error| io_failed(&file, &error))?;
+        }
         self.create(&path, content).map_err(|error| io_failed(&path, &error))?;
         Ok(digest)
+    }
+
+    fn names_of(&self, digest: &Digest) -> PathBuf {
+        self.root.join("names").join(digest.to_string())
+    }
+
+    fn put_stream(
+        &self,
+        most: u64,
+        mut parts: impl Iterator<Item = io::Result<Bytes>>,
+    ) -> Result<(Digest, u64)> {
+        let temporary = self.unfinished().map_err(|error| io_failed(&self.root, &error))?;
+        let kept = self.receive(&temporary, most, &mut parts);
+        if kept.is_err() {
+            drop(fs::remove_file(&temporary));
+        }
+        kept
+    }
+
+    fn receive(
+        &self,
+        temporary: &Path,
+        most: u64,
+        parts: &mut dyn Iterator<Item = io::Result<Bytes>>,
+    ) -> Result<(Digest, u64)> {
+        let failed = |error| io_failed(temporary, &error);
+        let mut file = File::create(temporary).map_err(failed)?;
+        let (mut hasher, mut size) = (Hasher::default(), 0);
+        for part in parts {
+            let part = part.map_err(|error| broke_off(&error))?;
+            size += part.len() as u64;
+            if size > most {
+                return Err(too_long(most));
+            }
+            hasher.update(&part);
+            file.write_all(&part).map_err(failed)?;
+        }
+        let digest = hasher.digest();
+        let path = self.path(&digest);
+        if self.touch(&path)? {
+            fs::remove_file(temporary).map_err(failed)?;
+            return Ok((digest, size));
+        }
+        file.sync_all().map_err(failed)?;
+        let moved = self.make_parent(&path).and_then(|()| {
+            fs::rename(temporary, &path)?;
+            path.parent().map_or(Ok(()), sync_dir)
+        });
+        moved.map_err(|error| io_failed(&path, &error))?;
+        Ok((digest, size))
+    }
+
+    /// Where a file may be written that is not whole yet.
+    fn unfinished(&self) -> io::Result<PathBuf> {
+        let folder = self.root.join("tmp");
+        fs::create_dir_all(&folder)?;
+        Ok(folder.join(self.temporary.fetch_add(1, Ordering::Relaxed).to_string()))
+    }
+
+    fn make_parent(&self, path: &Path) -> io::Result<()> {
+        match path.parent() {
+            Some(parent) if !parent.exists() => {
+                fs::create_dir_all(parent)?;
+                sync_dir(&self.root)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Counts a blob as put now; false when it is not there.
@@ -176,16 +312,8 @@ impl Inner {
     }
 
     fn create(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let unfinished = self.root.join("tmp");
-        fs::create_dir_all(&unfinished)?;
-        if let Some(parent) = path.parent()
-            && !parent.exists()
-        {
-            fs::create_dir_all(parent)?;
-            sync_dir(&self.root)?;
-        }
-        let n = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = unfinished.join(n.to_string());
+        let temporary = self.unfinished()?;
+        self.make_parent(path)?;
         let written = write_whole(path, &temporary, content);
         if written.is_err() {
             drop(fs::remove_file(&temporary));
@@ -244,7 +372,29 @@ impl Inner {
             return Ok(false);
         }
         fs::remove_file(&path).map_err(failed)?;
-        Ok(true)
+        match fs::remove_file(self.names_of(digest)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(true),
+        }
+    }
+
+    fn named(&self) -> Result<BTreeSet<Digest>> {
+        let folder = self.root.join("names");
+        let failed = |error| io_failed(&folder, &error);
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut named = BTreeSet::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let of = entry.file_name().to_string_lossy().parse();
+            if of.is_ok_and(|of| self.path(&of).exists()) {
+                let list = fs::read(entry.path()).map_err(failed)?;
+                named.extend(list.as_chunks().0.iter().copied().map(Digest));
+            }
+        }
+        Ok(named)
     }
 }
 
@@ -280,6 +430,17 @@ impl Blobs for FileBlobs {
         blocking(&self.0, move |blobs| blobs.put(&content)).await
     }
 
+    async fn put_stream(&self, mut content: Content, most: u64) -> Result<(Digest, u64)> {
+        let runtime = Handle::current();
+        let parts = std::iter::from_fn(move || runtime.block_on(content.next()));
+        blocking(&self.0, move |blobs| blobs.put_stream(most, parts)).await
+    }
+
+    async fn touch(&self, digest: &Digest) -> Result<bool> {
+        let digest = *digest;
+        blocking(&self.0, move |blobs| blobs.touch(&blobs.path(&digest))).await
+    }
+
     async fn get(&self, digest: &Digest) -> Result<Option<Bytes>> {
         self.get_range(digest, 0..u64::MAX).await
     }
@@ -302,5 +463,9 @@ impl Blobs for FileBlobs {
     async fn remove(&self, digest: &Digest, before: Wall) -> Result<bool> {
         let digest = *digest;
         blocking(&self.0, move |blobs| blobs.remove(&digest, before)).await
+    }
+
+    async fn named(&self) -> Result<BTreeSet<Digest>> {
+        blocking(&self.0, Inner::named).await
     }
 }

@@ -27,7 +27,7 @@ use ork_core::time::{Span, Wall};
 use ork_core::value::Digest;
 use serde::{Deserialize, Serialize};
 
-pub use blobs::{Blobs, FileBlobs, Listed, MemoryBlobs};
+pub use blobs::{Blobs, Content, FileBlobs, Listed, MemoryBlobs};
 pub use dir::{DataDir, DirError};
 pub use logs::{
     FileLogs, FoundLine, Gap, Limits, LogKey, LogPart, LogQuery, MAX_BATCH, MAX_LINES, MAX_PART,

@@ -686,7 +686,9 @@ impl Store for Memory {
         };
         state.runs.values().for_each(|row| refs::run(row, &mut found));
         state.tasks.values().for_each(|row| refs::task(row, &mut found));
+        state.attempts.values().for_each(|row| refs::attempt(row, &mut found));
         state.cache.values().for_each(|row| refs::cache(row, &mut found));
+        state.backfills.values().for_each(|row| refs::backfill(row, &mut found));
         used.extend(state.versions.values().filter_map(|row| refs::version(row)));
         Ok(digests.iter().copied().filter(|digest| !used.contains(digest)).collect())
     }

@@ -1,10 +1,12 @@
 //! What is removed with old runs: their logs, and the blobs that nothing refers to any more.
 
+use std::collections::BTreeSet;
+
 use ork_core::ids::{Epoch, ProjectId, RunId};
 use ork_core::time::Wall;
 use ork_core::value::Digest;
 
-use crate::{Blobs, FileLogs, MAX_PAGE, Result, Retention, Store};
+use crate::{Blobs, FileLogs, Listed, MAX_PAGE, Result, Retention, Store};
 
 /// Removes one batch of old runs, then their logs; returns the runs. Fewer than the batch: all is
 /// done. After a crash between the two, [`sweep_logs`] finds the logs that were left.
@@ -52,19 +54,21 @@ pub struct Swept {
 
 /// Looks at the next [`MAX_PAGE`] blobs after `after`, and removes those that no row refers to and
 /// that were last put before `before`: long enough ago that a row which is about to refer to one
-/// has come.
+/// has come. `named` are the files that kept values name ([`Blobs::named`]); they stay.
 ///
 /// # Errors
 /// Those of the stores.
 pub async fn sweep_blobs(
     store: &dyn Store,
     blobs: &dyn Blobs,
+    named: &BTreeSet<Digest>,
     after: Option<Digest>,
     before: Wall,
 ) -> Result<Swept> {
     let listed = blobs.list(after, MAX_PAGE).await?;
     let next = listed.last().filter(|_| listed.len() == MAX_PAGE).map(|blob| blob.digest);
-    let old: Vec<_> = listed.iter().filter(|blob| blob.put_at < before).collect();
+    let is_old = |blob: &&Listed| blob.put_at < before && !named.contains(&blob.digest);
+    let old: Vec<_> = listed.iter().filter(is_old).collect();
     let digests: Vec<_> = old.iter().map(|blob| blob.digest).collect();
     let mut swept = Swept { next, removed: 0, bytes: 0 };
     for digest in store.unreferenced(&digests).await? {

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ork_core::logs::Level;
 use ork_core::run::{Assignment, Failure, FailureKind, Finished, Outcome, Report};
 use ork_core::time::Span;
 use ork_core::types::Type;
-use ork_core::value::{Data, INLINE_LIMIT, Value};
+use ork_core::value::{Data, FileRef, INLINE_LIMIT, Value};
 use tokio::time::Instant;
 
 use crate::child::{self, Broken, Life, Output, StopWatch};
 use crate::environment::{self, Env};
+use crate::files::{self, Kept, Left, Local, insist};
 use crate::json;
 use crate::logs::Logs;
 use crate::spawner::Gone;
@@ -60,43 +62,36 @@ impl Places {
     fn of(inner: &Inner, assignment: &Assignment, scratch: PathBuf) -> Self {
         let attempt = &assignment.attempt;
         let file = |end: &str| inner.config.dirs.scratch.join(format!("{}.{end}", attempt.token));
-        let artifacts = inner.config.dirs.artifacts.join(attempt.run.to_string());
         let has_input = !assignment.inputs.is_empty();
         let empty = || inner.config.dirs.scratch.join("no-inputs.json");
         Self {
             input: if has_input { file("input.json") } else { empty() }.into(),
             output: file("output.json").into(),
             heartbeat: file("heartbeat").into(),
-            artifacts: artifacts.join(attempt.token.to_string()).into(),
+            artifacts: inner.config.dirs.artifacts.join(attempt.token.to_string()).into(),
             scratch: scratch.into(),
             has_input,
         }
     }
 
-    /// Makes the folder for artifacts. Others of the run may remove its folder meanwhile, as long
-    /// as it is empty.
+    /// Makes the folder for artifacts.
     fn make_artifacts(&self) -> std::io::Result<()> {
-        let mut made = fs::create_dir(&self.artifacts);
-        for _ in 0..10 {
-            match made {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    made = fs::create_dir_all(&self.artifacts);
-                }
-                made => return made,
+        match fs::create_dir(&self.artifacts) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.artifacts)
             }
+            made => made,
         }
-        made
     }
 
-    /// Removes all but artifacts.
+    /// Whether there are artifacts. An empty folder is removed.
+    fn has_artifacts(&self) -> bool {
+        fs::remove_dir(&self.artifacts).is_err() && Path::new(&self.artifacts).is_dir()
+    }
+
     async fn clear(&self, inner: &Inner) {
         if let Err(error) = inner.rooms.give_back(PathBuf::from(&self.scratch)).await {
             tracing::warn!(folder = ?self.scratch, %error, "an attempt's files are left");
-        }
-        if fs::remove_dir(&self.artifacts).is_ok()
-            && let Some(run) = Path::new(&self.artifacts).parent()
-        {
-            let _ = fs::remove_dir(run);
         }
         if self.has_input {
             let _ = fs::remove_file(&self.input);
@@ -115,6 +110,10 @@ pub(crate) struct Attempt {
     pub(crate) places: Places,
     /// Its inputs as one JSON object.
     pub(crate) input: Vec<u8>,
+    /// The files that it was given.
+    local: Local,
+    /// What is kept of it already.
+    kept: Kept,
     pub(crate) env: Env,
     pub(crate) logs: Logs,
     pub(crate) stop: StopWatch,
@@ -130,9 +129,13 @@ pub(crate) async fn perform(inner: Arc<Inner>, assignment: Assignment, stop: Sto
     }
     let mut logs = Logs::new(Arc::clone(&inner.link), reference.clone(), inner.beats());
     let began = Instant::now();
+    let mut artifacts = None;
     let outcome = match prepared(&inner, assignment, logs, stop).await {
         Ok(mut attempt) => {
             let outcome = attempt.run().await;
+            if attempt.places.has_artifacts() || !attempt.kept.returned.is_empty() {
+                artifacts = attempt.keep_artifacts().await;
+            }
             attempt.places.clear(&attempt.inner).await;
             logs = attempt.logs;
             outcome
@@ -143,7 +146,7 @@ pub(crate) async fn perform(inner: Arc<Inner>, assignment: Assignment, stop: Sto
         }
     };
     let took = Span(i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX));
-    let outcome = Finished { outcome, logs: logs.finish().await, took };
+    let outcome = Finished { outcome, logs: logs.finish().await, artifacts, took };
     inner.finish(&reference, outcome).await;
 }
 
@@ -175,24 +178,29 @@ async fn meanwhile<T>(
 /// Fetches code and inputs. Without them the logs come back, as nobody else has them.
 async fn prepared(
     inner: &Arc<Inner>,
-    assignment: Assignment,
+    mut assignment: Assignment,
     mut logs: Logs,
     mut stop: StopWatch,
 ) -> Result<Attempt, (End, Logs)> {
-    let gathered = meanwhile(gather(inner, &assignment), &mut logs, &mut stop).await;
-    let (root, input, places) = match gathered {
+    let gathered = meanwhile(gather(inner, &mut assignment), &mut logs, &mut stop).await;
+    let (root, input, local, places) = match gathered {
         Ok(gathered) => gathered,
         Err(end) => return Err((end, logs)),
     };
     let env = environment::of_attempt(&inner.inherited, &assignment, (&root, &places), &input);
     let inner = Arc::clone(inner);
-    Ok(Attempt { inner, assignment, root, places, input, env, logs, stop })
+    let kept = Kept::default();
+    Ok(Attempt { inner, assignment, root, places, input, local, kept, env, logs, stop })
 }
 
-async fn gather(inner: &Inner, assignment: &Assignment) -> Result<(PathBuf, Vec<u8>, Places), End> {
+/// The code root, the inputs as JSON, the files among them, and the attempt's own places.
+type Gathered = (PathBuf, Vec<u8>, Local, Places);
+
+async fn gather(inner: &Inner, assignment: &mut Assignment) -> Result<Gathered, End> {
     let root = inner.bundles.root(&assignment.code, &*inner.link).await;
     let root = root.map_err(End::not_started)?;
-    let inputs = inputs(inner, assignment).await?;
+    let mut inputs = inputs(inner, assignment).await?;
+    let local = with_files(inner, assignment, &mut inputs).await?;
     let input = serde_json::to_vec(&inputs)
         .map_err(|error| End::failed(FailureKind::InputInvalid, error.to_string()))?;
     let scratch = inner.rooms.take().map_err(|error| {
@@ -208,7 +216,27 @@ async fn gather(inner: &Inner, assignment: &Assignment) -> Result<(PathBuf, Vec<
     places.make_artifacts().map_err(|error| {
         End::not_started(format!("the folder for artifacts cannot be made: {error}"))
     })?;
-    Ok((root, input, places))
+    Ok((root, input, local, places))
+}
+
+/// Has the files at hand that an attempt is given, and puts their paths where they stand.
+async fn with_files(
+    inner: &Inner,
+    assignment: &mut Assignment,
+    inputs: &mut serde_json::Map<String, Value>,
+) -> Result<Local, End> {
+    let mut files = Vec::new();
+    inputs.values().for_each(|value| files::named(value, &mut files));
+    files::named(&assignment.spec, &mut files);
+    assignment.env.values().for_each(|text| files::named_in(text, &mut files));
+    if files.is_empty() {
+        return Ok(Local::default());
+    }
+    let local = inner.copies.give(files, &*inner.link).await.map_err(End::not_started)?;
+    inputs.values_mut().for_each(|value| local.put_paths(value));
+    local.put_paths(&mut assignment.spec);
+    assignment.env.values_mut().for_each(|text| local.put_paths_in(text));
+    Ok(local)
 }
 
 /// Passes on signs of life of user code, a few times as often as they have to come; never ends.
@@ -275,7 +303,8 @@ async fn load(inner: &Inner, name: &str, data: &Data) -> Result<Value, End> {
         Data::Blob { digest, .. } => digest,
     };
     let why = |why: String| End::not_started(format!("the input `{name}` cannot be had: {why}"));
-    let bytes = inner.link.get_blob(digest).await.map_err(|error| why(error.to_string()))?;
+    let bytes = insist("an input", || inner.link.get_blob(digest)).await;
+    let bytes = bytes.map_err(|error| why(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| why(format!("blob {digest}: {error}")))
 }
 
@@ -321,11 +350,14 @@ impl Attempt {
             );
             return Err(End::failed(FailureKind::OutputInvalid, message));
         }
-        let value = json::read(&given.json).map_err(|what| {
+        let mut value = json::read(&given.json).map_err(|what| {
             let message = format!("the output in {} is not usable JSON: {what}", given.place);
             End::failed(FailureKind::OutputInvalid, message)
         })?;
         if let Some(ty) = ty {
+            if ty.has_file() {
+                value = self.take_files(ty, value).await?;
+            }
             ty.check(&value).map_err(|mismatch| {
                 let message = format!("the output does not fit its type: {mismatch}");
                 End::failed(FailureKind::OutputInvalid, message)
@@ -339,13 +371,62 @@ impl Attempt {
         if json.len() <= INLINE_LIMIT {
             return Ok(Data::Inline(value));
         }
-        let size = json.len() as u64;
-        let kept = self.inner.link.put_blob(Bytes::from(json)).await;
-        let digest = kept.map_err(|error| {
-            let message = format!("the output ({size} bytes) could not be kept: {error}");
-            End::failed(FailureKind::Failure, message)
-        })?;
+        let (size, json) = (json.len() as u64, Bytes::from(json));
+        let inner = Arc::clone(&self.inner);
+        let kept = async move {
+            let kept = insist("an output", || inner.link.put_blob(json.clone())).await;
+            kept.map_err(|error| {
+                let message = format!("the output ({size} bytes) could not be kept: {error}");
+                End::failed(FailureKind::Failure, message)
+            })
+        };
+        let digest = self.unless_stopped(kept).await?;
         Ok(Data::Blob { digest, size })
+    }
+
+    /// Keeps the files whose paths stand in the output.
+    async fn take_files(&mut self, ty: &Type, mut value: Value) -> Result<Value, End> {
+        let Self { inner, places, local, kept, logs, stop, .. } = self;
+        let mut left = left(inner, places, local, std::mem::take(kept));
+        let taken = async {
+            left.take(ty, &mut value).await.map_err(|what| {
+                let message = format!("the output cannot be kept: {what}");
+                End::failed(FailureKind::OutputInvalid, message)
+            })
+        };
+        let taken = meanwhile(taken, logs, stop).await;
+        *kept = left.kept;
+        taken.map(|()| value)
+    }
+
+    /// Keeps what is in the folder for artifacts, whatever became of the attempt; once it is to be
+    /// stopped it has [`LAST_WORK`] for that.
+    async fn keep_artifacts(&mut self) -> Option<Data> {
+        let Self { inner, places, local, kept, logs, stop, .. } = self;
+        let mut left = left(inner, places, local, std::mem::take(kept));
+        let given_up = async {
+            stopped(stop).await;
+            tokio::time::sleep(LAST_WORK).await;
+        };
+        let (files, lost) = tokio::select! {
+            kept = left.artifacts() => kept,
+            () = given_up => {
+                (Vec::new(), vec!["the artifacts were not kept: the attempt was stopped".into()])
+            }
+        };
+        lost.iter().for_each(|what| logs.say(Level::Warn, what));
+        let _ = crate::bundle::remove(Path::new(&places.artifacts));
+        if files.is_empty() {
+            return None;
+        }
+        let index = Value::Array(files.iter().map(FileRef::to_value).collect());
+        match self.store(index).await {
+            Ok(index) => Some(index),
+            Err(_) => {
+                self.logs.say(Level::Warn, "the list of artifacts could not be kept");
+                None
+            }
+        }
     }
 
     /// Sees a tree through to its end.
@@ -387,6 +468,19 @@ impl Attempt {
         Some(failure)
     }
 }
+
+fn left<'a>(
+    inner: &'a Inner,
+    places: &'a Places,
+    given: &'a Local,
+    kept: Kept,
+) -> Left<'a> {
+    let (artifacts, scratch) = (Path::new(&places.artifacts), Path::new(&places.scratch));
+    Left { link: &*inner.link, artifacts, scratch, given, most: inner.config.max_artifact, kept }
+}
+
+/// How long an attempt that is stopped may take to keep its artifacts.
+const LAST_WORK: Duration = Duration::from_secs(10);
 
 /// No output is null.
 fn missing(ty: Option<&Type>) -> Result<Option<Data>, End> {

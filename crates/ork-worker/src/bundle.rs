@@ -12,6 +12,8 @@ use ork_core::value::Digest;
 use tar::EntryType;
 use tokio::sync::Mutex;
 
+use crate::files::insist;
+
 /// The most files and folders of a bundle.
 const MAX_ENTRIES: usize = 100_000;
 
@@ -47,8 +49,7 @@ impl Bundles {
         if target.is_dir() {
             return Ok(target);
         }
-        let archive = link
-            .get_blob(digest)
+        let archive = insist("a code bundle", || link.get_blob(digest))
             .await
             .map_err(|error| format!("the code bundle {digest} cannot be had: {error}"))?;
         if Digest::of(&archive) != *digest {

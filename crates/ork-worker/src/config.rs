@@ -22,6 +22,8 @@ pub struct Config {
     pub pass_env: Vec<String>,
     /// The most bytes of a task's output.
     pub max_output: usize,
+    /// The most bytes of a file that a task leaves, be it an artifact or of its output.
+    pub max_artifact: u64,
 }
 
 /// The most bytes of a task's output, unless configured otherwise.
@@ -36,14 +38,15 @@ pub struct Dirs {
     /// The attempts' own files, while they last: where the system keeps temporary files, since
     /// they may be large. This boot's own: the worker removes it when it ends.
     pub temporary: PathBuf,
-    /// What attempts put into `ORK_ARTIFACTS`, in a folder for each run.
+    /// What attempts put into `ORK_ARTIFACTS`, until it is kept: on a disk, since it may be large.
+    /// This boot's own: the worker removes it when it ends.
     pub artifacts: PathBuf,
     /// Unpacked code bundles, virtual environments, the Python runner: all can be made again.
     pub cache: PathBuf,
 }
 
 impl Dirs {
-    /// The folders of one boot: artifacts in `data`, what can be made again in `cache`, short-lived
+    /// The folders of one boot: artifacts on their way in `data`, what can be made again in `cache`, short-lived
     /// files in `/dev/shm` where there is one.
     pub fn of(worker: &WorkerId, data: &std::path::Path, cache: PathBuf) -> Self {
         let memory = std::path::Path::new("/dev/shm");
@@ -53,12 +56,13 @@ impl Dirs {
             data.join("scratch").join(worker.0.as_ref())
         };
         let temporary = std::env::temp_dir().join(format!("ork-{worker}"));
-        Self { scratch, temporary, artifacts: data.join("artifacts"), cache }
+        let artifacts = data.join("artifacts").join(worker.0.as_ref());
+        Self { scratch, temporary, artifacts, cache }
     }
 
     /// Removes what the boot kept for itself alone. What is not there is no error.
     pub fn remove(&self) {
-        for dir in [&self.scratch, &self.temporary] {
+        for dir in [&self.scratch, &self.temporary, &self.artifacts] {
             let _ = crate::bundle::remove(dir);
         }
     }

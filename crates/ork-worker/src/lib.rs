@@ -11,6 +11,7 @@ mod child;
 mod config;
 pub mod environment;
 mod executors;
+mod files;
 mod json;
 mod logs;
 mod programs;

@@ -21,6 +21,7 @@ use crate::bundle::Bundles;
 use crate::config::Config;
 use crate::environment::{self, Env};
 use crate::executors::{self, Executor};
+use crate::files::Copies;
 use crate::rooms::Rooms;
 use crate::spawner::{self, Spawner};
 
@@ -66,6 +67,8 @@ pub(crate) struct Inner {
     scratch: OnceLock<()>,
     /// A folder for each attempt's own files.
     pub(crate) rooms: Rooms,
+    /// Files that attempts are given.
+    pub(crate) copies: Copies,
     table: Mutex<Table>,
     /// Told whenever an attempt ends.
     ended: Notify,
@@ -138,6 +141,7 @@ impl Worker {
         let inherited = environment::inherited(&config.pass_env);
         let bundles = Bundles::new(&config.dirs.cache);
         let rooms = Rooms::new(&config.dirs.temporary);
+        let copies = Copies::new(config.dirs.temporary.join("files"));
         let inner = Inner {
             config,
             link,
@@ -147,6 +151,7 @@ impl Worker {
             executors: executors::all(),
             scratch: OnceLock::new(),
             rooms,
+            copies,
             table: Mutex::default(),
             ended: Notify::new(),
         };
@@ -450,7 +455,7 @@ impl Inner {
 
 /// An end of an attempt that did nothing which could be measured.
 fn ended_as(outcome: Outcome) -> Finished {
-    Finished { outcome, logs: LogSummary::default(), took: Span::ZERO }
+    Finished { outcome, logs: LogSummary::default(), artifacts: None, took: Span::ZERO }
 }
 
 #[cfg(test)]

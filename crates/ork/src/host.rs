@@ -188,6 +188,7 @@ impl Desk {
             python: self.settings.python.clone(),
             pass_env: self.settings.pass_env.clone(),
             max_output: self.settings.output,
+            max_artifact: self.settings.limits.artifact,
         };
         Ok(Worker::new(config, spawner, link.clone()))
     }

@@ -59,6 +59,8 @@ keys! {
         "how many times its size a workflow file's aliases may expand it to";
     TASKS = "limits.tasks" "ORK_LIMITS__TASKS", "10000", "how many tasks a workflow file has";
     BUNDLE = "limits.bundle" "ORK_LIMITS__BUNDLE", "100Mi", "the most code of a workflow";
+    ARTIFACT = "limits.artifact" "ORK_LIMITS__ARTIFACT", "16Gi",
+        "the largest file that a task leaves or a param gives";
     BODY = "limits.body" "ORK_LIMITS__BODY", "4Mi", "the largest JSON body of a request";
     PENDING = "limits.pending" "ORK_LIMITS__PENDING", "10000",
         "how many runs of a workflow may wait to start";
@@ -158,6 +160,7 @@ impl Settings {
                 tasks: from.count(&TASKS, 20_000)?,
             },
             bundle: from.bytes(&BUNDLE, 1 << 10, 1 << 30)?,
+            artifact: from.bytes(&ARTIFACT, 1 << 10, 1 << 40)? as u64,
             body: from.bytes(&BODY, 1 << 10, 256 << 20)?,
             connections: from.count(&CONNECTIONS, 1_000_000)?,
             streams: from.count(&STREAMS, 1_000_000)?,

@@ -946,7 +946,7 @@ impl World {
         }
         let outcome = self.outcome(sensor);
         let took_span = Span(took);
-        let finished = Finished { outcome, logs: LogSummary::default(), took: took_span };
+        let finished = Finished { outcome, logs: LogSummary::default(), artifacts: None, took: took_span };
         self.at(took, Event::End(place, token, Some(Report::Finished(Box::new(finished)))));
     }
 
@@ -1065,6 +1065,7 @@ impl World {
 fn stopped() -> Report {
     Report::Finished(Box::new(Finished {
         outcome: Outcome::Stopped,
+        artifacts: None,
         logs: LogSummary::default(),
         took: Span::ZERO,
     }))

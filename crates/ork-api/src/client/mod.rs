@@ -4,10 +4,12 @@ mod stream;
 mod transport;
 
 use std::fmt::Write as _;
+use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,12 +22,13 @@ use crate::problem::{self, Code, Problem};
 use crate::schedules::{PauseSchedule, PreviewQuery, Schedule, ScheduleQuery, Ticked, Upcoming};
 use crate::triggers::{Firing, RotateTrigger, Rotated, Trigger, TriggerQuery};
 use crate::types::{
-    Approve, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff, DiffQuery, Event,
+    Approve, Artifact, ArtifactQuery, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff, DiffQuery, Event,
     EventQuery, Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Mark, Me,
     NewRun, OpenApproval, Part, Pause, Pool, Preview, Rerun, Retry, Run, RunLogQuery, RunQuery,
     SCANNED_TO, SetPool, Signal, Task, TaskQuery, Validate, Validated, Version, VersionItem,
     Workflow,
 };
+use crate::worker::Content;
 use ork_core::ids::{BackfillId, RunId};
 use ork_core::value::Digest;
 
@@ -424,7 +427,7 @@ impl Client {
         let body = written(set)?;
         let request = Request::put(self.path(&format!("/pools/{}", segment(name))))
             .header(header::CONTENT_TYPE, "application/json");
-        read(&whole(self.call(request.body(body)).await?).await?)
+        read(&whole(self.call(request.body(transport::at_hand(body))).await?).await?)
     }
 
     /// Forgets the size of a pool: each task that names it has to say it by `of` then.
@@ -646,12 +649,64 @@ impl Client {
     pub async fn put_blob(&self, content: Bytes) -> Result<Blob> {
         let digest = Digest::of(&content);
         let target = self.path(&format!("/blobs/{digest}"));
-        match self.send(Method::HEAD, target.clone(), Bytes::new(), None).await {
-            Ok(_) => return Ok(Blob { digest, size: content.len() as u64 }),
-            Err(error) if error.code() == Some(Code::NotFound) => {}
-            Err(error) => return Err(error),
+        if self.has_blob(&digest).await? {
+            return Ok(Blob { digest, size: content.len() as u64 });
         }
         read(&whole(self.send(Method::PUT, target, content, None).await?).await?)
+    }
+
+    /// Whether the server has a blob; it keeps it for a day from now on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        let target = self.path(&format!("/blobs/{digest}"));
+        match self.send(Method::HEAD, target, Bytes::new(), None).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some(Code::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the server keep a content of any size, which comes part by part.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn put_stream(&self, digest: &Digest, content: Content) -> Result<Blob> {
+        let target = self.path(&format!("/blobs/{digest}"));
+        let request = Request::builder().method(Method::PUT).uri(target);
+        let answer = self.call(request.body(transport::streamed(content))).await?;
+        read(&whole(answer).await?)
+    }
+
+    /// The content of a blob, part by part.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn blob_stream(&self, digest: &Digest) -> Result<Content> {
+        let body = self.fetch(self.path(&format!("/blobs/{digest}"))).await?.into_body();
+        Ok(body.into_data_stream().map_err(io::Error::other).boxed())
+    }
+
+    /// The files that a run's instances left, in the order of the instances.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn artifacts(&self, run: RunId, part: &Part) -> Result<List<Artifact>> {
+        self.get(self.run_path(run, "/artifacts") + &query(part)).await
+    }
+
+    /// The files that an attempt of an instance left.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn task_artifacts(
+        &self,
+        run: RunId,
+        path: &str,
+        wanted: &ArtifactQuery,
+    ) -> Result<List<Artifact>> {
+        self.get(self.task_path(run, path, "/artifacts") + &query(wanted)).await
     }
 
     /// The content of a blob.
@@ -721,10 +776,10 @@ impl Client {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        self.call(request.body(body)).await
+        self.call(request.body(transport::at_hand(body))).await
     }
 
-    async fn call(&self, request: http::Result<Request<Bytes>>) -> Result<Response<Body>> {
+    async fn call(&self, request: http::Result<Request<Body>>) -> Result<Response<Body>> {
         let bad = |error| ClientError::Unexpected(format!("cannot write the request: {error}"));
         let mut request = request.map_err(bad)?;
         if let Some(token) = &self.token {

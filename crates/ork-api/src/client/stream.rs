@@ -173,7 +173,7 @@ impl EventStream {
         if let Some(id) = &self.last_id {
             request = request.header("last-event-id", id);
         }
-        let response = self.client.call(request.body(bytes::Bytes::new())).await?;
+        let response = self.client.call(request.body(super::transport::at_hand(bytes::Bytes::new()))).await?;
         self.blocks = Some(Pieces::new(response.into_body(), b"\n\n"));
         Ok(())
     }
@@ -256,7 +256,7 @@ mod tests {
     impl Transport for Script {
         async fn send(
             &self,
-            request: Request<Bytes>,
+            request: Request<Body>,
         ) -> std::result::Result<Response<Body>, TransportError> {
             let mut script = self.0.lock().unwrap();
             let id = request.headers().get("last-event-id");

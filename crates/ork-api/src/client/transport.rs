@@ -4,15 +4,30 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-/// The body of an answer, as it comes.
+use crate::worker::Content;
+
+/// A body, as it comes.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A body that is at hand.
+pub(super) fn at_hand(content: Bytes) -> Body {
+    Full::new(content).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that comes part by part.
+pub(super) fn streamed(content: Content) -> Body {
+    let frames = content.map(|part| part.map(Frame::data).map_err(Into::into));
+    StreamBody::new(frames).boxed_unsync()
+}
 
 /// The server was not reached, or the connection broke before the answer's head came.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +39,7 @@ pub struct TransportError(pub String);
 pub trait Transport: Send + Sync + 'static {
     /// Sends a request, whose URI has a path and a query only, and returns the answer once its
     /// head is there.
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, TransportError>;
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError>;
 
     /// Whether an answer may be lost though the request was done.
     fn may_lose_answers(&self) -> bool;
@@ -40,7 +55,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// HTTP/1.1 over TCP, without TLS.
 #[derive(Clone, Debug)]
 pub struct Http {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<HttpConnector, Body>,
     base: String,
 }
 
@@ -75,19 +90,21 @@ impl Http {
     /// Whether the server answers anything at all.
     async fn lives(&self) -> bool {
         let Ok(uri) = format!("{}/healthz", self.base).parse() else { return false };
-        let asked = tokio::time::timeout(SILENCE, self.pool.get(uri)).await;
+        let mut request = Request::new(at_hand(Bytes::new()));
+        *request.uri_mut() = uri;
+        let asked = tokio::time::timeout(SILENCE, self.pool.request(request)).await;
         asked.is_ok_and(|answer| answer.is_ok())
     }
 }
 
 #[async_trait]
 impl Transport for Http {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, TransportError> {
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
         let (mut head, body) = request.into_parts();
         head.uri = format!("{}{}", self.base, head.uri)
             .parse()
             .map_err(|error| TransportError(format!("cannot write the URL: {error}")))?;
-        let request = Request::from_parts(head, Full::new(body));
+        let request = Request::from_parts(head, body);
         let answer = self.pool.request(request);
         tokio::pin!(answer);
         let answer = loop {

@@ -163,7 +163,7 @@ impl Lower<'_> {
                 Some((Binding::Expr(expr), typed.ty))
             }
             _ => {
-                let parts = self.text_parts(node, text, parts, bind)?;
+                let parts = self.text_parts(node, text, parts, (bind, false))?;
                 self.expect(node.place, want, &Type::Str)?;
                 Some((Binding::Text(parts), Type::Str))
             }
@@ -301,12 +301,32 @@ impl Lower<'_> {
         None
     }
 
-    /// A value that becomes text: an entry of `env`, standard input.
+    /// A value that becomes text for people and the server.
     pub(crate) fn text_binding(
         &mut self,
         node: &Node,
         what: &str,
         bind: &mut Bind,
+    ) -> Option<Binding> {
+        self.text_of(node, what, (bind, false))
+    }
+
+    /// A value that becomes text for a task, in which files are paths: an entry of `env`, standard
+    /// input.
+    pub(crate) fn task_text(
+        &mut self,
+        node: &Node,
+        what: &str,
+        bind: &mut Bind,
+    ) -> Option<Binding> {
+        self.text_of(node, what, (bind, true))
+    }
+
+    fn text_of(
+        &mut self,
+        node: &Node,
+        what: &str,
+        (bind, paths): (&mut Bind, bool),
     ) -> Option<Binding> {
         let scalar = self.must_be_text(node, what)?;
         let parts = match scalar.literal() {
@@ -315,7 +335,7 @@ impl Lower<'_> {
         };
         match parts.as_slice() {
             [Part::Literal(text)] => Some(Binding::Const(Value::String(text.clone()))),
-            _ => self.text_parts(node, &scalar.text, parts, bind).map(Binding::Text),
+            _ => self.text_parts(node, &scalar.text, parts, (bind, paths)).map(Binding::Text),
         }
     }
 
@@ -339,7 +359,7 @@ impl Lower<'_> {
                 fits.map_err(|issue| self.issue(node, *at, text, &issue)).ok()?;
                 Some(Binding::Expr(expr))
             }
-            _ => self.text_parts(node, text, parts, bind).map(Binding::Text),
+            _ => self.text_parts(node, text, parts, (bind, true)).map(Binding::Text),
         }
     }
 
@@ -359,7 +379,7 @@ impl Lower<'_> {
         node: &Node,
         text: &str,
         parts: Vec<Part>,
-        bind: &mut Bind,
+        (bind, paths): (&mut Bind, bool),
     ) -> Option<Vec<TextPart>> {
         let mut out = Vec::new();
         let mut whole = true;
@@ -371,7 +391,7 @@ impl Lower<'_> {
                         whole = false;
                         continue;
                     };
-                    if let Err(issue) = typed.as_text(&expr.source) {
+                    if let Err(issue) = typed.as_text(&expr.source, paths) {
                         self.issue(node, at, text, &issue);
                         whole = false;
                     }

@@ -85,12 +85,6 @@ impl Lower<'_> {
     /// Reads a type.
     pub(crate) fn ty(&mut self, node: &Node) -> Option<Type> {
         let ty = self.ty_part(node);
-        if ty.as_ref().is_some_and(has_file) && words(node).contains(&"file") {
-            let message = "the type `file` is not supported yet: nothing would keep the file";
-            self.report
-                .error(node.place, "unsupported-type", message)
-                .hint("use `str` for its path, and write the file below $ORK_ARTIFACTS");
-        }
         if self.aliases.spent.get() > MOST_PARTS && !self.too_large {
             self.too_large = true;
             self.report
@@ -182,16 +176,6 @@ fn words(node: &Node) -> Vec<&str> {
             .collect(),
         Yaml::List { items, .. } => items.iter().flat_map(words).collect(),
         Yaml::Map { entries, .. } => entries.iter().flat_map(|e| words(&e.value)).collect(),
-    }
-}
-
-/// Whether a value of the type has a file in it.
-fn has_file(ty: &Type) -> bool {
-    match ty {
-        Type::File => true,
-        Type::List(inner) | Type::Dict(inner) | Type::Nullable(inner) => has_file(inner),
-        Type::Object(fields) => fields.values().any(has_file),
-        _ => false,
     }
 }
 

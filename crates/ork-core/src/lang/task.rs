@@ -706,7 +706,7 @@ impl Lower<'_> {
                 self.report.error(entry.place, "reserved-env", message);
             }
             let what = format!("the variable `{name}`");
-            if let Some(binding) = self.text_binding(&entry.value, &what, bind) {
+            if let Some(binding) = self.task_text(&entry.value, &what, bind) {
                 env.insert(entry.key.clone(), binding);
             }
         }

@@ -295,6 +295,10 @@ impl Run {
             self.start(ix, at, cx)?;
         }
         let logs = finished.logs;
+        if let Some(artifacts) = finished.artifacts {
+            // What cannot be written to a row is no reason to lose the outcome.
+            self.instance_mut(ix).rare_mut().artifacts = fit(artifacts, cx.out).ok();
+        }
         if let Phase::Stopping(stop) = &self.instance(ix).phase {
             if matches!(finished.outcome, Outcome::Success { .. }) {
                 let token = stop.lease.token;
@@ -523,10 +527,12 @@ impl Run {
         cx: &mut Cx<'_>,
     ) {
         let Some(lease) = self.instance(ix).phase.lease() else { return };
+        let row = self.attempt_row(ix, lease, state);
+        let instance = self.instance_mut(ix);
+        instance.attempt_dirty = false;
+        let artifacts = instance.take_artifacts();
         let finished_at = Some(cx.now.wall);
-        let row = AttemptRow { finished_at, failure, logs, ..self.attempt_row(ix, lease, state) };
-        self.ended.push(row);
-        self.instance_mut(ix).attempt_dirty = false;
+        self.ended.push(AttemptRow { finished_at, failure, logs, artifacts, ..row });
         self.touch(cx.desk);
     }
 

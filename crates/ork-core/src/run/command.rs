@@ -297,6 +297,9 @@ pub struct Finished {
     pub outcome: Outcome,
     /// What it wrote.
     pub logs: LogSummary,
+    /// The files that it left in `ORK_ARTIFACTS`: a list of [`FileRef`](crate::value::FileRef)s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Data>,
     /// How long user code ran.
     pub took: Span,
 }

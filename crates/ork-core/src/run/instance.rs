@@ -213,6 +213,8 @@ pub(super) struct Rare {
     pub(super) cache: Option<CacheKey>,
     /// What came of the cache.
     pub(super) note: Option<CacheNote>,
+    /// The files that the attempt left which is ending.
+    pub(super) artifacts: Option<Data>,
     /// Whether an earlier success is being looked for.
     pub(super) asked: bool,
     /// Whether one has been looked for.
@@ -230,6 +232,7 @@ static NOTHING_RARE: Rare = Rare {
     decided: None,
     cache: None,
     note: None,
+    artifacts: None,
     asked: false,
     looked: false,
 };
@@ -336,6 +339,11 @@ impl Instance {
     /// The same, to be changed.
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// The files that its attempt left which is ending.
+    pub(super) fn take_artifacts(&mut self) -> Option<Data> {
+        self.rare.as_mut().and_then(|rare| rare.artifacts.take())
     }
 
     /// Forgets the deadlines of the phase that is over.

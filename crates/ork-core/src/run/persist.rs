@@ -286,6 +286,7 @@ impl Run {
             finished_at: None,
             failure: None,
             logs: LogSummary::default(),
+            artifacts: None,
         }
     }
 

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Number};
 
 use super::{Moment, Type};
-use crate::value::Value;
+use crate::value::{FileRef, Value};
 
 /// A value that is not of its type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +42,7 @@ fn why(ty: &Type, value: &Value) -> Option<&'static str> {
         (Type::Int, Value::Number(n)) if n.as_f64().is_some_and(|n| n.abs() >= 2_f64.powi(63)) => {
             Some("which is more than an int of 64 bits holds")
         }
+        (Type::File, Value::String(_)) => Some("which is no file that is kept"),
         (Type::DatetimeNotz, Value::String(text)) => match Moment::parse(text)? {
             Moment::Zoned(_) => Some("which has an offset; datetime_tz takes that"),
             _ => None,
@@ -66,7 +67,10 @@ pub(crate) fn describe(value: &Value) -> String {
         }
         Value::String(text) => format!("str \"{}\"", text.escape_debug()),
         Value::Array(items) => format!("list of {}", items.len()),
-        Value::Object(fields) => format!("object of {}", fields.len()),
+        Value::Object(fields) => match FileRef::of(value) {
+            Some(file) => format!("file \"{}\"", file.name.escape_debug()),
+            None => format!("object of {}", fields.len()),
+        },
     }
 }
 
@@ -95,11 +99,12 @@ impl Type {
     fn has_scalar(&self, value: &Value) -> bool {
         match (self, value) {
             (Self::Json, _)
-            | (Self::Str | Self::File, Value::String(_))
+            | (Self::Str, Value::String(_))
             | (Self::Bool, Value::Bool(_))
             | (Self::Float, Value::Number(_)) => true,
             (Self::Int, Value::Number(n)) => n.is_i64(),
             (Self::Enum(options), Value::String(text)) => options.contains(text),
+            (Self::File, _) => FileRef::of(value).is_some(),
             (_, Value::String(text)) => {
                 Moment::parse(text).is_some_and(|moment| self.has_moment(&moment))
             }
@@ -165,8 +170,7 @@ impl Type {
         }
     }
 
-    /// Reads a person's text, as after `-p name=`: `str`, enums and files verbatim, lists as `a,b`
-    /// or JSON, numbers, `true` and `false`, days and times in ISO 8601, others as JSON. `null` is
+    /// Reads a person's text, as after `-p name=`: `str` and enums verbatim, lists as `a,b` or JSON, numbers, `true` and `false`, days and times in ISO 8601, others as JSON. `null` is
     /// null where that is allowed.
     ///
     /// # Errors
@@ -181,7 +185,7 @@ impl Type {
                 "false" => Ok(Value::Bool(false)),
                 _ => Err(Mismatch::new(self, &Value::String(text.into()))),
             },
-            Self::List(_) | Self::Dict(_) | Self::Object(_) | Self::Json => {
+            Self::List(_) | Self::Dict(_) | Self::Object(_) | Self::Json | Self::File => {
                 let value = serde_json::from_str(text).map_err(|error| Mismatch {
                     path: String::new(),
                     expected: format!("{self} as JSON"),

@@ -320,7 +320,7 @@ fn text_takes_scalars_alone() {
     let world = World::new();
     let hint = |source: &str| {
         let typed = world.check(source).unwrap();
-        let text = typed.as_text(source).err().and_then(|issue| issue.hint);
+        let text = typed.as_text(source, false).err().and_then(|issue| issue.hint);
         (text.unwrap_or_default(), typed.as_args(source).is_ok())
     };
     assert_eq!(hint("params.n"), (String::new(), true));

@@ -1,5 +1,6 @@
 //! An engine with a deployed workflow and a worker.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +17,7 @@ use ork_core::run::{
 use ork_core::time::{Span, Wall};
 use ork_core::value::{Data, Digest, Value};
 use ork_engine::{Clock, Compiling, Config, Effects, Engine, Key, Request, SystemClock};
-use ork_store::{Blobs, Committed, Listed, Memory, MemoryBlobs, Store as _, StoreError};
+use ork_store::{Blobs, Committed, Content, Listed, Memory, MemoryBlobs, Store as _, StoreError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -66,6 +67,18 @@ impl Blobs for Kept {
             return Err(StoreError::Rejected("it is not wanted".into()));
         }
         self.blobs.put(content).await
+    }
+
+    async fn put_stream(&self, content: Content, most: u64) -> Result<(Digest, u64), StoreError> {
+        self.blobs.put_stream(content, most).await
+    }
+
+    async fn touch(&self, digest: &Digest) -> Result<bool, StoreError> {
+        self.blobs.touch(digest).await
+    }
+
+    async fn named(&self) -> Result<BTreeSet<Digest>, StoreError> {
+        self.blobs.named().await
     }
 
     async fn get(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
@@ -223,7 +236,7 @@ pub(crate) fn success(attempt: AttemptRef) -> Request {
 
 pub(crate) fn success_with(attempt: AttemptRef, output: Option<Data>) -> Request {
     let outcome = Outcome::Success { output };
-    let finished = Finished { outcome, logs: LogSummary::default(), took: Span::ZERO };
+    let finished = Finished { outcome, logs: LogSummary::default(), artifacts: None, took: Span::ZERO };
     Request::worker(Command::Report {
         attempt,
         report: Report::Finished(Box::new(finished)),

@@ -1,19 +1,26 @@
-//! Blobs: code bundles, and values too large for a row.
+//! Blobs: code bundles, files, and values too large for a row.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use futures_util::stream::unfold;
+use ork_api::problem::Code;
 use ork_api::types::Blob;
-use ork_core::value::Digest;
-use ork_store::Blobs as _;
+use ork_core::value::{Digest, FileRef};
+use ork_store::{Blobs as _, Content, StoreError};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::app::App;
-use crate::extract::{At, Content, InProject};
+use crate::content::serve;
+use crate::extract::{At, InProject};
 use crate::refused::{Refused, Result};
 
 /// A blob in the path.
@@ -22,7 +29,8 @@ pub(crate) struct BlobAt {
     digest: Digest,
 }
 
-/// Whether a blob is kept.
+/// Whether a blob is kept. One that is will be for a day from now, whether anything refers to it or
+/// not.
 #[utoipa::path(
     head, path = "/api/v1/projects/{project}/blobs/{digest}",
     params(("project" = String, Path), ("digest" = String, Path)),
@@ -33,31 +41,31 @@ pub(crate) async fn check(
     _project: InProject,
     At(at): At<BlobAt>,
 ) -> Result<StatusCode> {
-    if app.logs.blobs().size(&at.digest).await?.is_some() {
+    if app.logs.blobs().touch(&at.digest).await? {
         Ok(StatusCode::OK)
     } else {
         Err(Refused::not_found(format_args!("blob {}", at.digest)))
     }
 }
 
-/// The content of a blob.
+/// The content of a blob, or the part of it that `Range` names.
 #[utoipa::path(
     get, path = "/api/v1/projects/{project}/blobs/{digest}",
     params(("project" = String, Path), ("digest" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream", body = [u8]))
+    responses(
+        (status = 200, content_type = "application/octet-stream", body = [u8]),
+        (status = 206, content_type = "application/octet-stream", body = [u8]),
+        (status = 304), (status = 416)
+    )
 )]
 pub(crate) async fn read(
     State(app): State<Arc<App>>,
     _project: InProject,
     At(at): At<BlobAt>,
+    asked: HeaderMap,
 ) -> Result<Response> {
-    let content = app.logs.blobs().get(&at.digest).await?;
-    let content = content.ok_or_else(|| Refused::not_found(format_args!("blob {}", at.digest)))?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((headers, Body::from(content)).into_response())
+    let file = FileRef { digest: at.digest, name: at.digest.to_string(), size: 0 };
+    serve(app.logs.blobs(), &file, &asked).await
 }
 
 /// Keeps a blob under its digest.
@@ -71,15 +79,48 @@ pub(crate) async fn put(
     State(app): State<Arc<App>>,
     _project: InProject,
     At(at): At<BlobAt>,
-    Content(content): Content,
+    content: Body,
 ) -> Result<(StatusCode, Json<Blob>)> {
-    let size = content.len() as u64;
-    if Digest::of(&content) != at.digest {
-        return Err(Refused::field(
-            "digest",
-            format!("the content's digest is {}", Digest::of(&content)),
-        ));
+    let most = app.limits.artifact;
+    let (content, ended) = parts(content, app.limits.body_timeout);
+    let kept = app.logs.blobs().put_stream(content, most).await;
+    let (digest, size) = match (kept, ended.get()) {
+        (Ok(kept), _) => kept,
+        (Err(_), Some(refused)) => return Err(refused.clone()),
+        (Err(StoreError::Rejected(_)), None) => {
+            let detail = format!("the content is larger than {most} bytes (limits.artifact)");
+            return Err(Refused::new(Code::TooLarge, detail));
+        }
+        (Err(error), None) => return Err(error.into()),
+    };
+    if digest != at.digest {
+        // It is kept under its own name until it is swept.
+        return Err(Refused::field("digest", format!("the content's digest is {digest}")));
     }
-    let digest = app.logs.blobs().put(content).await?;
     Ok((StatusCode::CREATED, Json(Blob { digest, size })))
+}
+
+/// A body part by part, each of which has to come in time, and where it is told why it broke off.
+fn parts(body: Body, patience: Duration) -> (Content, Arc<OnceLock<Refused>>) {
+    let ended = Arc::new(OnceLock::new());
+    let why = Arc::clone(&ended);
+    let parts = unfold(body.into_data_stream(), move |mut body| {
+        let why = Arc::clone(&why);
+        async move {
+            let refused = match timeout(patience, body.next()).await {
+                Ok(Some(Ok(part))) => return Some((Ok(part), body)),
+                Ok(None) => return None,
+                Ok(Some(Err(error))) => Refused::malformed(format!("the body broke off: {error}")),
+                Err(_) => Refused::new(
+                    Code::RequestTimeout,
+                    format!("no part of the body came within {patience:?} (body_timeout)"),
+                ),
+            };
+            let error = io::Error::other(refused.0.detail.clone());
+            // Nothing follows the first error.
+            let _ = why.set(refused);
+            Some((Err(error), body))
+        }
+    });
+    (parts.boxed(), ended)
 }

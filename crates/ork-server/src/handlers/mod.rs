@@ -1,5 +1,6 @@
 //! What each route does.
 
+pub(crate) mod artifacts;
 pub(crate) mod backfills;
 pub(crate) mod blobs;
 pub(crate) mod events;

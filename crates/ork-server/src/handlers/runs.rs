@@ -26,6 +26,7 @@ use ork_store::{MAX_PAGE, Page, RunFilter};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::artifacts::keep_files;
 use crate::app::App;
 use crate::code::Folder;
 use crate::door::Entered;
@@ -258,6 +259,7 @@ pub(crate) async fn made(
     run: run::NewRun,
     key: Option<Key>,
 ) -> Result<(RunId, Wall)> {
+    keep_files(app, &run.params).await?;
     let ask = Ask::Run(Command::Create(Box::new(run)));
     match app.engine.submit(Request { project, ask, key }).await? {
         Answer::Created { run, at } => Ok((run, at)),

@@ -223,10 +223,15 @@ async fn compile_bundle(
     let content = match bundle {
         None => Bundle::nothing(),
         Some(digest) => {
-            let content = app.logs.blobs().get(&digest).await?;
-            content.ok_or_else(|| {
-                Refused::field("bundle", format!("there is no blob {digest}; put it first"))
-            })?
+            let missing =
+                || Refused::field("bundle", format!("there is no blob {digest}; put it first"));
+            let size = app.logs.blobs().size(&digest).await?.ok_or_else(missing)?;
+            let most = app.limits.bundle;
+            if size > most as u64 {
+                let message = format!("it has {size} bytes; the limit (limits.bundle) is {most}");
+                return Err(Refused::field("bundle", message));
+            }
+            app.logs.blobs().get(&digest).await?.ok_or_else(missing)?
         }
     };
     let file = (file.to_owned(), source.to_owned());

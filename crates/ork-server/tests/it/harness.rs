@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ork_api::client::{Client, EventStream, StreamedItem};
 use ork_api::types::{Deploy, NewRun, Run};
@@ -10,7 +10,7 @@ use ork_core::run::{
     Assignment, EventKind, Failure, FailureKind, Finished, Outcome, Report, RunState,
 };
 use ork_core::time::{Span, Wall};
-use ork_core::value::Data;
+use ork_core::value::{Data, FileRef, Value};
 use ork_server::{Config, Running, Server, Storage};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -22,6 +22,8 @@ pub(crate) struct Ork {
     pub client: Client,
     /// Lets one task named `hold` go on.
     pub release: Arc<Notify>,
+    /// What every attempt says that it left.
+    pub artifacts: Arc<Mutex<Vec<FileRef>>>,
     pub worker: JoinHandle<()>,
     pub dir: TempDir,
 }
@@ -51,8 +53,9 @@ impl Ork {
             queues: vec!["default".into()],
         };
         link.send(hello).await.unwrap();
-        let worker = tokio::spawn(work(link, release.clone()));
-        Self { running, client, release, worker, dir }
+        let artifacts = Arc::default();
+        let worker = tokio::spawn(work(link, release.clone(), Arc::clone(&artifacts)));
+        Self { running, client, release, artifacts, worker, dir }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -133,14 +136,19 @@ pub(crate) async fn until(
     }
 }
 
-async fn work(link: Arc<ork_server::WorkerLink>, release: Arc<Notify>) {
+async fn work(
+    link: Arc<ork_server::WorkerLink>,
+    release: Arc<Notify>,
+    artifacts: Arc<Mutex<Vec<FileRef>>>,
+) {
     // With the worker its attempts end.
     let mut attempts = tokio::task::JoinSet::new();
     while let Some(word) = link.recv().await {
         match word {
             ToWorker::Assign(assignment) => {
                 let (link, release) = (link.clone(), release.clone());
-                attempts.spawn(async move { attempt(&*link, *assignment, &release).await });
+                let left = artifacts.lock().unwrap().iter().map(FileRef::to_value).collect();
+                attempts.spawn(async move { attempt(&*link, *assignment, &release, left).await });
             }
             ToWorker::Stop { attempt, .. } => {
                 tell(&*link, &attempt, finished(Outcome::Stopped)).await;
@@ -150,7 +158,7 @@ async fn work(link: Arc<ork_server::WorkerLink>, release: Arc<Notify>) {
     }
 }
 
-async fn attempt(link: &dyn Link, assignment: Assignment, release: &Notify) {
+async fn attempt(link: &dyn Link, assignment: Assignment, release: &Notify, left: Vec<Value>) {
     let of = assignment.attempt;
     tell(link, &of, Report::Confirmed).await;
     tell(link, &of, Report::Started).await;
@@ -175,12 +183,19 @@ async fn attempt(link: &dyn Link, assignment: Assignment, release: &Notify) {
     } else {
         Outcome::Success { output: Some(Data::Inline(serde_json::json!({ "n": 1 }))) }
     };
-    tell(link, &of, finished(outcome)).await;
+    let mut report = finished(outcome);
+    if let Report::Finished(finished) = &mut report
+        && !left.is_empty()
+    {
+        finished.artifacts = Some(Data::Inline(Value::Array(left)));
+    }
+    tell(link, &of, report).await;
 }
 
 fn finished(outcome: Outcome) -> Report {
     Report::Finished(Box::new(Finished {
         outcome,
+        artifacts: None,
         logs: LogSummary::default(),
         took: Span::from_millis(1),
     }))

@@ -44,17 +44,13 @@ async fn of_each_workflow_the_newest_are_kept_and_the_rest_goes_with_its_files()
         let kept = ork.done("other").await.id;
         let mut made = Vec::new();
         for _ in 0..5 {
-            let run = ork.done("many").await;
-            let artifacts = ork.dir.path().join("artifacts").join(run.id.to_string());
-            std::fs::create_dir_all(artifacts.join("1")).unwrap();
-            made.push(run.id);
+            made.push(ork.done("many").await.id);
         }
         until(async || runs(&ork).await.len() == 3).await;
         assert_eq!(runs(&ork).await, [made[4], made[3], kept]);
         assert!(log_folder(&ork, made[4]).is_dir() && log_folder(&ork, kept).is_dir());
         until(async || !log_folder(&ork, made[2]).exists()).await;
         assert!(!log_folder(&ork, made[0]).exists());
-        assert!(ork.dir.path().join("artifacts").join(made[4].to_string()).is_dir());
         let log = ork.client.logs(made[4], "lines", &LogQuery::default()).await.unwrap();
         assert_eq!(log.lines.len(), 1_000);
         assert!(ork.client.logs(made[0], "lines", &LogQuery::default()).await.is_err());
@@ -65,14 +61,12 @@ async fn of_each_workflow_the_newest_are_kept_and_the_rest_goes_with_its_files()
 async fn what_a_crash_left_of_removed_runs_goes_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let gone = "01932b00-0000-7000-8000-000000000000";
-    let left = ["logs/1", "artifacts"].map(|folder| dir.path().join(folder).join(gone));
-    for folder in &left {
-        std::fs::create_dir_all(folder).unwrap();
-    }
+    let left = dir.path().join("logs/1").join(gone);
+    std::fs::create_dir_all(&left).unwrap();
     let mut config = ork_server::Config::local(dir.path());
     config.retention = EAGER;
     let _ork = Ork::on(config, dir).await;
-    until(async || left.iter().all(|folder| !folder.exists())).await;
+    until(async || !left.exists()).await;
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ fn attempt(db: &Connection, row: &AttemptRow) -> Result<()> {
         ],
     )
     .map_err(failed("store an attempt"))?;
-    Ok(())
+    blobs(db, row.project, row.run, |found| refs::attempt(row, found))
 }
 
 fn event(db: &Connection, row: &EventRow, place: i64) -> Result<()> {
@@ -338,7 +338,8 @@ fn backfill(db: &Connection, row: &BackfillRow) -> Result<()> {
         &[&row.project.0, row.id.0.as_bytes(), &row.finished_at.map(|at| at.0), &json(row)?],
     )
     .map_err(failed("store a backfill"))?;
-    Ok(())
+    // As a run's, under its own id, so that its files stay as long as it does.
+    blobs(db, row.project, RunId(row.id.0), |found| refs::backfill(row, found))
 }
 
 fn pause(db: &Connection, row: &PauseRow) -> Result<()> {

@@ -101,6 +101,7 @@ pub(crate) fn attempt(run: u128, path: &str, attempt: u32) -> AttemptRow {
         started_at: Some(Wall(2)),
         finished_at: None,
         failure: None,
+        artifacts: None,
         logs: LogSummary::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! A worker on a link whose other end is the test.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use indexmap::IndexMap;
-use ork_api::worker::{FromWorker, Link, LinkError, ToWorker};
+use ork_api::types::MAX_ARTIFACT;
+use ork_api::worker::{Content, FromWorker, Link, LinkError, ToWorker};
 use ork_core::ids::{AttemptRef, Epoch, RunId, Token, WorkerId};
 use ork_core::logs::{Level, LogBatch, Stream};
 use ork_core::rows::CodeRef;
@@ -42,6 +45,11 @@ pub(crate) struct Server {
     /// The lines of the largest batch.
     pub most_lines: AtomicUsize,
     pub blobs: Mutex<HashMap<Digest, Bytes>>,
+    /// What it says to the next calls about blobs.
+    pub refusals: Mutex<VecDeque<LinkError>>,
+    /// How many parts of blobs it was asked for, and how many blobs came in parts.
+    pub parts: AtomicU32,
+    pub streamed: AtomicU32,
     /// How many more batches of lines it cannot take now.
     pub busy: AtomicU32,
     news: Notify,
@@ -89,12 +97,31 @@ impl Link for TestLink {
         Ok(())
     }
 
+    async fn get_part(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes, LinkError> {
+        self.server.parts.fetch_add(1, Ordering::Relaxed);
+        let content = self.get_blob(digest).await?;
+        let end = content.len().min(usize::try_from(range.end).unwrap());
+        Ok(content.slice(usize::try_from(range.start).unwrap()..end))
+    }
+
+    async fn put_stream(&self, mut content: Content) -> Result<(Digest, u64), LinkError> {
+        let mut bytes = Vec::new();
+        while let Some(part) = content.next().await {
+            bytes.extend_from_slice(&part.unwrap());
+        }
+        self.server.streamed.fetch_add(1, Ordering::Relaxed);
+        let size = bytes.len() as u64;
+        Ok((self.put_blob(bytes.into()).await?, size))
+    }
+
     async fn get_blob(&self, digest: &Digest) -> Result<Bytes, LinkError> {
+        self.server.answer()?;
         let blob = self.server.blobs.lock().unwrap().get(digest).cloned();
         blob.ok_or_else(|| LinkError::Refused("no such blob".into()))
     }
 
     async fn put_blob(&self, content: Bytes) -> Result<Digest, LinkError> {
+        self.server.answer()?;
         let digest = Digest::of(&content);
         self.server.blobs.lock().unwrap().insert(digest, content);
         Ok(digest)
@@ -136,6 +163,7 @@ impl Bed {
             python: None,
             pass_env: Vec::new(),
             max_output: MAX_OUTPUT,
+            max_artifact: MAX_ARTIFACT,
         };
         change(&mut config);
         let (words, receiver) = unbounded_channel();
@@ -267,6 +295,11 @@ impl Bed {
 }
 
 impl Server {
+    /// What the server says to the next call about a blob.
+    fn answer(&self) -> Result<(), LinkError> {
+        self.refusals.lock().unwrap().pop_front().map_or(Ok(()), Err)
+    }
+
     pub(crate) fn reports_of(&self, attempt: &AttemptRef) -> Vec<Report> {
         let reports = self.reports.lock().unwrap();
         let of = |message: &FromWorker| match message {

@@ -7,5 +7,6 @@ mod bed;
 mod conformance;
 mod costs;
 mod death;
+mod files;
 mod python;
 mod run;

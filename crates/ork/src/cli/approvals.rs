@@ -122,6 +122,7 @@ async fn decide(client: &Client, args: DecideArgs, approved: bool) -> Result {
     };
     let form = asked.map(|open| open.form).unwrap_or_default();
     let given = read_pairs(&args.form, |name| form.get(name).map(|param| param.ty.clone()))?;
+    let given = given.kept(client).await?;
     let form =
         if given.is_empty() { Value::Null } else { Value::Object(given.into_iter().collect()) };
     let wanted = Approve { approved, comment: args.comment, form, reason: None };

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which module does it.
 
 mod approvals;
+mod artifacts;
 mod backfills;
 mod completions;
 mod config;
@@ -149,6 +150,9 @@ enum Command {
     /// Workflows: list, show, versions, diff, pause, resume
     #[command(subcommand)]
     Workflows(workflows::WorkflowsCommand),
+    /// Files that tasks left: list, get
+    #[command(subcommand)]
+    Artifacts(artifacts::ArtifactsCommand),
     /// Approvals: list, approve, reject
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
@@ -223,6 +227,7 @@ fn dispatch(global: &Global, command: Command) -> Result {
         Command::Explain(args) => runs::run(global, runs::RunsCommand::Explain(args)),
         Command::Runs(command) => runs::run(global, command),
         Command::Workflows(command) => workflows::run(global, command),
+        Command::Artifacts(command) => artifacts::run(global, command),
         Command::Approvals(command) => approvals::run(global, command),
         Command::Schedules(command) => schedules::run(global, command),
         Command::Triggers(command) => triggers::run(global, command),

@@ -417,6 +417,7 @@ pub(crate) async fn rerun(session: &mut Session, args: RerunArgs, format: Format
     };
     let declared = client.version(&run.workflow, version).await?.params;
     let params = args.params.read(|name| declared.get(name).map(|param| param.ty.clone()))?;
+    let params = params.kept(client).await?;
     let wanted =
         Rerun { version: Some(version), params, reason: args.reason.clone(), ..Rerun::default() };
     if args.dry_run {

@@ -15,7 +15,7 @@ use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::{self, WorkflowFile};
 use crate::output::{self, Format, say};
-use crate::params::ParamFlags;
+use crate::params::{Given, ParamFlags};
 use crate::suggest;
 use crate::watch::{self, Watched, Whose};
 
@@ -30,6 +30,7 @@ Examples:
   ork run etl.yaml
   ork run etl.yaml -p day=2026-11-24 -p regions=eu,us
   ork run etl.yaml --params params.yaml -p query=@query.sql
+  ork run etl.yaml -p data=@sales.csv
   ork run daily_sales --detach -o name
   ork run ./etl.yaml -o json | jq .output")]
 pub(crate) struct RunArgs {
@@ -73,13 +74,27 @@ pub(crate) fn run(global: &Global, args: RunArgs) -> Result {
         root: file.root.display().to_string(),
         task: None,
     };
-    let new = NewRun { draft: Some(draft), ..request(&args, params)? };
+    let new = NewRun { draft: Some(draft), ..request(&args)? };
     let need = if args.detach { Need::Runs } else { Need::Works };
     block_on(async {
         let mut session = Session::open_local(&global.server, need).await?;
-        let outcome = start(&mut session, &new, args.detach, format).await;
+        let outcome = start_with(&mut session, (new, params), args.detach, format).await;
         close(session, outcome).await
     })
+}
+
+/// Starts a run once the files of its params are kept.
+///
+/// # Errors
+/// As [`start`], and when a file cannot be kept.
+pub(crate) async fn start_with(
+    session: &mut Session,
+    (new, params): (NewRun, Given),
+    detach: bool,
+    format: Format,
+) -> Result {
+    let params = params.kept(&session.client).await?;
+    start(session, &NewRun { params, ..new }, detach, format).await
 }
 
 async fn run_name(global: &Global, args: RunArgs, format: Format) -> Result {
@@ -95,9 +110,9 @@ async fn start_name(session: &mut Session, args: &RunArgs, format: Format) -> Re
     let new = NewRun {
         workflow: Some(args.what.clone()),
         version: args.version,
-        ..request(args, params)?
+        ..request(args)?
     };
-    start(session, &new, args.detach, format).await
+    start_with(session, (new, params), args.detach, format).await
 }
 
 /// The declared types of a deployed workflow's params; asked for only where they are needed.
@@ -117,7 +132,7 @@ async fn types(session: &Session, args: &RunArgs) -> Result<IndexMap<String, Typ
     Ok(version.params.into_iter().map(|(name, param)| (name, param.ty)).collect())
 }
 
-fn request(args: &RunArgs, params: IndexMap<String, Value>) -> Result<NewRun> {
+fn request(args: &RunArgs) -> Result<NewRun> {
     let label = |text: &String| {
         let (key, value) = text
             .split_once('=')
@@ -125,7 +140,6 @@ fn request(args: &RunArgs, params: IndexMap<String, Value>) -> Result<NewRun> {
         Ok((key.to_owned(), value.to_owned()))
     };
     Ok(NewRun {
-        params,
         logical_time: args.at.clone(),
         labels: args.labels.iter().map(label).collect::<Result<_>>()?,
         reason: args.reason.clone(),

@@ -14,7 +14,7 @@ use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::WorkflowFile;
 use crate::output::Format;
-use crate::params::{ParamFlags, read_pairs};
+use crate::params::{Given, ParamFlags, read_pairs};
 use crate::suggest;
 
 /// Runs one task of a file alone, with the inputs that are given, and prints its output
@@ -50,7 +50,7 @@ pub(crate) fn run(global: &Global, args: &TestArgs) -> Result {
     let task = find(plan, &args.task)?;
     let given = read_pairs(&args.inputs, |name| input_type(task, name))?;
     let names = taken(task);
-    if let Some(unknown) = given.keys().find(|name| !names.contains(&name.as_str())) {
+    if let Some(unknown) = given.names().find(|name| !names.contains(name)) {
         return Err(Failure::usage(format!("`{}` has no input `{unknown}`", args.task))
             .hint(suggest::hint(unknown, &names)));
     }
@@ -66,23 +66,23 @@ async fn go(
     session: &mut Session,
     args: &TestArgs,
     file: &WorkflowFile,
-    (task, given): (&Task, IndexMap<String, Value>),
-    params: IndexMap<String, Value>,
+    (task, given): (&Task, Given),
+    params: Given,
     format: Format,
 ) -> Result {
     let mut inputs = match &args.from_run {
         Some(run) => earlier(session, run, &args.task, task).await?,
         None => IndexMap::new(),
     };
-    inputs.extend(given);
+    inputs.extend(given.kept(&session.client).await?);
     let draft = Draft {
         file: args.file.to_string_lossy().into_owned(),
         source: file.text().into_owned(),
         root: file.root.display().to_string(),
         task: Some(SingleTask { path: args.task.clone(), inputs }),
     };
-    let new = NewRun { draft: Some(draft), params, ..NewRun::default() };
-    super::run::start(session, &new, false, format).await
+    let new = NewRun { draft: Some(draft), ..NewRun::default() };
+    super::run::start_with(session, (new, params), false, format).await
 }
 
 /// What may be given to the task: its inputs, and in the older form the outputs of its upstreams.

@@ -141,7 +141,7 @@ fn lower(lower: &mut Lower, block: &Block, bind: &mut Bind) -> Option<IndexMap<S
         spec.insert("cwd".to_owned(), folder(lower, cwd)?);
     }
     if let Some(stdin) = block.get("stdin") {
-        spec.insert("stdin".to_owned(), lower.text_binding(stdin, "`stdin`", bind)?);
+        spec.insert("stdin".to_owned(), lower.task_text(stdin, "`stdin`", bind)?);
     }
     spec.extend(program?);
     Some(spec)

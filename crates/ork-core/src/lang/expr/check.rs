@@ -90,12 +90,14 @@ pub struct Typed {
 }
 
 impl Typed {
-    /// Whether the value can stand inside text; if not, why, over the whole expression.
+    /// Whether the value can stand inside text; if not, why, over the whole expression. `paths`: a
+    /// file is its path there.
     ///
     /// # Errors
-    /// For a list, an object or what may be null.
-    pub fn as_text(&self, source: &str) -> Result<(), ExprIssue> {
+    /// For a list, an object, what may be null, or a file that has no path.
+    pub fn as_text(&self, source: &str, paths: bool) -> Result<(), ExprIssue> {
         let hint = match &self.ty {
+            Type::File if !paths => "give it whole, or take its `name`",
             Type::List(_) => "join it: `join(list, ',')`",
             Type::Object(_) | Type::Dict(_) => "take one of its fields",
             Type::Nullable(_) => "write `default(x, '')`",
@@ -112,8 +114,8 @@ impl Typed {
     /// As [`Typed::as_text`].
     pub fn as_args(&self, source: &str) -> Result<(), ExprIssue> {
         match &self.ty {
-            Type::List(item) => Self { ty: (**item).clone(), ..self.clone() }.as_text(source),
-            _ => self.as_text(source),
+            Type::List(item) => Self { ty: (**item).clone(), ..self.clone() }.as_text(source, true),
+            _ => self.as_text(source, true),
         }
     }
 }

@@ -260,7 +260,7 @@ impl Checker<'_> {
                     let message = "`join` does not take items that may be null".into();
                     self.hinted(list.0.at, "maybe-null", message, Some(hint));
                 }
-                Class::List | Class::Object => {
+                Class::List | Class::Object | Class::File => {
                     let message = format!("`join` does not take {}", list.1);
                     self.problem(list.0.at, "expr-type", message);
                 }

@@ -62,6 +62,7 @@ pub(super) enum Class {
     Time,
     List,
     Object,
+    File,
     /// May be null.
     Maybe,
 }
@@ -78,7 +79,8 @@ impl Ty {
                 Type::Bool => Class::Bool,
                 Type::Int => Class::Int,
                 Type::Float => Class::Float,
-                Type::Str | Type::Enum(_) | Type::File => Class::Text,
+                Type::Str | Type::Enum(_) => Class::Text,
+                Type::File => Class::File,
                 Type::Date => Class::Day,
                 Type::DatetimeNotz => Class::Civil,
                 Type::DatetimeTz | Type::DatetimeUtc => Class::Zoned,
@@ -418,6 +420,7 @@ impl<'a> Checker<'a> {
             Ty::Wrong => Ty::Wrong,
             Ty::Of(Type::Json) => JSON,
             Ty::Of(Type::Dict(item)) => Ty::Of((*item).clone()),
+            Ty::Of(Type::File) => self.field_of(node, inner, Ty::Of(scope::file_type()), name, lenient),
             Ty::Of(Type::Object(fields)) => fields
                 .get(name)
                 .cloned()

@@ -114,6 +114,9 @@ fn text(parts: &[TextPart], env: &dyn Env) -> Result<String, EvalError> {
 }
 
 fn expr_text(expr: &Expr, value: &Val<'_>) -> Result<String, EvalError> {
+    if let Val::File(file) = value {
+        return Ok(file.mark());
+    }
     value.to_text().ok_or_else(|| {
         let hint = match value {
             Val::Null => "; write `default(x, '')`",

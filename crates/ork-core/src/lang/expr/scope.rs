@@ -161,6 +161,12 @@ pub(super) fn run_type() -> Type {
     Type::object(fields.collect())
 }
 
+/// What is known of a file without its content.
+pub(super) fn file_type() -> Type {
+    let fields = [("name", Type::Str), ("size", Type::Int), ("digest", Type::Str)];
+    Type::object(fields.map(|(name, ty)| (name.to_owned(), ty)).into_iter().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;

@@ -11,7 +11,7 @@ use regex::{Regex, RegexBuilder};
 use serde_json::Number;
 
 use crate::types::{Moment, Type, describe, zone};
-use crate::value::Value;
+use crate::value::{FileRef, Value};
 
 /// The most items of a list that an expression makes.
 pub(super) const MAX_LIST: usize = 100_000;
@@ -28,6 +28,8 @@ pub(super) enum Val<'v> {
     Duration(Duration),
     List(Rc<Vec<Val<'v>>>),
     Map(Rc<Vec<(Cow<'v, str>, Val<'v>)>>),
+    /// A file that is kept.
+    File(Rc<FileRef>),
     /// A list or an object, and its type where that is known.
     Json(&'v Value, Option<&'v Type>),
 }
@@ -103,7 +105,11 @@ impl<'v> Val<'v> {
                     None => Self::Str(Cow::Borrowed(text)),
                 }
             }
-            Value::Array(_) | Value::Object(_) => Self::Json(value, ty),
+            Value::Array(_) => Self::Json(value, ty),
+            Value::Object(_) => match FileRef::of(value) {
+                Some(file) => Self::File(Rc::new(file)),
+                None => Self::Json(value, ty),
+            },
         }
     }
 
@@ -162,6 +168,12 @@ impl<'v> Val<'v> {
             Self::Map(fields) => {
                 Some(fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
             }
+            Self::File(file) => Some(match name {
+                "name" => Some(Self::text(file.name.clone())),
+                "digest" => Some(Self::text(file.digest.to_string())),
+                "size" => Some(Self::Int(i64::try_from(file.size).unwrap_or(i64::MAX))),
+                _ => None,
+            }),
             Self::Json(Value::Object(fields), ty) => {
                 let ty = match ty {
                     Some(Type::Object(types)) => types.get(name),
@@ -203,6 +215,7 @@ impl<'v> Val<'v> {
             Self::Duration(_) => "a duration".into(),
             Self::List(items) => format!("list of {}", items.len()),
             Self::Map(fields) => format!("object of {}", fields.len()),
+            Self::File(file) => describe(&file.to_value()),
             Self::Json(value, _) => describe(value),
         }
     }
@@ -240,6 +253,7 @@ impl<'v> Val<'v> {
                     .map(|(key, value)| Ok((key.to_string(), value.to_json()?)))
                     .collect::<Result<_, &'static str>>()?,
             ),
+            Self::File(file) => file.to_value(),
             Self::Json(value, _) => (*value).clone(),
         })
     }
@@ -250,6 +264,7 @@ impl<'v> Val<'v> {
             (Self::Null, Self::Null) => true,
             (Self::Bool(a), Self::Bool(b)) => a == b,
             (Self::Str(a), Self::Str(b)) => a == b,
+            (Self::File(a), Self::File(b)) => a == b,
             (Self::Moment(a), Self::Str(b)) | (Self::Str(b), Self::Moment(a)) => {
                 a.to_string() == **b
             }

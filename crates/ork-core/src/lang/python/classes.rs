@@ -284,6 +284,7 @@ fn builtin(name: &str) -> Type {
         "bool" => Type::Bool,
         "date" => Type::Date,
         "datetime" => Type::DatetimeNotz,
+        "Path" | "PosixPath" => Type::File,
         "list" | "List" | "Sequence" | "Iterable" => Type::list(Type::Json),
         "dict" | "Dict" | "Mapping" => Type::dict(Type::Json),
         _ => Type::Json,

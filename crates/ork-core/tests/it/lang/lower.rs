@@ -280,14 +280,31 @@ fn wide_joins_are_fine() {
 }
 
 #[test]
-fn what_nothing_would_keep_is_no_type_yet() {
-    let task = |ty: &str| format!("tasks:\n  a:\n    run: [x]\n    output_type: {ty}\n");
-    for ty in ["file", "[file]", "{ path: file, rows: int }", "\"dict[file]?\""] {
-        let said = super::shown(&task(ty));
-        assert!(said.contains("the type `file` is not supported yet"), "{ty}: {said}");
-        assert!(said.contains("$ORK_ARTIFACTS"), "{said}");
+fn a_file_is_a_path_for_tasks_alone() {
+    let make = "params: { p: file, more: { type: \"[file]?\", default: null } }\ntasks:\n  \
+                make: { run: [x], output_type: \"{path: file, all: [file]}\" }\n";
+    let file = "${{ tasks.make.output.path }}";
+    for good in [
+        &*format!("  a: {{ run: [cat, \"{file}\", \"--in={file}\", \"${{{{ tasks.make.output.all }}}}\"] }}"),
+        &format!("  a: {{ run: {{ argv: [cat], stdin: \"at {file}\" }}, env: {{ P: \"{file}\" }} }}"),
+        "  a: { run: [x], inputs: { f: \"${{ params.p }}\" }, input_type: \"{f: file}\" }",
+        "  a: { run: [x], when: tasks.make.output.path.size > 3 && params.p.name.endsWith('.csv') }",
+        "  a: { for_each: tasks.make.output.all, run: [cat, \"${{ item }}\"] }",
+    ] {
+        plan(&format!("{make}{good}\n"));
     }
-    let param = "params: { p: file }\ntasks:\n  a:\n    run: [x]\n";
-    assert!(super::shown(param).contains("not supported yet"));
-    plan(&task("{ enum: [file, folder] }"));
+    let bad = |task: &str| super::shown(&format!("{make}{task}\n"));
+    for (task, expected) in [
+        (format!("  a: {{ run: [x], inputs: {{ t: \"at {file}\" }} }}"), "give it whole, or take its `name`"),
+        (format!("  a: {{ approval: \"read {file}\" }}"), "of type file cannot stand in text"),
+        (format!("  a: {{ run: [x], inputs: {{ t: \"{file}\" }}, input_type: \"{{t: str}}\" }}"), "expected str, got file"),
+        ("  a: { run: [x], inputs: { f: a.csv }, input_type: \"{f: file}\" }".into(), "which is no file that is kept"),
+        ("  a: { run: [x], when: tasks.make.output.path.rows > 3 }".into(), "it has name, size, digest"),
+        ("  a: { run: [x], env: { P: \"${{ join(tasks.make.output.all, ',') }}\" } }".into(), "`join` does not take [file]"),
+    ] {
+        let said = bad(&task);
+        assert!(said.contains(expected), "{task}: {said}");
+    }
+    let default = "params: { p: { type: file, default: a.csv } }\ntasks:\n  a:\n    run: [x]\n";
+    assert!(super::shown(default).contains("which is no file that is kept"));
 }
