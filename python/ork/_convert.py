@@ -20,7 +20,10 @@ def arguments(function, inputs):
 
 
 def _is_plain(note):
-    return (note if isinstance(note, str) else getattr(note, "__name__", "?")) in PLAIN
+    if isinstance(note, str):
+        return note in PLAIN
+    args = getattr(note, "__args__", ())
+    return getattr(note, "__name__", "?") in PLAIN and all(_is_plain(arg) for arg in args)
 
 
 def _hints(function, wanted):

@@ -318,7 +318,7 @@ def _find(request):
         if function is None:
             raise Failure("not_started", f"{where} has no `{name}`{_nearest(module, name)}")
     if not callable(function):
-        raise Failure("not_started", f"`{name}` in {where} is a {type(function).__name__}, no function")
+        raise Failure("not_started", f"`{name}` in {where} is of type {type(function).__name__}, no function")
     return function
 
 
@@ -373,7 +373,7 @@ def _check_keys(value):
             for key in value:
                 if not isinstance(key, str):
                     kind = type(key).__name__
-                    raise TypeError(f"the key {key!r} is a {kind}, and keys are texts: use `str(…)`")
+                    raise TypeError(f"the key {key!r} is of type {kind}, and keys are texts: use `str(…)`")
             value = value.values()
         rest.extend(value)
 

@@ -1026,7 +1026,7 @@ pub struct Preview {
 }
 
 /// Why a run, or an instance of it, does not go on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The run.
     #[schema(value_type = String)]
@@ -1037,7 +1037,8 @@ pub struct Explanation {
     /// Why it did not succeed.
     #[schema(value_type = Option<Object>)]
     pub failure: Option<Failure>,
-    /// Its instances that are not terminal, by ordinal, and those that did not succeed.
+    /// Its instances that are not terminal, by ordinal, and those that did not succeed; then those
+    /// that succeeded and have a cache.
     pub tasks: Vec<TaskExplanation>,
     /// Whether there are more of them than are told.
     pub truncated: bool,
@@ -1047,7 +1048,7 @@ pub struct Explanation {
 }
 
 /// Why an instance does not go on, or how it ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskExplanation {
     /// The instance.
     #[schema(value_type = String)]
@@ -1063,6 +1064,10 @@ pub struct TaskExplanation {
     /// Why it, or its last attempt, did not succeed.
     #[schema(value_type = Option<Object>)]
     pub failure: Option<Failure>,
+    /// What came of its cache: whose success was reused, or what differed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub cache: Option<CacheNote>,
 }
 
 /// One thing that an instance waits for.

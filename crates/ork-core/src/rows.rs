@@ -135,12 +135,16 @@ pub struct PauseRow {
 }
 
 /// What makes one use of a cache differ from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CachePart {
-    /// The task itself: what it does, its types, its environment, its code.
+    /// The task itself: what it does, its types, its environment.
     Task,
-    /// Its inputs.
+    /// The code of its version.
+    Code,
+    /// The input of this name.
+    Input(String),
+    /// Its inputs, where they are too many to tell which.
     Inputs,
     /// The value of `cache.key`.
     Key,
@@ -177,6 +181,60 @@ impl CacheKey {
     }
 }
 
+/// Parts of a [`CacheKey`], by which it is told what differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheParts {
+    /// The task without its code.
+    pub task: Option<Digest>,
+    /// The code.
+    pub code: Option<Digest>,
+    /// Each input by its name, but of [`CacheParts::MAX_INPUTS`] at most; else none.
+    pub inputs: IndexMap<String, Digest>,
+}
+
+impl CacheParts {
+    /// The most inputs that are told apart.
+    pub const MAX_INPUTS: usize = 128;
+
+    /// What makes a use of this, with the key `key`, differ from an earlier success.
+    pub fn differs(&self, key: &CacheKey, earlier: &CacheRow) -> Vec<CachePart> {
+        let before = &earlier.parts;
+        let other =
+            |ours: Option<Digest>, theirs: Option<Digest>| theirs.is_some() && ours != theirs;
+        earlier
+            .key
+            .differs(key)
+            .into_iter()
+            .flat_map(|part| match part {
+                CachePart::Task => {
+                    let parts = [
+                        (CachePart::Task, other(self.task, before.task)),
+                        (CachePart::Code, other(self.code, before.code)),
+                    ];
+                    let found: Vec<_> = parts.into_iter().filter(|(_, other)| *other).collect();
+                    let found: Vec<_> = found.into_iter().map(|(part, _)| part).collect();
+                    if found.is_empty() { vec![CachePart::Task] } else { found }
+                }
+                CachePart::Inputs => {
+                    let names = self.inputs.keys().chain(before.inputs.keys());
+                    let mut found = Vec::new();
+                    for name in
+                        names.filter(|name| self.inputs.get(*name) != before.inputs.get(*name))
+                    {
+                        let part = CachePart::Input(name.clone());
+                        if !found.contains(&part) {
+                            found.push(part);
+                        }
+                    }
+                    let told = found.len() <= Self::MAX_INPUTS && !found.is_empty();
+                    if told && !before.inputs.is_empty() { found } else { vec![CachePart::Inputs] }
+                }
+                part => vec![part],
+            })
+            .collect()
+    }
+}
+
 /// A success that may be reused. Key: `(project, digest of key)`; goes with its run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CacheRow {
@@ -188,6 +246,9 @@ pub struct CacheRow {
     pub task: String,
     /// What it can be reused for.
     pub key: CacheKey,
+    /// Parts of that key.
+    #[serde(default)]
+    pub parts: CacheParts,
     /// The run that it happened in.
     pub run: RunId,
     /// The instance.
@@ -217,6 +278,9 @@ pub enum CacheNote {
     Missed {
         /// What was another in the last success of the task; empty: there is none.
         differs: Vec<CachePart>,
+        /// The run of that success.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        than: Option<RunId>,
     },
 }
 
@@ -355,6 +419,9 @@ pub struct LogSummary {
     pub bytes: u64,
     /// Of these the bytes not kept: those of dropped lines and those cut from long lines.
     pub dropped_bytes: u64,
+    /// Whether less may be kept than this says: the log could not be made durable to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
 }
 
 /// An event. Key: `(project, run, seq)`; a store adds the commit's number.

@@ -206,10 +206,7 @@ mod tests {
     fn files_stand_apart_in_text() {
         let text = format!("--in={} --and={}", file("a").mark(), file("b:c").mark());
         let parts = FileRef::marks(&text);
-        assert_eq!(
-            parts,
-            [Err("--in="), Ok(file("a")), Err(" --and="), Ok(file("b:c")), Err("")]
-        );
+        assert_eq!(parts, [Err("--in="), Ok(file("a")), Err(" --and="), Ok(file("b:c")), Err("")]);
         assert_eq!(FileRef::marks("plain"), [Err("plain")]);
         assert_eq!(FileRef::marks("a\0file:x\0b"), [Err("a"), Err("file:x"), Err("b")]);
     }

@@ -397,8 +397,9 @@ impl Driver {
                 }
                 Output::Effect(Effect::Fetch { digest }) => {
                     let (blobs, found) = (self.blobs.clone(), self.found_in.clone());
+                    let (clock, backoff) = (self.clock.clone(), self.backoff);
                     spawn(async move {
-                        let value = fetch(&*blobs, &digest).await;
+                        let value = fetch(&*blobs, &digest, (&*clock, backoff)).await;
                         let _ = found.send(Fed::Told(Command::Fetched { digest, value }));
                     });
                 }
@@ -502,8 +503,15 @@ async fn keep(to: &dyn Blobs, blobs: &[Blob]) -> Result<(), Done> {
     Ok(())
 }
 
-async fn fetch(from: &dyn Blobs, digest: &Digest) -> Result<Arc<Value>, String> {
-    let content = from.get(digest).await.map_err(|error| error.to_string())?;
+/// A value that is kept apart. While it cannot be read, whoever looks at it waits; that it is not
+/// there, or is no value, is an answer.
+async fn fetch(
+    from: &dyn Blobs,
+    digest: &Digest,
+    again: (&dyn Clock, Backoff),
+) -> Result<Arc<Value>, String> {
+    let content = trying_on("a value", || from.get(digest), again).await;
+    let content = content.map_err(|error| error.to_string())?;
     let content = content.ok_or_else(|| format!("there is no blob {digest}"))?;
     let value = serde_json::from_slice(&content);
     value.map(Arc::new).map_err(|error| format!("blob {digest} is not JSON: {error}"))
@@ -534,30 +542,36 @@ async fn lead(store: &dyn Store) -> Result<Led, StoreError> {
 /// The waits before what failed is tried again: the shortest, which doubles, and the longest.
 type Backoff = (Span, Span);
 
+/// Reads until the store says what there is, or that it never will.
+async fn trying_on<T, F: Future<Output = Result<T, StoreError>>>(
+    what: &str,
+    read: impl Fn() -> F,
+    (clock, (mut wait, longest)): (&dyn Clock, Backoff),
+) -> Result<T, StoreError> {
+    let mut quiet = false;
+    loop {
+        match read().await {
+            Err(error @ (StoreError::Retryable(_) | StoreError::Unknown(_))) => {
+                if !std::mem::replace(&mut quiet, true) {
+                    tracing::warn!(%error, what, "it cannot be read; trying on");
+                }
+                pause(jittered(wait, clock.now())).await;
+                wait = Span(wait.0.saturating_mul(2).min(longest.0));
+            }
+            said => return said,
+        }
+    }
+}
+
 /// A run that another does again. While the store cannot say, that one waits.
 async fn recall(
     store: &dyn Store,
     project: ProjectId,
     run: RunId,
-    (clock, (mut wait, longest)): (&dyn Clock, Backoff),
+    again: (&dyn Clock, Backoff),
 ) -> Option<Arc<ActiveRun>> {
-    let mut quiet = false;
-    loop {
-        match store.load_run(project, run).await {
-            Ok(found) => return found.map(Arc::new),
-            Err(error @ StoreError::Retryable(_)) => {
-                if !std::mem::replace(&mut quiet, true) {
-                    tracing::warn!(%error, %run, "a run cannot be read; trying on");
-                }
-                pause(jittered(wait, clock.now())).await;
-                wait = Span(wait.0.saturating_mul(2).min(longest.0));
-            }
-            Err(error) => {
-                tracing::warn!(%error, %run, "a run cannot be read, and is done again whole");
-                return None;
-            }
-        }
-    }
+    let found = trying_on("an earlier run", || store.load_run(project, run), again).await;
+    found.ok().flatten().map(Arc::new)
 }
 
 /// A wait that is up to half as long again, so that those who failed together do not come back
@@ -668,4 +682,41 @@ async fn look_up(store: &dyn Store, blobs: &dyn Blobs, read: &Read) -> Result<Fo
             }))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use ork_core::time::{Now, Wall};
+
+    use super::*;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Now {
+            Now { mono: Mono(0), wall: Wall(0) }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_now_is_read_again_and_a_no_is_believed() {
+        let busy = || StoreError::Retryable("busy".into());
+        let no = || StoreError::Rejected("it may not be read".into());
+        for (fate, expected) in [(None, Ok(4)), (Some(no()), Err(no()))] {
+            let tries = Cell::new(0);
+            let read = || async {
+                tries.set(tries.get() + 1);
+                if tries.get() < 4 {
+                    Err(busy())
+                } else {
+                    fate.clone().map_or(Ok(tries.get()), Err)
+                }
+            };
+            let waits = (Span(1), Span(2));
+            assert_eq!(trying_on("a value", read, (&Still, waits)).await, expected);
+            assert_eq!(tries.get(), 4);
+        }
+    }
 }

@@ -78,12 +78,16 @@ impl AttemptLogs {
     }
 
     /// Makes an attempt's lines durable, and tells what the log holds. Costs nothing, and tells
-    /// nothing, where no lines came since the last close.
-    pub(crate) async fn close(&self, key: &LogKey) -> Result<Option<LogSummary>, StoreError> {
+    /// nothing, where no lines came since the last close that did so.
+    pub(crate) async fn close(&self, key: &Arc<LogKey>) -> Result<Option<LogSummary>, StoreError> {
         if !self.opened().remove(key) {
             return Ok(None);
         }
-        self.logs.close(key).await.map(Some)
+        let closed = self.logs.close(key).await;
+        if closed.is_err() {
+            self.opened().insert(Arc::clone(key));
+        }
+        closed.map(Some)
     }
 
     /// Whether lines came since the last close.

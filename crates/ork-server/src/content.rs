@@ -112,7 +112,8 @@ fn wanted(asked: &HeaderMap, tag: &str, size: u64) -> Wanted {
 /// The name under which a browser keeps it (RFC 6266): its last part, in ASCII and in full.
 fn disposition(name: &str) -> String {
     let name = name.rsplit('/').next().unwrap_or(name);
-    let plain = |c: char| if c == ' ' || c.is_ascii_graphic() && c != '"' && c != '\\' { c } else { '_' };
+    let plain =
+        |c: char| if c == ' ' || c.is_ascii_graphic() && c != '"' && c != '\\' { c } else { '_' };
     let ascii: String = name.chars().map(plain).collect();
     format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", segment(name))
 }

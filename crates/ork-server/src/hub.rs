@@ -33,6 +33,14 @@ const PREPARED: usize = 16;
 /// How often workers are told at most that a version will run.
 const ANNOUNCED: Duration = Duration::from_secs(5);
 
+/// The waits before a log is closed again that could not be.
+const CLOSE_AGAIN: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+    Duration::from_secs(2),
+];
+
 /// The engine's effects on one side, the workers' links on the other.
 pub(crate) struct Hub {
     state: Mutex<State>,
@@ -211,13 +219,25 @@ impl Hub {
         self.state().under_way.contains_key(attempt)
     }
 
-    /// Ends an attempt's log; what was written is durable when this returns.
-    async fn close_log(&self, attempt: &Arc<LogKey>) -> Option<LogSummary> {
-        let closed = self.logs.close(attempt).await;
+    /// Ends an attempt's log; what was written is durable when this returns. A disk that cannot
+    /// now is tried a few times.
+    ///
+    /// # Errors
+    /// When the log cannot be ended: lines that were taken may be lost with the machine.
+    async fn close_log(&self, attempt: &Arc<LogKey>) -> Result<Option<LogSummary>, StoreError> {
+        let mut pauses = CLOSE_AGAIN.iter();
+        let closed = loop {
+            match (self.logs.close(attempt).await, pauses.next()) {
+                (Err(StoreError::Retryable(why)), Some(pause)) => {
+                    tracing::info!(why, ?attempt, "a log is closed again");
+                    tokio::time::sleep(*pause).await;
+                }
+                (closed, _) => break closed,
+            }
+        };
         self.feed.grown(attempt.clone());
-        closed.unwrap_or_else(|error| {
+        closed.inspect_err(|error| {
             tracing::error!(%error, ?attempt, "a log could not be closed");
-            None
         })
     }
 
@@ -230,9 +250,12 @@ impl Hub {
         let finished = matches!(report, Report::Finished(_));
         if let Report::Finished(finished) = &mut report
             && let Some(key) = self.attempt(attempt.token)
-            && let Some(kept) = self.close_log(&key).await
         {
-            finished.logs = summed(kept, finished.logs);
+            match self.close_log(&key).await {
+                Ok(Some(kept)) => finished.logs = summed(kept, finished.logs),
+                Ok(None) => {}
+                Err(_) => finished.logs.incomplete = true,
+            }
         }
         if finished {
             failpoint::hit("finish.before");
@@ -259,7 +282,8 @@ impl Hub {
     async fn forget(&self, token: Token) {
         let key = self.state().end(token);
         if let Some(key) = key {
-            self.close_log(&key).await;
+            // The log says why; nobody waits for it here.
+            let _ = self.close_log(&key).await;
         }
     }
 
@@ -314,7 +338,7 @@ impl Effects for Outlet {
             self.0.feed.grown(key.clone());
             if self.0.logs.is_open(&key) {
                 let hub = self.0.clone();
-                tokio::spawn(async move { hub.close_log(&key).await.map(drop) });
+                tokio::spawn(async move { drop(hub.close_log(&key).await) });
             }
         }
     }
@@ -362,6 +386,7 @@ fn summed(kept: LogSummary, read: LogSummary) -> LogSummary {
         dropped_lines: kept.dropped_lines + missing,
         bytes: kept.bytes.max(read.bytes),
         dropped_bytes: kept.dropped_bytes + read.bytes.saturating_sub(kept.bytes),
+        incomplete: kept.incomplete,
     }
 }
 
@@ -480,8 +505,8 @@ fn link_error(error: &StoreError) -> LinkError {
         StoreError::Retryable(_) | StoreError::Unknown(_) => {
             LinkError::Retryable(error.to_string())
         }
-        StoreError::Rejected(_)
-        | StoreError::Malformed(_)
-        | StoreError::Fenced { .. } => LinkError::Refused(error.to_string()),
+        StoreError::Rejected(_) | StoreError::Malformed(_) | StoreError::Fenced { .. } => {
+            LinkError::Refused(error.to_string())
+        }
     }
 }

@@ -191,10 +191,7 @@ impl Server {
         let file = ServerFile { url, pid, boot, works: config.works };
         announce(&directory, &file)?;
         let sockets = tokio::spawn(listen(listener, router.clone(), config.limits, stopping));
-        let sweeper = Sweeper {
-            app: app.clone(),
-            retention: config.retention,
-        };
+        let sweeper = Sweeper { app: app.clone(), retention: config.retention };
         let sweeper = tokio::spawn(sweeper.run());
         Ok(Running { app, router, token, file, directory, stop, sockets, sweeper, engine_task })
     }

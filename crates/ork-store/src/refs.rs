@@ -1,7 +1,9 @@
 //! Which blobs a row refers to.
 
 use ork_core::plan::Binding;
-use ork_core::rows::{AttemptRow, BackfillRow, CacheRow, Change, CodeRef, RunRow, TaskRow, VersionRow};
+use ork_core::rows::{
+    AttemptRow, BackfillRow, CacheRow, Change, CodeRef, RunRow, TaskRow, VersionRow,
+};
 use ork_core::value::{Data, Digest, FileRef, Value};
 
 /// The blobs of a run: files of its params, its output, and what its `detail` names in the JSON

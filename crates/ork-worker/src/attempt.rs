@@ -469,12 +469,7 @@ impl Attempt {
     }
 }
 
-fn left<'a>(
-    inner: &'a Inner,
-    places: &'a Places,
-    given: &'a Local,
-    kept: Kept,
-) -> Left<'a> {
+fn left<'a>(inner: &'a Inner, places: &'a Places, given: &'a Local, kept: Kept) -> Left<'a> {
     let (artifacts, scratch) = (Path::new(&places.artifacts), Path::new(&places.scratch));
     Left { link: &*inner.link, artifacts, scratch, given, most: inner.config.max_artifact, kept }
 }

@@ -32,10 +32,7 @@ impl ParamFlags {
     /// # Errors
     /// When a file cannot be read, or an argument has no `=`, names no param or is not of its
     /// type.
-    pub(crate) fn read(
-        &self,
-        type_of: impl Fn(&str) -> Option<Type>,
-    ) -> Result<Given> {
+    pub(crate) fn read(&self, type_of: impl Fn(&str) -> Option<Type>) -> Result<Given> {
         let all = self.file.as_deref().map(from_file).transpose()?.unwrap_or_default();
         let all = all.into_iter().map(|(name, value)| (name, Arg::Value(value)));
         let single = read_pairs(&self.params, &type_of)?;
@@ -223,7 +220,7 @@ mod tests {
         assert_eq!(file, Arg::File("a/b.csv".into()));
         let files = typed(&Type::list(Type::File), "parts", "@a,@b").unwrap();
         assert_eq!(files, Arg::Files(vec!["a".into(), "b".into()]));
-        for (ty, text) in [(Type::File, "a.csv"), (Type::list(Type::File), "@a,b")] {
+        for (ty, text) in [(Type::File, "a.csv"), (Type::list(Type::File), "a,@b")] {
             let failure = typed(&ty, "x", text).unwrap_err().to_string();
             assert!(failure.contains("write `x=@FILE`"), "{failure}");
         }

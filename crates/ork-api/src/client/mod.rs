@@ -8,8 +8,8 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode, header};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,11 +22,11 @@ use crate::problem::{self, Code, Problem};
 use crate::schedules::{PauseSchedule, PreviewQuery, Schedule, ScheduleQuery, Ticked, Upcoming};
 use crate::triggers::{Firing, RotateTrigger, Rotated, Trigger, TriggerQuery};
 use crate::types::{
-    Approve, Artifact, ArtifactQuery, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff, DiffQuery, Event,
-    EventQuery, Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Mark, Me,
-    NewRun, OpenApproval, Part, Pause, Pool, Preview, Rerun, Retry, Run, RunLogQuery, RunQuery,
-    SCANNED_TO, SetPool, Signal, Task, TaskQuery, Validate, Validated, Version, VersionItem,
-    Workflow,
+    Approve, Artifact, ArtifactQuery, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff,
+    DiffQuery, Event, EventQuery, Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine,
+    LogQuery, Mark, Me, NewRun, OpenApproval, Part, Pause, Pool, Preview, Rerun, Retry, Run,
+    RunLogQuery, RunQuery, SCANNED_TO, SetPool, Signal, Task, TaskQuery, Validate, Validated,
+    Version, VersionItem, Workflow,
 };
 use crate::worker::Content;
 use ork_core::ids::{BackfillId, RunId};

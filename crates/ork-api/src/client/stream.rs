@@ -173,7 +173,8 @@ impl EventStream {
         if let Some(id) = &self.last_id {
             request = request.header("last-event-id", id);
         }
-        let response = self.client.call(request.body(super::transport::at_hand(bytes::Bytes::new()))).await?;
+        let response =
+            self.client.call(request.body(super::transport::at_hand(bytes::Bytes::new()))).await?;
         self.blocks = Some(Pieces::new(response.into_body(), b"\n\n"));
         Ok(())
     }

@@ -11,12 +11,7 @@ use crate::value::Value;
 /// All that is wrong with it.
 pub fn data(file: &str, bytes: &[u8]) -> Result<Value, Vec<Diagnostic>> {
     let limits = Limits::default();
-    let text = match tree::decode(bytes, &limits) {
-        Ok(text) => text,
-        Err((at, refusal)) => {
-            return Err(super::refuse(file, bytes, at, refusal, &limits).diagnostics);
-        }
-    };
+    let text = super::decoded(file, bytes, &limits)?;
     let mut report = Report::new(file, &text);
     let tree = tree::parse(&mut report, &limits, false);
     let value = tree.and_then(|tree| value(&mut report, &tree.root));

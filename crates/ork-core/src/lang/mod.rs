@@ -109,9 +109,12 @@ pub fn compile_within(
     sources: &dyn Sources,
     limits: &Limits,
 ) -> Compiled {
-    let text = match tree::decode(bytes, limits) {
+    let text = match decoded(file, bytes, limits) {
         Ok(text) => text,
-        Err((at, refusal)) => return refuse(file, bytes, at, refusal, limits),
+        Err(diagnostics) => {
+            let (digest, code) = (Digest::of(bytes), Digest::of(&[]));
+            return Compiled { plan: None, diagnostics, unchecked: Vec::new(), digest, code };
+        }
     };
     let mut report = Report::new(file, &text);
     let tree = tree::parse(&mut report, limits, false);
@@ -159,8 +162,12 @@ fn digest(bytes: &[u8], plan: Option<&Plan>, files: &[u8]) -> Digest {
     Digest::of(&parts)
 }
 
-/// What is said of bytes that are no text.
-fn refuse(file: &str, bytes: &[u8], at: usize, refusal: Refusal, limits: &Limits) -> Compiled {
+/// The text of a file, or what is said of bytes that are none.
+fn decoded(file: &str, bytes: &[u8], limits: &Limits) -> Result<String, Vec<Diagnostic>> {
+    let (at, refusal) = match tree::decode(bytes, limits) {
+        Ok(text) => return Ok(text),
+        Err(refused) => refused,
+    };
     let before = String::from_utf8_lossy(&bytes[..at.min(bytes.len())]);
     let mut report = Report::new(file, &before);
     let place = Place::new(at, at + 1);
@@ -183,8 +190,7 @@ fn refuse(file: &str, bytes: &[u8], at: usize, refusal: Refusal, limits: &Limits
             report.error(place, "not-text", "the file holds a NUL character");
         }
     }
-    let (digest, code) = (Digest::of(bytes), Digest::of(&[]));
-    Compiled { plan: None, diagnostics: report.finish(), unchecked: Vec::new(), digest, code }
+    Err(report.finish())
 }
 
 /// The lowering of one file.

@@ -1,13 +1,15 @@
 //! The reuse of earlier successes: looked for once a generation, before an instance is queued.
 
+use indexmap::IndexMap;
+
 use crate::ids::InstancePath;
 use crate::lang::expr::EvalError;
 use crate::plan::{Cache, Task};
-use crate::rows::{CacheKey, CacheNote, CachePart, CacheRow, Change};
+use crate::rows::{CacheKey, CacheNote, CachePart, CacheParts, CacheRow, Change};
 use crate::run::active::{Cx, Run};
 use crate::run::flow::Ending;
 use crate::run::instance::{Ix, Phase};
-use crate::run::rerun::{plain, task_digest};
+use crate::run::rerun::{definition_digest, plain, task_digest};
 use crate::run::transition::Illegal;
 use crate::run::{Effect, EventKind, FailureKind, Source, TaskState};
 use crate::time::Wall;
@@ -83,17 +85,29 @@ impl Run {
             None => {
                 let differs = match (&hit, last) {
                     (Some(_), _) => vec![CachePart::Age],
-                    (None, Some(last)) => last.key.differs(&key),
+                    (None, Some(last)) => self.cache_parts(ix).differs(&key, last),
                     (None, None) => Vec::new(),
                 };
+                let than = hit.as_ref().or(last).map(|row| row.run);
                 let rare = self.instance_mut(ix).rare_mut();
                 (rare.asked, rare.looked) = (false, true);
-                rare.note = Some(CacheNote::Missed { differs: differs.clone() });
+                rare.note = Some(CacheNote::Missed { differs: differs.clone(), than });
                 self.log_at(ix, EventKind::TaskCacheMissed { differs }, cx);
                 self.todo.push_back(ix);
             }
         }
         self.drain(cx)
+    }
+
+    fn cache_parts(&self, ix: Ix) -> CacheParts {
+        let (frame, inputs) = (self.frame(ix), self.instance(ix).inputs.as_deref());
+        let each = inputs.into_iter().flatten().map(|(name, data)| (name.clone(), digest(data)));
+        let few = inputs.is_some_and(|inputs| inputs.len() <= CacheParts::MAX_INPUTS);
+        CacheParts {
+            task: Some(definition_digest(&frame.plan, self.task(ix))),
+            code: Some(digest(&frame.code)),
+            inputs: if few { each.collect() } else { IndexMap::new() },
+        }
     }
 
     fn is_fresh(&self, ix: Ix, row: &CacheRow, now: Wall) -> bool {
@@ -120,6 +134,7 @@ impl Run {
             workflow: self.facts.workflow.to_string(),
             task: plain(&instance.path),
             key,
+            parts: self.cache_parts(ix),
             run: self.id,
             path: instance.path.clone(),
             output: output.cloned(),

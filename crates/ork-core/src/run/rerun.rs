@@ -79,6 +79,16 @@ pub(super) fn task_digest(plan: &Plan, task: &Task, code: &CodeRef) -> Digest {
     Digest::of(&serde_json::to_vec(&parts).unwrap_or_default())
 }
 
+/// The same without the code.
+pub(super) fn definition_digest(plan: &Plan, task: &Task) -> Digest {
+    let parts = (
+        (&plan.env, &task.env, &task.action),
+        (&task.inputs, &task.input_type, &task.output_type),
+        &task.poll,
+    );
+    Digest::of(&serde_json::to_vec(&parts).unwrap_or_default())
+}
+
 impl Run {
     /// Asks for the run that this one does again.
     pub(super) fn recall(&mut self, cx: &mut Cx<'_>) {

@@ -185,6 +185,9 @@ impl Type {
                 "false" => Ok(Value::Bool(false)),
                 _ => Err(Mismatch::new(self, &Value::String(text.into()))),
             },
+            Self::File if !text.trim_start().starts_with('{') => {
+                self.read(Value::String(text.into()))
+            }
             Self::List(_) | Self::Dict(_) | Self::Object(_) | Self::Json | Self::File => {
                 let value = serde_json::from_str(text).map_err(|error| Mismatch {
                     path: String::new(),

@@ -236,7 +236,8 @@ pub(crate) fn success(attempt: AttemptRef) -> Request {
 
 pub(crate) fn success_with(attempt: AttemptRef, output: Option<Data>) -> Request {
     let outcome = Outcome::Success { output };
-    let finished = Finished { outcome, logs: LogSummary::default(), artifacts: None, took: Span::ZERO };
+    let finished =
+        Finished { outcome, logs: LogSummary::default(), artifacts: None, took: Span::ZERO };
     Request::worker(Command::Report {
         attempt,
         report: Report::Finished(Box::new(finished)),

@@ -157,11 +157,7 @@ async fn of_task(app: &App, task: &TaskRow) -> Result<Vec<Artifact>> {
 }
 
 /// The attempt that is meant; none where none has begun.
-async fn attempt(
-    app: &App,
-    task: &TaskRow,
-    query: &ArtifactQuery,
-) -> Result<Option<AttemptRow>> {
+async fn attempt(app: &App, task: &TaskRow, query: &ArtifactQuery) -> Result<Option<AttemptRow>> {
     let wanted = (
         query.generation.unwrap_or(task.generation),
         query.attempt.unwrap_or(if query.generation.is_none() { task.attempt } else { 1 }),

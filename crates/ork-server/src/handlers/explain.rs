@@ -56,7 +56,9 @@ pub(crate) async fn explain(
         .await?;
     let now = app.clock.now();
     let next_wakeup = wakeup.filter(|_| !run.state.is_terminal());
-    let tasks = found.items.into_iter().zip(blockers);
+    let well = app.store.tasks(project, at.id, &[TaskState::Success], &page).await?;
+    let reused = well.items.into_iter().filter(|task| task.cache.is_some());
+    let tasks = found.items.into_iter().zip(blockers).chain(reused.map(|task| (task, Vec::new())));
     Ok(Json(Explanation {
         run: run.id,
         state: run.state,
@@ -74,5 +76,6 @@ fn task_explanation(task: TaskRow, blockers: &[Blocker]) -> TaskExplanation {
         blockers: blockers.iter().map(view::blocker).collect(),
         cause: task.cause,
         failure: task.failure,
+        cache: task.cache,
     }
 }

@@ -32,7 +32,9 @@ async fn artifacts_are_listed_and_read_in_parts() {
         let ork = Ork::start(storage).await;
         let mut files = Vec::new();
         for n in 0..5 {
-            files.push(put(&ork, &format!("plots/{n} ü.txt"), format!("content {n}").as_bytes()).await);
+            files.push(
+                put(&ork, &format!("plots/{n} ü.txt"), format!("content {n}").as_bytes()).await,
+            );
         }
         *ork.artifacts.lock().unwrap() = files.clone();
         ork.deploy("w", &["quick", "lines"]).await;
@@ -94,7 +96,8 @@ async fn artifacts_are_listed_and_read_in_parts() {
         assert!(head.contains(" 304 ") && body.is_empty(), "{head}");
         let (head, body) = ask(&ork, "GET", &path, "range: bytes=9-\r\n").await;
         assert!(head.contains(" 416 ") && body.contains("range_not_satisfiable"), "{head}{body}");
-        let (head, _) = ask(&ork, "GET", &format!("/runs/{}/tasks/quick/artifacts/none", run.id), "").await;
+        let (head, _) =
+            ask(&ork, "GET", &format!("/runs/{}/tasks/quick/artifacts/none", run.id), "").await;
         assert!(head.contains(" 404 "), "{head}");
     }
 }
@@ -103,7 +106,8 @@ async fn artifacts_are_listed_and_read_in_parts() {
 async fn a_blob_may_come_in_parts_and_has_a_limit() {
     let ork = Ork::with(|config| config.limits.artifact = 10).await;
     let content = |parts: &[&'static str]| {
-        let parts: Vec<_> = parts.iter().map(|part| Ok(Bytes::from_static(part.as_bytes()))).collect();
+        let parts: Vec<_> =
+            parts.iter().map(|part| Ok(Bytes::from_static(part.as_bytes()))).collect();
         futures_util::stream::iter(parts).boxed()
     };
     let digest = Digest::of(b"0123456789");

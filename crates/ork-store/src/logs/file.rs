@@ -307,6 +307,7 @@ pub(super) fn summary(groups: &[Group]) -> LogSummary {
         dropped_lines: last.extent.end() - 1 - lines,
         bytes,
         dropped_bytes: bytes - kept,
+        incomplete: false,
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn commit_failed(error: Error) -> StoreError {
     }
 }
 
-/// An error of the file system.
+/// An error of the file system. After one of the device nobody knows what it wrote.
 pub(crate) fn io_failed(path: &Path, error: &io::Error) -> StoreError {
     let words = format!("{}: {error}", path.display());
     match error.kind() {
@@ -43,6 +43,9 @@ pub(crate) fn io_failed(path: &Path, error: &io::Error) -> StoreError {
         | io::ErrorKind::ReadOnlyFilesystem
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory => StoreError::Rejected(words),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            StoreError::Unknown(words)
+        }
         _ => StoreError::Retryable(words),
     }
 }

@@ -16,7 +16,7 @@ use ork_store::{
     Store, StoreError, prune, sweep_blobs, sweep_logs,
 };
 
-use crate::rows::{IntoChange, attempt, PROJECT, in_state, run, run_id};
+use crate::rows::{IntoChange, PROJECT, attempt, in_state, run, run_id};
 
 #[tokio::test]
 async fn blobs_in_memory() {
@@ -116,7 +116,10 @@ async fn files_in_use(blobs: Arc<dyn Blobs>) {
     row.output = Some(Data::Blob { digest, size });
     let mut attempt = attempt(1, "a", 1);
     attempt.artifacts = Some(Data::Inline(Value::Array(vec![files[1].to_value()])));
-    store.commit(epoch, vec![row.change(), Change::Attempt(Box::new(attempt))].into()).await.unwrap();
+    store
+        .commit(epoch, vec![row.change(), Change::Attempt(Box::new(attempt))].into())
+        .await
+        .unwrap();
 
     let sweep = async || {
         let named = blobs.named().await.unwrap();
@@ -128,7 +131,12 @@ async fn files_in_use(blobs: Arc<dyn Blobs>) {
         here.push(blobs.size(&file.digest).await.unwrap().is_some());
     }
     assert_eq!(here, [true, true, true, false]);
-    let all = Retention { finished_before: Some(Wall(9)), keep_per_workflow: None, batch: 9, now: Wall(0) };
+    let all = Retention {
+        finished_before: Some(Wall(9)),
+        keep_per_workflow: None,
+        batch: 9,
+        now: Wall(0),
+    };
     store.prune(epoch, &all).await.unwrap();
     assert_eq!(sweep().await, 3, "what the value names stays until the value is gone");
     assert_eq!(sweep().await, 1);

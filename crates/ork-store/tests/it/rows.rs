@@ -110,7 +110,8 @@ pub(crate) fn failed(mut row: AttemptRow) -> AttemptRow {
     row.state = AttemptState::Failed;
     row.finished_at = Some(Wall(3));
     row.failure = Some(Failure::new(FailureKind::Failure, "exit code 3"));
-    row.logs = LogSummary { lines: 3, dropped_lines: 1, bytes: 60, dropped_bytes: 7 };
+    row.logs =
+        LogSummary { lines: 3, dropped_lines: 1, bytes: 60, dropped_bytes: 7, incomplete: true };
     row
 }
 

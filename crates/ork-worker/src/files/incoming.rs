@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -82,11 +82,7 @@ impl Copies {
     ///
     /// # Errors
     /// One sentence that names the file which cannot be had.
-    pub(crate) async fn give(
-        &self,
-        files: Vec<FileRef>,
-        link: &dyn Link,
-    ) -> Result<Local, String> {
+    pub(crate) async fn give(&self, files: Vec<FileRef>, link: &dyn Link) -> Result<Local, String> {
         let mut local = Local::default();
         for file in files {
             if local.path(&file).is_some() {
@@ -127,7 +123,8 @@ async fn fetch(copy: &Copy, file: &FileRef, link: &dyn Link) -> Result<Stamp, St
         private(dir).map_err(words)?;
     }
     let mut options = OpenOptions::new();
-    let mut to = options.write(true).create_new(true).mode(0o600).open(&copy.path).map_err(words)?;
+    let mut to =
+        options.write(true).create_new(true).mode(0o600).open(&copy.path).map_err(words)?;
     let (mut at, mut hasher) = (0, Hasher::default());
     while at < file.size {
         let part = insist("a part of a file", || link.get_part(&file.digest, at..at + PART)).await;

@@ -82,8 +82,14 @@ async fn what_is_no_file_of_the_task_is_refused() {
         ("echo '\"../../x\"'", "`../../x` is neither in"),
         ("mkdir $ORK_SCRATCH/d; echo '\"d\"'", "`d` is a folder, not a file"),
         ("mkfifo $ORK_SCRATCH/p; echo '\"p\"'", "`p` is a pipe, not a file"),
-        ("ln -s /dev/null $ORK_SCRATCH/n; echo '\"n\"'", "outside of the task's folders (/dev/null)"),
-        ("echo 12345678901 > $ORK_SCRATCH/big; echo '\"big\"'", "the limit (limits.artifact) is 10"),
+        (
+            "ln -s /dev/null $ORK_SCRATCH/n; echo '\"n\"'",
+            "outside of the task's folders (/dev/null)",
+        ),
+        (
+            "echo 12345678901 > $ORK_SCRATCH/big; echo '\"big\"'",
+            "the limit (limits.artifact) is 10",
+        ),
         ("echo '\"\"'", "is a folder"),
         ("echo 3", "expected file, got int 3"),
         ("echo '{\"$file\": {}}'", "a file is given by its path, not as an object"),
@@ -112,7 +118,9 @@ async fn a_task_reads_copies_of_the_files_that_it_is_given() {
     spec["argv"][3] = a.to_value();
     let mut assignment = bed.assignment("run", spec);
     assignment.inputs.insert("one".into(), Data::Inline(a.to_value()));
-    assignment.inputs.insert("all".into(), Data::Inline(json!({"list": [a.to_value(), b.to_value()]})));
+    assignment
+        .inputs
+        .insert("all".into(), Data::Inline(json!({"list": [a.to_value(), b.to_value()]})));
     assignment.input_type = ty("{one: file, all: json}");
     assignment.env.insert("FILE".into(), format!("at {}", a.mark()));
     let attempt = bed.assign(assignment);
@@ -132,7 +140,8 @@ async fn python_gets_and_gives_paths() {
         assert all[0] != a and isinstance(all[0], Path)\n    \
         to = Path(os.environ['ORK_SCRATCH']) / 'sum.txt'\n    \
         to.write_text(a.read_text() + all[0].read_text())\n    return to\n\n\
-        def same(a: Path) -> Path:\n    return a\n";
+        def same(a: Path) -> Path:\n    return a\n\n\
+        def join(all: list[Path]) -> str:\n    return ''.join(part.read_text() for part in all)\n";
     bed.file("code.py", code);
     let file = kept(&bed, "a.csv", "A");
     let call = |function: &str| {
@@ -146,6 +155,9 @@ async fn python_gets_and_gives_paths() {
     sum.inputs.insert("all".into(), Data::Inline(json!([other])));
     let sum = FileRef::of(&output(&bed.run(sum).await)).unwrap();
     assert_eq!((&*sum.name, &*content(&bed, &sum)), ("sum.txt", "AB"));
+    let mut join = bed.assignment("python", json!({"file": "code.py", "function": "join"}));
+    join.inputs.insert("all".into(), Data::Inline(json!([file.to_value(), file.to_value()])));
+    assert_eq!(output(&bed.run(join).await), json!("AA"));
     let before = bed.server.streamed.load(Ordering::Relaxed);
     let same = bed.run(call("same")).await;
     assert_eq!((FileRef::of(&output(&same)), artifacts(&same)), (Some(file.clone()), vec![]));
@@ -165,8 +177,12 @@ async fn a_copy_that_was_tampered_with_is_given_to_nobody_else() {
         until [ -e $ORK_CODE/go ]; do sleep 0.01; done";
     let harm = bed.assign(call(harm));
     bed.line(&harm, "harmed").await;
-    let read = bed.run(call("jq -R . < $FILE > $ORK_OUTPUT 2>/dev/null || \
-        printf '\"%s\"' \"$(cat $FILE)\" > $ORK_OUTPUT")).await;
+    let read = bed
+        .run(call(
+            "jq -R . < $FILE > $ORK_OUTPUT 2>/dev/null || \
+        printf '\"%s\"' \"$(cat $FILE)\" > $ORK_OUTPUT",
+        ))
+        .await;
     assert_eq!(output(&read), json!("good"));
     bed.file("go", "");
     bed.finished(&harm).await;
@@ -185,7 +201,8 @@ async fn artifacts_are_kept_whatever_became_of_the_attempt() {
     let named: Vec<_> = files.iter().map(|file| (&*file.name, content(&bed, file))).collect();
     assert_eq!(named, [("b", "2\n".to_owned()), ("plots/deep/a.png", "1\n".to_owned())]);
     let lines = bed.server.lines_of(&attempt);
-    let told: Vec<_> = lines.iter().map(|line| &*line.text).filter(|t| t.contains("artifact")).collect();
+    let told: Vec<_> =
+        lines.iter().map(|line| &*line.text).filter(|t| t.contains("artifact")).collect();
     assert_eq!(told.len(), 3, "{told:?}");
     for what in ["`link` is a link", "`pipe` is a pipe", "`big` has 101 bytes; the limit"] {
         assert!(told.iter().any(|text| text.contains(what)), "{what}: {told:?}");
@@ -223,5 +240,8 @@ async fn a_server_that_cannot_now_is_asked_again_and_one_that_refuses_is_believe
     bed.server.refusals.lock().unwrap().push_back(no());
     let refused = failure(&bed.run(call()).await);
     assert_eq!(refused.kind, FailureKind::NotStarted);
-    assert!(refused.message.contains("`a.csv` cannot be had: the disk is read-only"), "{refused:?}");
+    assert!(
+        refused.message.contains("`a.csv` cannot be had: the disk is read-only"),
+        "{refused:?}"
+    );
 }

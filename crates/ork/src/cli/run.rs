@@ -107,11 +107,7 @@ async fn run_name(global: &Global, args: RunArgs, format: Format) -> Result {
 async fn start_name(session: &mut Session, args: &RunArgs, format: Format) -> Result {
     let types = types(session, args).await?;
     let params = args.params.read(|name| types.get(name).cloned())?;
-    let new = NewRun {
-        workflow: Some(args.what.clone()),
-        version: args.version,
-        ..request(args)?
-    };
+    let new = NewRun { workflow: Some(args.what.clone()), version: args.version, ..request(args)? };
     start_with(session, (new, params), args.detach, format).await
 }
 

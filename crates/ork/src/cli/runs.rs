@@ -10,6 +10,7 @@ use ork_api::types::{
     Explanation, LogLine, LogQuery, MAX_LOG_LINES, Run, RunQuery, Task, TaskQuery,
 };
 use ork_core::logs::{Level, Stream};
+use ork_core::rows::{CacheNote, CachePart};
 use ork_core::run::{RunState, TaskState};
 
 use super::{Global, block_on, operate};
@@ -366,17 +367,47 @@ fn explained(run: &Run, explanation: &Explanation) -> String {
         for blocker in &task.blockers {
             let _ = writeln!(text, "    {}", blocker.message);
         }
+        if let Some(note) = &task.cache {
+            let _ = writeln!(text, "    cache: {}", cache_words(note));
+        }
     }
     if explanation.truncated {
         text.push_str("  … and more\n");
     }
-    if explanation.state == RunState::Running && explanation.tasks.is_empty() {
+    let over = explanation.tasks.iter().all(|task| task.state == TaskState::Success);
+    if explanation.state == RunState::Running && over {
         text.push_str("  nothing waits\n");
     }
     if let Some(at) = explanation.next_wakeup {
         let _ = writeln!(text, "the next thing that is due: {}", instant(at));
     }
     text
+}
+
+/// Whose success was reused, or what kept that of the last run from being.
+fn cache_words(note: &CacheNote) -> String {
+    let (differs, than) = match note {
+        CacheNote::Hit { run, path, at } => {
+            return format!("took the output of {path} in run {run} ({})", instant(Stamp(*at)));
+        }
+        CacheNote::Missed { differs, than } => (differs, than),
+    };
+    let than = than.map_or_else(|| "the last success".to_owned(), |run| format!("run {run}"));
+    let words: Vec<_> = differs
+        .iter()
+        .map(|part| match part {
+            CachePart::Task => "what the task is".to_owned(),
+            CachePart::Code => "the code".to_owned(),
+            CachePart::Input(name) => format!("the input `{name}`"),
+            CachePart::Inputs => "the inputs".to_owned(),
+            CachePart::Key => "`cache.key`".to_owned(),
+            CachePart::Age => "the age, which is over `cache.ttl`".to_owned(),
+        })
+        .collect();
+    match &words[..] {
+        [] => "no earlier success".to_owned(),
+        words => format!("nothing taken from {than}; another is: {}", words.join(", ")),
+    }
 }
 
 async fn logs(session: &mut Session, args: LogsArgs, format: Format) -> Result {

@@ -5,6 +5,7 @@
 mod chaos;
 mod docs;
 mod examples;
+mod files;
 mod offline;
 mod online;
 mod schedules;

@@ -420,7 +420,9 @@ impl<'a> Checker<'a> {
             Ty::Wrong => Ty::Wrong,
             Ty::Of(Type::Json) => JSON,
             Ty::Of(Type::Dict(item)) => Ty::Of((*item).clone()),
-            Ty::Of(Type::File) => self.field_of(node, inner, Ty::Of(scope::file_type()), name, lenient),
+            Ty::Of(Type::File) => {
+                self.field_of(node, inner, Ty::Of(scope::file_type()), name, lenient)
+            }
             Ty::Of(Type::Object(fields)) => fields
                 .get(name)
                 .cloned()

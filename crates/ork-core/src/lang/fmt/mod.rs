@@ -25,12 +25,7 @@ pub struct Formatted {
 /// What keeps it from being read as YAML, or a task of the older form from being rewritten.
 pub fn format(file: &str, bytes: &[u8], upgrade: bool) -> Result<Formatted, Vec<Diagnostic>> {
     let limits = Limits::default();
-    let text = match tree::decode(bytes, &limits) {
-        Ok(text) => text,
-        Err((at, refusal)) => {
-            return Err(super::refuse(file, bytes, at, refusal, &limits).diagnostics);
-        }
-    };
+    let text = super::decoded(file, bytes, &limits)?;
     let mut report = Report::new(file, &text);
     let parsed = tree::parse(&mut report, &limits, true).filter(|_| !report.has_errors());
     let Some(mut parsed) = parsed else { return Err(report.finish()) };

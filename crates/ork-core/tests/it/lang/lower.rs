@@ -285,8 +285,12 @@ fn a_file_is_a_path_for_tasks_alone() {
                 make: { run: [x], output_type: \"{path: file, all: [file]}\" }\n";
     let file = "${{ tasks.make.output.path }}";
     for good in [
-        &*format!("  a: {{ run: [cat, \"{file}\", \"--in={file}\", \"${{{{ tasks.make.output.all }}}}\"] }}"),
-        &format!("  a: {{ run: {{ argv: [cat], stdin: \"at {file}\" }}, env: {{ P: \"{file}\" }} }}"),
+        &*format!(
+            "  a: {{ run: [cat, \"{file}\", \"--in={file}\", \"${{{{ tasks.make.output.all }}}}\"] }}"
+        ),
+        &format!(
+            "  a: {{ run: {{ argv: [cat], stdin: \"at {file}\" }}, env: {{ P: \"{file}\" }} }}"
+        ),
         "  a: { run: [x], inputs: { f: \"${{ params.p }}\" }, input_type: \"{f: file}\" }",
         "  a: { run: [x], when: tasks.make.output.path.size > 3 && params.p.name.endsWith('.csv') }",
         "  a: { for_each: tasks.make.output.all, run: [cat, \"${{ item }}\"] }",
@@ -295,12 +299,27 @@ fn a_file_is_a_path_for_tasks_alone() {
     }
     let bad = |task: &str| super::shown(&format!("{make}{task}\n"));
     for (task, expected) in [
-        (format!("  a: {{ run: [x], inputs: {{ t: \"at {file}\" }} }}"), "give it whole, or take its `name`"),
+        (
+            format!("  a: {{ run: [x], inputs: {{ t: \"at {file}\" }} }}"),
+            "give it whole, or take its `name`",
+        ),
         (format!("  a: {{ approval: \"read {file}\" }}"), "of type file cannot stand in text"),
-        (format!("  a: {{ run: [x], inputs: {{ t: \"{file}\" }}, input_type: \"{{t: str}}\" }}"), "expected str, got file"),
-        ("  a: { run: [x], inputs: { f: a.csv }, input_type: \"{f: file}\" }".into(), "which is no file that is kept"),
-        ("  a: { run: [x], when: tasks.make.output.path.rows > 3 }".into(), "it has name, size, digest"),
-        ("  a: { run: [x], env: { P: \"${{ join(tasks.make.output.all, ',') }}\" } }".into(), "`join` does not take [file]"),
+        (
+            format!("  a: {{ run: [x], inputs: {{ t: \"{file}\" }}, input_type: \"{{t: str}}\" }}"),
+            "expected str, got file",
+        ),
+        (
+            "  a: { run: [x], inputs: { f: a.csv }, input_type: \"{f: file}\" }".into(),
+            "which is no file that is kept",
+        ),
+        (
+            "  a: { run: [x], when: tasks.make.output.path.rows > 3 }".into(),
+            "it has name, size, digest",
+        ),
+        (
+            "  a: { run: [x], env: { P: \"${{ join(tasks.make.output.all, ',') }}\" } }".into(),
+            "`join` does not take [file]",
+        ),
     ] {
         let said = bad(&task);
         assert!(said.contains(expected), "{task}: {said}");

@@ -2,7 +2,8 @@
 
 use insta::assert_snapshot;
 use ork_core::ids::{ProjectId, RunId};
-use ork_core::plan::{Cache, Expr, Plan, TriggerRule, Wait};
+use ork_core::plan::{Action, Binding, Cache, Expr, Plan, TriggerRule, Wait};
+use ork_core::rows::{CacheNote, CachePart};
 use ork_core::run::{
     Command, Marked, Outcome, Pausable, RetrySelection, RunState, TaskState, preview,
 };
@@ -530,6 +531,37 @@ fn a_rerun_copies_what_would_be_the_same() {
       c #1 success
       run success
     "#);
+}
+
+#[test]
+fn a_miss_names_the_inputs_the_code_and_the_run_that_it_was_held_against() {
+    let cached = |day: &str, code: &str| {
+        let spec = Binding::Map([("argv".to_owned(), Binding::Const(json!([code])))].into());
+        plan(vec![task("a").with(|task| {
+            task.action = Action::Execute { executor: "run".into(), spec };
+            task.inputs.insert("day".into(), Binding::Const(json!(day)));
+            task.inputs.insert("region".into(), Binding::Const(json!("eu")));
+            task.cache = Some(Box::new(Cache { key: Expr::new("1 + 1"), ttl: None }));
+        })])
+    };
+    let mut world = World::with_worker(4);
+    let mut before = world.create(1, &cached("monday", "x"));
+    world.answer_lookups();
+    world.succeed(before, "a");
+    for (n, plan, expected) in [
+        (2, cached("tuesday", "x"), vec![CachePart::Task, CachePart::Input("day".into())]),
+        (3, cached("tuesday", "y"), vec![CachePart::Task]),
+    ] {
+        let run = world.create(n, &plan);
+        world.answer_lookups();
+        let Some(CacheNote::Missed { differs, than }) = world.task(run, "a").cache.clone() else {
+            panic!("{:?}", world.task(run, "a").cache)
+        };
+        assert_eq!((differs, than), (expected, Some(before)));
+        world.succeed(run, "a");
+        before = run;
+    }
+    judge(&world);
 }
 
 #[test]

@@ -541,7 +541,12 @@ pub(crate) fn exit(code: i32) -> Failure {
 
 pub(crate) fn finished(outcome: Outcome) -> Report {
     let logs = LogSummary::default();
-    Report::Finished(Box::new(Finished { outcome, logs, artifacts: None, took: Span::from_millis(100) }))
+    Report::Finished(Box::new(Finished {
+        outcome,
+        logs,
+        artifacts: None,
+        took: Span::from_millis(100),
+    }))
 }
 
 fn show_token(token: Token) -> String {
