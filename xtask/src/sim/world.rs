@@ -946,7 +946,8 @@ impl World {
         }
         let outcome = self.outcome(sensor);
         let took_span = Span(took);
-        let finished = Finished { outcome, logs: LogSummary::default(), artifacts: None, took: took_span };
+        let finished =
+            Finished { outcome, logs: LogSummary::default(), artifacts: None, took: took_span };
         self.at(took, Event::End(place, token, Some(Report::Finished(Box::new(finished)))));
     }
 
