@@ -4,22 +4,24 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use ork_core::ids::{BackfillId, Epoch, ProjectId, RunId};
-use ork_core::plan::{Catchup, Schedule, Trigger, WebhookAuth, When};
+use ork_core::plan::{Catchup, Concurrency, OnLimit, Schedule, Trigger, WebhookAuth, When};
 use ork_core::rows::{
-    Actor, AttemptRow, BackfillRow, BackfillState, Change, CodeRef, FiringRow, HookSecret, Order,
-    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId,
+    Actor, AttemptRow, BackfillRow, BackfillState, CacheKey, CacheParts, CacheRow, Change, CodeRef,
+    FiringRow, HookSecret, Order, Pause, PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow,
+    TriggerRow, VersionId, WorkflowRow,
 };
 use ork_core::run::{Failure, FailureKind, RunState, TaskState};
 use ork_core::time::{Span, Wall};
 use ork_core::types::Type;
 use ork_core::value::{DETAIL_LIMIT, Data, Digest, INLINE_LIMIT, Value};
 use ork_store::{
-    CommitSeq, DRAFT_GRACE, MAX_CHANGES, MAX_PAGE, Page, Retention, RunFilter, Store, StoreError,
+    Cached, CommitSeq, DRAFT_GRACE, MAX_CHANGES, MAX_PAGE, Page, Retention, RunFilter, Store,
+    StoreError,
 };
 use serde_json::json;
 
 use crate::rows::{
-    IntoChange, PROJECT, answer, attempt, ended, event, failed, in_state, run, run_id, task,
+    IntoChange, PROJECT, actor, answer, attempt, ended, event, failed, in_state, run, run_id, task,
     version, workflow,
 };
 
@@ -69,6 +71,10 @@ conformance!(
     triggers_and_their_firings,
     backfills_are_listed_newest_first,
     blobs_in_use_are_known,
+    pauses_are_kept,
+    pools_are_kept_until_nothing_is_said_of_them,
+    limits_of_workflows_are_loaded,
+    successes_are_found_by_their_key_and_the_last_of_a_task,
 );
 
 type Any = Arc<dyn Store>;
@@ -870,4 +876,95 @@ async fn backfills_are_listed_newest_first(store: Any) {
     assert_eq!(store.load_backfills().await.unwrap(), [row(1), row(3)]);
     assert_eq!(store.backfill(PROJECT, over.id).await.unwrap(), Some(over));
     assert_eq!(store.backfill(ProjectId(9), row(1).id).await.unwrap(), None);
+}
+
+async fn pauses_are_kept(store: Any) {
+    let epoch = store.lead().await.unwrap();
+    let pause = |workflow: Option<&str>, on: bool, at| PauseRow {
+        project: PROJECT,
+        workflow: workflow.map(str::to_owned),
+        pause: on.then(|| Pause { by: actor(), at: Wall(at) }),
+        by: actor(),
+        at: Wall(at),
+    };
+    let change = |row: &PauseRow| Change::Pause(Box::new(row.clone()));
+    let (all, etl) = (pause(None, true, 1), pause(Some("etl"), true, 2));
+    put(&store, epoch, vec![change(&etl), change(&all)]).await;
+    assert_eq!(store.pauses().await.unwrap(), [all.clone(), etl]);
+    let over = pause(Some("etl"), false, 3);
+    put(&store, epoch, vec![change(&over)]).await;
+    assert_eq!(store.pauses().await.unwrap(), [all, over]);
+}
+
+async fn pools_are_kept_until_nothing_is_said_of_them(store: Any) {
+    let epoch = store.lead().await.unwrap();
+    let pool = |name: &str, slots| PoolRow {
+        project: PROJECT,
+        name: name.to_owned(),
+        slots,
+        by: actor(),
+        at: Wall(1),
+    };
+    let change = |row: &PoolRow| Change::Pool(Box::new(row.clone()));
+    let (b, a, more) = (pool("b", Some(1)), pool("a", Some(0)), pool("b", Some(7)));
+    put(&store, epoch, vec![change(&b), change(&a)]).await;
+    assert_eq!(store.pools().await.unwrap(), [a.clone(), b]);
+    put(&store, epoch, vec![change(&more), change(&pool("a", None))]).await;
+    assert_eq!(store.pools().await.unwrap(), [more]);
+    put(&store, epoch, vec![change(&pool("never", None))]).await;
+}
+
+async fn limits_of_workflows_are_loaded(store: Any) {
+    let epoch = store.lead().await.unwrap();
+    let limited = WorkflowRow {
+        limits: Some(Concurrency { max_runs: 2, key: None, on_limit: OnLimit::Queue }),
+        ..workflow("b")
+    };
+    put(&store, epoch, vec![workflow("a").change(), limited.clone().change()]).await;
+    assert_eq!(store.load_limits().await.unwrap(), [limited]);
+    put(&store, epoch, vec![workflow("b").change()]).await;
+    assert_eq!(store.load_limits().await.unwrap(), []);
+}
+
+async fn successes_are_found_by_their_key_and_the_last_of_a_task(store: Any) {
+    let epoch = store.lead().await.unwrap();
+    let key = |n| CacheKey {
+        task: Digest::of(b"task"),
+        inputs: Digest::of(&[n]),
+        key: Digest::of(b"key"),
+    };
+    let success = |n: u8, run: u128, at, expires_at: Option<i64>| CacheRow {
+        project: PROJECT,
+        workflow: "etl".into(),
+        task: "load".into(),
+        key: key(n),
+        run: run_id(run),
+        path: "load[1]".into(),
+        output: Some(Data::Inline(json!({"n": n}))),
+        at: Wall(at),
+        expires_at: expires_at.map(Wall),
+        parts: CacheParts::default(),
+    };
+    let change = |row: &CacheRow| Change::Cache(Box::new(row.clone()));
+    let cached = |task: &'static str, n| {
+        let store = store.clone();
+        async move { store.cached(PROJECT, "etl", task, &key(n)).await.unwrap() }
+    };
+    assert_eq!(cached("load", 1).await, Cached::default());
+    let (first, second) = (success(1, 1, 10, None), success(2, 2, 20, Some(50)));
+    put(&store, epoch, vec![change(&first), change(&second)]).await;
+    let found = cached("load", 1).await;
+    assert_eq!((found.hit, found.last), (Some(first), Some(second.clone())));
+    assert_eq!(cached("load", 3).await, Cached { hit: None, last: Some(second) });
+    assert_eq!(cached("other", 1).await, Cached::default());
+    let newer = success(1, 2, 30, None);
+    put(&store, epoch, vec![change(&newer)]).await;
+    let found = cached("load", 1).await;
+    assert_eq!((found.hit.as_ref(), found.last.as_ref()), (Some(&newer), Some(&newer)));
+    // One that may be forgotten goes in time, another with its run.
+    store.prune(epoch, &retention(None, None, 9, 50)).await.unwrap();
+    assert_eq!(cached("load", 2).await, Cached { hit: None, last: Some(newer) });
+    put(&store, epoch, vec![in_state(run(2), RunState::Success, 40).change()]).await;
+    store.prune(epoch, &retention(Some(41), None, 9, 50)).await.unwrap();
+    assert_eq!(cached("load", 1).await, Cached::default());
 }
