@@ -1,4 +1,5 @@
 -- Columns are what rows are found, ordered and guarded by; `row` is the whole row as JSON.
+-- States are checked by CASE: IN with a list fills a table of its own for each row that is written.
 
 CREATE TABLE store (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
@@ -14,13 +15,19 @@ CREATE TABLE runs (
     version     INTEGER NOT NULL,
     trigger     TEXT    NOT NULL,
     labels      TEXT    NOT NULL CHECK (json_valid(labels)),
-    state       TEXT    NOT NULL
-                CHECK (state IN ('pending', 'running', 'success', 'failed', 'cancelled', 'skipped')),
+    state       TEXT    NOT NULL,
     run_attempt INTEGER NOT NULL CHECK (run_attempt >= 1),
     created_at  INTEGER NOT NULL,
     finished_at INTEGER,
     row         TEXT    NOT NULL CHECK (json_valid(row)),
-    CHECK ((state IN ('pending', 'running')) = (finished_at IS NULL)),
+    CHECK (CASE state
+           WHEN 'pending' THEN finished_at IS NULL
+           WHEN 'running' THEN finished_at IS NULL
+           WHEN 'success' THEN finished_at IS NOT NULL
+           WHEN 'failed' THEN finished_at IS NOT NULL
+           WHEN 'cancelled' THEN finished_at IS NOT NULL
+           WHEN 'skipped' THEN finished_at IS NOT NULL
+           ELSE FALSE END),
     PRIMARY KEY (project, id)
 ) STRICT, WITHOUT ROWID;
 -- Lists of all runs, and of all runs of a workflow, merge one walk for each state: every index is a
@@ -46,13 +53,22 @@ CREATE TABLE tasks (
     path        TEXT    NOT NULL,
     ordinal     INTEGER NOT NULL CHECK (ordinal >= 0),
     generation  INTEGER NOT NULL CHECK (generation >= 1),
-    state       TEXT    NOT NULL
-                CHECK (state IN ('pending', 'queued', 'dispatched', 'running', 'deferred', 'stopping',
-                                 'success', 'failed', 'skipped', 'upstream_failed', 'cancelled')),
+    state       TEXT    NOT NULL,
     finished_at INTEGER,
     row         TEXT    NOT NULL CHECK (json_valid(row)),
-    CHECK ((state IN ('success', 'failed', 'skipped', 'upstream_failed', 'cancelled'))
-           = (finished_at IS NOT NULL)),
+    CHECK (CASE state
+           WHEN 'pending' THEN finished_at IS NULL
+           WHEN 'queued' THEN finished_at IS NULL
+           WHEN 'dispatched' THEN finished_at IS NULL
+           WHEN 'running' THEN finished_at IS NULL
+           WHEN 'deferred' THEN finished_at IS NULL
+           WHEN 'stopping' THEN finished_at IS NULL
+           WHEN 'success' THEN finished_at IS NOT NULL
+           WHEN 'failed' THEN finished_at IS NOT NULL
+           WHEN 'skipped' THEN finished_at IS NOT NULL
+           WHEN 'upstream_failed' THEN finished_at IS NOT NULL
+           WHEN 'cancelled' THEN finished_at IS NOT NULL
+           ELSE FALSE END),
     PRIMARY KEY (project, run, path)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tasks_by_state ON tasks (project, run, state, ordinal, path);
@@ -63,12 +79,19 @@ CREATE TABLE attempts (
     path        TEXT    NOT NULL,
     generation  INTEGER NOT NULL CHECK (generation >= 1),
     attempt     INTEGER NOT NULL CHECK (attempt >= 1),
-    state       TEXT    NOT NULL
-                CHECK (state IN ('dispatched', 'running', 'stopping',
-                                 'success', 'not_ready', 'failed', 'cancelled', 'lost')),
+    state       TEXT    NOT NULL,
     finished_at INTEGER,
     row         TEXT    NOT NULL CHECK (json_valid(row)),
-    CHECK ((state IN ('dispatched', 'running', 'stopping')) = (finished_at IS NULL)),
+    CHECK (CASE state
+           WHEN 'dispatched' THEN finished_at IS NULL
+           WHEN 'running' THEN finished_at IS NULL
+           WHEN 'stopping' THEN finished_at IS NULL
+           WHEN 'success' THEN finished_at IS NOT NULL
+           WHEN 'not_ready' THEN finished_at IS NOT NULL
+           WHEN 'failed' THEN finished_at IS NOT NULL
+           WHEN 'cancelled' THEN finished_at IS NOT NULL
+           WHEN 'lost' THEN finished_at IS NOT NULL
+           ELSE FALSE END),
     PRIMARY KEY (project, run, path, generation, attempt)
 ) STRICT, WITHOUT ROWID;
 
