@@ -516,7 +516,9 @@ pub enum CodeRef {
         /// The code root, absolute.
         root: String,
         /// The digest of the code files that the workflow named when it was compiled: what runs
-        /// other code is another task.
+        /// other code is another task. One that was kept before there was a digest runs code that
+        /// nobody knows: that of no file.
+        #[serde(default = "no_code")]
         digest: Digest,
     },
     /// In the blob store, as a tar archive.
@@ -524,6 +526,10 @@ pub enum CodeRef {
         /// The archive's digest.
         digest: Digest,
     },
+}
+
+fn no_code() -> Digest {
+    Digest::of(&[])
 }
 
 /// The answer that was given to a request with an idempotency key. Key: `(project, key)`.

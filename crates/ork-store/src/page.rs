@@ -76,13 +76,15 @@ impl Key for Wall {
     }
 }
 
+/// A name, marked so that no other text passes for one.
 impl Key for String {
     fn encode(&self) -> String {
-        self.clone()
+        format!("after.{self}")
     }
 
     fn decode(text: &str) -> Option<Self> {
-        Some(text.to_owned())
+        let name = text.strip_prefix("after.")?;
+        (!name.is_empty()).then(|| name.to_owned())
     }
 }
 

@@ -559,6 +559,8 @@ async fn limits_and_cursors_are_checked(store: Any) {
         let page = Page { limit: 1, cursor: Some(cursor.into()) };
         let error = store.runs(PROJECT, &RunFilter::default(), &page).await.unwrap_err();
         assert!(matches!(&error, StoreError::Malformed(m) if m.contains("no cursor")), "{error}");
+        let error = store.workflows(PROJECT, &page).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Malformed(m) if m.contains("no cursor")), "{error}");
         store.attempts(PROJECT, run_id(1), &"a".into(), &page).await.unwrap_err();
     }
 }
