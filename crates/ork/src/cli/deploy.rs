@@ -128,7 +128,11 @@ impl Deployer {
             bundle: Some(blob.digest),
             reason: self.reason.clone(),
         };
-        Ok(self.client.deploy(&deploy).await?)
+        let mut deployed = self.client.deploy(&deploy).await?;
+        // What was found here has been shown; the server knows more.
+        deployed.diagnostics.retain(|found| !file.compiled.diagnostics.contains(found));
+        validate::show_found(file, &deployed.diagnostics);
+        Ok(deployed)
     }
 
     /// The file's code as an archive.

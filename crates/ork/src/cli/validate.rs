@@ -99,13 +99,16 @@ fn report(form: Form, files: &[WorkflowFile]) -> String {
 
 /// What was found in a file, for people.
 pub(crate) fn rendered(file: &WorkflowFile, colours: bool) -> String {
-    let found = &file.compiled.diagnostics;
+    rendered_of(file, &file.compiled.diagnostics, colours)
+}
+
+fn rendered_of(file: &WorkflowFile, found: &[Diagnostic], colours: bool) -> String {
     if found.is_empty() {
         return String::new();
     }
     let text = file.text();
     let name = file.path.to_string_lossy();
-    let code = Code::of(file);
+    let code = Code::of(file, found);
     let source = |wanted: &str| if wanted == name { Some(&*text) } else { code.text(wanted) };
     ork_core::lang::render(found, source, colours) + "\n"
 }
@@ -114,8 +117,8 @@ pub(crate) fn rendered(file: &WorkflowFile, colours: bool) -> String {
 struct Code(Vec<(String, String)>);
 
 impl Code {
-    fn of(file: &WorkflowFile) -> Self {
-        let mut names: Vec<_> = file.compiled.diagnostics.iter().map(|found| &found.file).collect();
+    fn of(file: &WorkflowFile, found: &[Diagnostic]) -> Self {
+        let mut names: Vec<_> = found.iter().map(|found| &found.file).collect();
         names.sort();
         names.dedup();
         let read = |name: &&String| std::fs::read_to_string(file.root.join(name)).ok();
@@ -129,8 +132,13 @@ impl Code {
 
 /// Shows a file's findings on standard error.
 pub(crate) fn show(file: &WorkflowFile) {
+    show_found(file, &file.compiled.diagnostics);
+}
+
+/// Shows these findings of a file on standard error.
+pub(crate) fn show_found(file: &WorkflowFile, found: &[Diagnostic]) {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let text = rendered(file, colours);
+    let text = rendered_of(file, found, colours);
     if !text.is_empty() {
         say(text.trim_end());
     }
