@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::unfold;
 use ork_api::encode::segment;
@@ -48,10 +48,10 @@ pub(crate) async fn serve(
         }
     };
     let mut headers = HeaderMap::new();
-    let mut set = |name, value: &str| {
-        HeaderValue::from_str(value).into_iter().for_each(|value| {
-            headers.insert(&name, value);
-        });
+    let mut set = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
     };
     if status == StatusCode::PARTIAL_CONTENT {
         let (from, to) = (part.start, part.end - 1);

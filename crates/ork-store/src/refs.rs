@@ -73,7 +73,9 @@ fn detail(value: &Value, found: &mut dyn FnMut(Digest)) {
             let blob = fields.get("blob").and_then(|blob| blob.get("digest"));
             let digest = blob.and_then(Value::as_str).and_then(|text| text.parse().ok());
             digest.into_iter().for_each(&mut *found);
-            FileRef::of(value).into_iter().for_each(|file| found(file.digest));
+            if let Some(file) = FileRef::of(value) {
+                found(file.digest);
+            }
             fields.values().for_each(|field| detail(field, found));
         }
         _ => {}

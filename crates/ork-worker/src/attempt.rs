@@ -414,7 +414,9 @@ impl Attempt {
                 (Vec::new(), vec!["the artifacts were not kept: the attempt was stopped".into()])
             }
         };
-        lost.iter().for_each(|what| logs.say(Level::Warn, what));
+        for what in &lost {
+            logs.say(Level::Warn, what);
+        }
         let _ = crate::bundle::remove(Path::new(&places.artifacts));
         if files.is_empty() {
             return None;

@@ -17,7 +17,7 @@ use crate::suggest;
 
 #[derive(Subcommand)]
 pub(crate) enum ArtifactsCommand {
-    /// The files that the tasks of a run left in $ORK_ARTIFACTS, or returned
+    /// The files that the tasks of a run left in `$ORK_ARTIFACTS`, or returned
     #[command(
         visible_alias = "ls",
         after_help = "\
