@@ -210,6 +210,8 @@ pub(super) struct Run {
     pub(super) output: Option<Data>,
     /// What the output waits for.
     pub(super) parked: Option<Box<Parked>>,
+    /// Of what it fails, while it is being set aside. Nothing else is done with it then.
+    pub(super) aside: Option<Failure>,
     /// The run's own pause.
     pub(super) paused: Option<Pause>,
     /// Whether anything keeps new starts back: its own pause, its workflow's, or its project's.
@@ -269,6 +271,7 @@ impl Run {
             failure: None,
             output: None,
             parked: None,
+            aside: None,
             paused: None,
             rests: false,
             signals: Signals::default(),

@@ -37,10 +37,10 @@ impl Machine {
     /// for looking into trouble, between one [`Machine::settle`] and the next command.
     pub fn check(&self) -> Vec<Violation> {
         let mut found = Vec::new();
-        for run in self.runs.values() {
+        for run in self.runs.values().filter(|run| run.aside.is_none()) {
             self.check_run(run, &mut found);
         }
-        let ready = self.runs.values();
+        let ready = self.runs.values().filter(|run| run.aside.is_none());
         let ready =
             ready.flat_map(|run| (0..run.instances.len()).map(Ix::new).map(move |ix| (run, ix)));
         let ready = ready.filter(|(run, ix)| run.is_ready(*ix)).count();

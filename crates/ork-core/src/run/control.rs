@@ -30,6 +30,9 @@ impl Run {
 
     /// A run that was loaded goes on from where it stood.
     pub(super) fn go_on(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        if self.aside.is_some() {
+            return self.go_aside(cx);
+        }
         match self.stage {
             Stage::Pending => {}
             Stage::Over(_) => self.touch(cx.desk),

@@ -23,6 +23,9 @@ const NAMES: usize = 5;
 /// next commit; after a crash it is found again, since it is a matter of what is durable.
 pub(super) const BURST: usize = 200;
 
+/// How many instances of a run that is set aside end in one commit, each by up to three changes.
+const ASIDE: usize = 10_000;
+
 /// How a generation ends.
 #[derive(Default)]
 pub(super) struct Ending {
@@ -435,11 +438,14 @@ impl Run {
 
     /// Sets the run aside: whatever is open fails with it, whatever runs is told to stop and holds
     /// its slot until it has.
+    ///
+    /// A commit has a bound, so what is open of a wide run ends in several steps; the run ends with
+    /// the last.
     pub(super) fn set_aside(&mut self, reason: String, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         self.log(EventKind::RunQuarantined { reason: reason.clone() }, cx);
         let failure = Failure::new(FailureKind::Quarantined, reason);
         for ix in (0..self.instances.len()).map(Ix::new) {
-            if self.instance(ix).state().is_terminal() {
+            if self.instance(ix).phase.lease().is_none() {
                 continue;
             }
             let remnant = self.remnant(ix, cx.now.mono, &cx.desk.config);
@@ -459,8 +465,40 @@ impl Run {
                 cx.desk.leave_behind(remnant);
             }
         }
+        if self.stage == Stage::Pending {
+            cx.desk.resting.remove(&self.id);
+            self.enter(Stage::Body, cx.desk);
+        }
+        self.due = None;
+        self.aside = Some(failure);
+        self.dirty = true;
+        self.go_aside(cx)
+    }
+
+    /// Ends some of what is open in a run that is being set aside, and the run if that is all.
+    pub(super) fn go_aside(&mut self, cx: &mut Cx<'_>) -> Result<(), Illegal> {
+        let Some(failure) = self.aside.clone() else { return Ok(()) };
+        let open = (0..self.instances.len()).map(Ix::new);
+        let open = open.filter(|ix| !self.instance(*ix).state().is_terminal());
+        let open: Vec<Ix> = open.take(ASIDE + 1).collect();
+        for &ix in open.iter().take(ASIDE) {
+            // What it was inside of may have ended it.
+            if !self.instance(ix).state().is_terminal() {
+                let ending = Ending { failure: Some(failure.clone()), ..Ending::default() };
+                self.end(ix, TaskState::Failed, ending, cx)?;
+            }
+        }
         self.todo.clear();
-        self.over(RunState::Failed, Some(failure), None, cx);
+        if open.len() <= ASIDE {
+            self.aside = None;
+            self.over(RunState::Failed, Some(failure), None, cx);
+            return Ok(());
+        }
+        self.let_go(cx.desk);
+        for instance in &mut self.instances {
+            instance.clear_deadlines();
+        }
+        self.touch(cx.desk);
         Ok(())
     }
 }

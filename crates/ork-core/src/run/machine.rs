@@ -323,7 +323,9 @@ impl Machine {
             self.adopt(&run);
             run.arrive(&mut self.desk);
             self.runs.insert(id, run);
-            self.step(id, now, out, |run, cx| match restored {
+            let mut cx = Cx { desk: &mut self.desk, out: &mut *out, now, by: &self.system };
+            let Some(run) = self.runs.get_mut(&id) else { continue };
+            guard(run, &mut cx, |run, cx| match restored {
                 Err(why) if !matches!(run.stage, Stage::Over(_)) => {
                     run.set_aside(format!("cannot be loaded: {why}"), cx)
                 }
@@ -410,9 +412,11 @@ impl Machine {
     pub fn settle(&mut self, now: Now, out: &mut Out) {
         self.notice(now);
         for id in std::mem::take(&mut self.desk.backlog) {
-            self.step(id, now, out, |run, cx| {
+            let mut cx = Cx { desk: &mut self.desk, out: &mut *out, now, by: &self.system };
+            let Some(run) = self.runs.get_mut(&id) else { continue };
+            guard(run, &mut cx, |run, cx| {
                 run.touch(cx.desk);
-                run.drain(cx)
+                if run.aside.is_some() { run.go_aside(cx) } else { run.drain(cx) }
             });
         }
         self.fire(now, out);
@@ -489,6 +493,9 @@ impl Machine {
         }
         let run = self.runs.get(&run)?;
         let ix = run.current(path)?;
+        if let Some(failure) = &run.aside {
+            return Some(vec![Blocker::SetAside { reason: failure.message.clone() }]);
+        }
         Some(run.blockers(ix, &self.desk, self.seen))
     }
 
@@ -567,7 +574,7 @@ impl Machine {
     }
 
     /// Does something to a run. One that takes a step that is not possible is set aside; then, and
-    /// when there is no such run, nothing is returned.
+    /// when there is no such run or it is being set aside, nothing is returned.
     pub(super) fn step<R>(
         &mut self,
         id: RunId,
@@ -577,7 +584,8 @@ impl Machine {
     ) -> Option<R> {
         let Self { runs, desk, system, .. } = self;
         let mut cx = Cx { desk, out, now, by: system };
-        guard(runs.get_mut(&id)?, &mut cx, act)
+        let run = runs.get_mut(&id).filter(|run| run.aside.is_none())?;
+        guard(run, &mut cx, act)
     }
 
     /// The same, asked for by somebody.
@@ -589,7 +597,8 @@ impl Machine {
         act: impl FnOnce(&mut Run, &mut Cx<'_>) -> Result<R, Illegal>,
     ) -> Option<R> {
         let mut cx = Cx { desk: &mut self.desk, out, now, by };
-        guard(self.runs.get_mut(&id)?, &mut cx, act)
+        let run = self.runs.get_mut(&id).filter(|run| run.aside.is_none())?;
+        guard(run, &mut cx, act)
     }
 
     /// Learns the time. A machine that was called much later than it asked for was not there for
@@ -657,7 +666,16 @@ impl Machine {
         at: (Now, &mut Out),
         act: impl FnOnce(&mut Run, &mut Cx<'_>) -> RunAnswered,
     ) -> Answered {
-        self.step_by(id, by, at, act).unwrap_or_else(|| Err(not_held(id)))
+        self.step_by(id, by, at, act).unwrap_or_else(|| Err(self.not_held(id)))
+    }
+
+    /// Why nothing can be asked of a run.
+    fn not_held(&self, id: RunId) -> Refusal {
+        if self.holds(id) {
+            let message = format!("run {id} is being set aside; wait for its end");
+            return Refusal { code: RefusalCode::Conflict, message };
+        }
+        not_held(id)
     }
 
     fn report(
@@ -682,6 +700,9 @@ impl Machine {
     }
 
     fn quarantine(&mut self, id: RunId, reason: String, now: Now, out: &mut Out) -> Answered {
+        if self.runs.get(&id).is_some_and(|run| run.aside.is_some()) {
+            return Ok(Answer::Done);
+        }
         self.step(id, now, out, |run, cx| match run.stage {
             Stage::Over(_) => Ok(()),
             _ => run.set_aside(reason, cx),

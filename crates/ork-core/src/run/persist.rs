@@ -61,6 +61,8 @@ struct RunDetail {
     key: Arc<str>,
     #[serde(default)]
     admitted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aside: Option<Failure>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -202,6 +204,7 @@ impl Run {
             signals: self.signals.clone(),
             key: Arc::clone(&self.key_value),
             admitted: self.admitted,
+            aside: self.aside.clone(),
         };
         RunRow {
             project: facts.project,
@@ -292,7 +295,7 @@ impl Run {
 
     /// Whether there is more to decide or to write than was.
     pub(super) fn has_more(&self) -> bool {
-        !self.todo.is_empty() || self.unwritten < self.instances.len()
+        !self.todo.is_empty() || self.unwritten < self.instances.len() || self.aside.is_some()
     }
 
     /// The run that the rows tell of. When they make no sense, the second part says why.
@@ -328,6 +331,7 @@ impl Run {
         run.rests = run.is_paused(cx.desk);
         run.key_value = detail.key;
         run.admitted = detail.admitted;
+        run.aside = detail.aside;
         run.stop = detail.stop.map(|(reason, forced)| RunStop { reason, forced });
         run.stage = match row.state {
             RunState::Pending => Stage::Pending,

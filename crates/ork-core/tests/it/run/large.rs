@@ -1,7 +1,7 @@
 //! Wide runs cost what they hold, and nothing twice.
 
 use ork_core::plan::{Expr, Plan};
-use ork_core::run::{Command, Counts, Effect, Out, Outcome, RunState};
+use ork_core::run::{Blocker, Command, Counts, Effect, Out, Outcome, RefusalCode, RunState};
 use ork_core::time::Span;
 use ork_core::value::Data;
 use serde_json::json;
@@ -118,4 +118,45 @@ fn the_largest_map() {
     let run = world.create(1, &wide_map(100_000));
     answer_all(&mut world);
     assert_eq!(world.runs[&run].state, RunState::Success);
+}
+
+/// A run as wide as it is set aside, in the machine and by its rows.
+fn wide_aside(world: &mut World) -> ork_core::ids::RunId {
+    let wide = plan((0..3 * WIDTH).map(|i| task(&format!("t{i}"))).collect());
+    let run = world.create(1, &wide);
+    let reason = "its rows were refused".to_owned();
+    let mut out = Out::default();
+    world.machine.apply(Command::Quarantine { run, reason }, world.now, &mut out).unwrap();
+    world.machine.settle(world.now, &mut out);
+    assert!(out.changes.len() <= 30_100, "{} changes at once", out.changes.len());
+    world.keep(out);
+    run
+}
+
+#[test]
+fn a_wide_run_is_set_aside_in_steps_that_survive_a_restart() {
+    for restart in [false, true] {
+        let mut world = World::with_worker(10).bare();
+        let run = wide_aside(&mut world);
+        assert_eq!(world.runs[&run].state, RunState::Running);
+        let blockers = world.machine.blockers(run, &"t29999".into()).unwrap();
+        assert!(matches!(&blockers[..], [Blocker::SetAside { .. }]), "{blockers:?}");
+        assert_eq!(world.machine.check(), []);
+        let cancel = Command::Cancel { run, path: None, force: false, by: by("ann") };
+        let mut out = Out::default();
+        let refused = world.machine.apply(cancel, world.now, &mut out).unwrap_err();
+        assert_eq!(refused.code, RefusalCode::Conflict);
+        if restart {
+            world.reload(Span::ZERO);
+            world.join("w1", 10);
+        }
+        world.largest = 0;
+        world.pass_secs(1);
+        assert!(world.largest <= 30_100, "{} changes at once", world.largest);
+        assert_eq!(world.runs[&run].state, RunState::Failed);
+        let open = world.tasks.values().filter(|row| !row.state.is_terminal());
+        assert_eq!(open.count(), 0);
+        assert!(!world.machine.holds(run));
+        super::judge::judge(&world);
+    }
 }
