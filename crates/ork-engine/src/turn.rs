@@ -1,6 +1,6 @@
 //! The engine without a clock, a task or a wait: what is to be done next, as a value.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -266,8 +266,8 @@ pub struct Core<S> {
     parked: Vec<Waiting<S>>,
     /// Runs to be set aside once they are loaded.
     condemned: Vec<(RunId, String)>,
-    /// Runs that are being set aside: a request to end them is on its way.
-    aside: BTreeSet<RunId>,
+    /// Runs that are being set aside, and why: a request to end them is on its way.
+    aside: BTreeMap<RunId, String>,
     /// Runs that could not even be set aside, and why: no machine of this engine loads them.
     left_alone: BTreeMap<RunId, String>,
     /// What is left of set-aside runs at workers, from one machine to the next.
@@ -308,7 +308,7 @@ impl<S> Core<S> {
             look: None,
             parked: Vec::new(),
             condemned: Vec::new(),
-            aside: BTreeSet::new(),
+            aside: BTreeMap::new(),
             left_alone: BTreeMap::new(),
             remnants: Vec::new(),
             suspicious: false,
@@ -440,7 +440,7 @@ impl<S> Core<S> {
     }
 
     fn quarantine(&mut self, project: ProjectId, run: RunId, reason: String) {
-        self.aside.insert(run);
+        self.aside.insert(run, reason.clone());
         let command = Command::Quarantine { run, reason };
         self.incoming.push_front(Waiting::new(Request::run(project, command), None));
     }
@@ -920,7 +920,7 @@ impl<S> Core<S> {
     /// to be taken, and its worker keeps it.
     fn is_aside(&self, run: RunId) -> bool {
         let held = self.machine.as_ref().is_some_and(|machine| machine.holds(run));
-        !held && (self.aside.contains(&run) || self.left_alone.contains_key(&run))
+        !held && (self.aside.contains_key(&run) || self.left_alone.contains_key(&run))
     }
 
     /// Why nothing can be asked of a run that is left alone.
@@ -1335,17 +1335,14 @@ impl<S> Core<S> {
         self.recent.forget(&lost.owner);
         let Owner::Run(run) = lost.owner else { return };
         self.guarded(Some(run), |machine, _| machine.drop_run(run));
-        if self.aside.contains(&run) {
+        if self.aside.contains_key(&run) {
             return self.leave_alone(run, lost.reason);
         }
         self.quarantine(lost.project, run, lost.reason);
     }
 
-    /// Marks a run to be set aside at the next load; one that could not be is left alone.
+    /// Marks a run to be set aside at the next load.
     fn condemn(&mut self, run: RunId, reason: String) {
-        if self.aside.contains(&run) {
-            return self.leave_alone(run, reason);
-        }
         if self.condemned.iter().all(|(other, _)| *other != run) {
             self.condemned.push((run, reason));
         }
@@ -1356,6 +1353,7 @@ impl<S> Core<S> {
     fn leave_alone(&mut self, run: RunId, reason: String) {
         tracing::error!(%run, reason, "the run cannot be set aside and is left alone");
         self.aside.remove(&run);
+        self.condemned.retain(|(other, _)| *other != run);
         self.left_alone.insert(run, reason.clone());
         self.guarded(None, |machine, _| machine.leave_alone(run, reason));
     }
@@ -1367,6 +1365,10 @@ impl<S> Core<S> {
         }
         self.ticks.forget();
         self.firings.sealed();
+        // Nobody knows whether what ends them is durable.
+        for (run, reason) in std::mem::take(&mut self.aside) {
+            self.condemn(run, reason);
+        }
         self.out = Out::default();
         self.recent.clear();
         self.held_since = None;
@@ -1403,8 +1405,10 @@ impl<S> Core<S> {
             Ok(value) => Some(value),
             Err(panic) => {
                 let reason = format!("the run machine failed: {}", panic_text(&*panic));
+                let again = culprit.is_some_and(|run| self.aside.contains_key(&run));
                 self.fall(&reason);
                 match culprit {
+                    Some(run) if again => self.leave_alone(run, reason),
                     Some(run) => self.condemn(run, reason),
                     None => self.suspicious = true,
                 }
@@ -1575,7 +1579,7 @@ mod tests {
         let (mut core, active) = with_a_run();
         fail(&mut core);
         lead(&mut core, vec![active]);
-        assert!(core.aside.contains(&RUN));
+        assert!(core.aside.contains_key(&RUN));
         assert_eq!(commit_all(&mut core), 1);
         assert!(core.aside.is_empty() && core.left_alone.is_empty());
         assert!(!core.machine().unwrap().holds(RUN));
