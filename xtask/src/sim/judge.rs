@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ork_core::check::{Fact, Rows, check_copies, check_feed, check_run, check_ticks};
-use ork_core::ids::BackfillId;
+use ork_core::ids::{BackfillId, RunId};
 use ork_core::rows::{BackfillState, TickRow};
 use ork_core::run::{EventKind, Source, TaskState};
 use ork_engine::{Config, Core};
@@ -151,11 +151,19 @@ fn facts(world: &World) -> Vec<String> {
             {
                 problems.push(format!("token {token} succeeded at no worker"));
             }
-            EventKind::RunQuarantined { reason } if world.poison != Some(event.run) => {
+            EventKind::RunQuarantined { reason }
+                if world.poison != Some(event.run) && !explodes(world, event.run) =>
+            {
                 problems.push(format!("run {} was set aside: {reason}", event.run));
             }
             _ => {}
         }
     }
     problems
+}
+
+/// Whether the machine panics on a run.
+fn explodes(world: &World, run: RunId) -> bool {
+    let kept = world.store.runs.get(&run);
+    world.panics() && kept.is_some_and(|kept| kept.tasks.keys().any(|path| &*path.0 == "boom"))
 }

@@ -60,6 +60,15 @@ pub(super) fn workflow(chance: &mut Chance, name: &str, start: Wall) -> Workflow
     Workflow { contents, called: callee }
 }
 
+/// The last task gets a name on which the machine panics where that is broken on purpose.
+pub(super) fn explode(workflow: &mut Workflow) {
+    for plan in &mut workflow.contents {
+        if let Some(task) = Arc::make_mut(plan).body.tasks.last_mut() {
+            task.name = "boom".into();
+        }
+    }
+}
+
 /// The same workflow with other limits, other schedules, and another task.
 fn other(chance: &mut Chance, plan: &Plan, start: Wall) -> Plan {
     let mut other = plan.clone();

@@ -18,16 +18,41 @@ fn an_honest_build_passes() {
 
 #[test]
 fn a_skipped_token_check_is_caught() {
-    let mut config = Config::default();
-    config.machine.sabotage = Some(Sabotage::SkipTokenCheck);
-    assert!(caught(&config, 500).is_some());
+    assert!(caught(&with(Sabotage::SkipTokenCheck), 500).is_some());
 }
 
 #[test]
 fn a_slot_released_early_is_caught() {
+    assert!(caught(&with(Sabotage::ReleaseEarly), 500).is_some());
+}
+
+fn with(sabotage: Sabotage) -> Config {
     let mut config = Config::default();
-    config.machine.sabotage = Some(Sabotage::ReleaseEarly);
-    assert!(caught(&config, 500).is_some());
+    config.machine.sabotage = Some(sabotage);
+    config
+}
+
+#[test]
+fn pools_that_are_ignored_are_caught() {
+    assert!(caught(&with(Sabotage::IgnorePools), 1_000).is_some());
+}
+
+#[test]
+fn places_that_are_ignored_are_caught() {
+    assert!(caught(&with(Sabotage::IgnorePlaces), 1_000).is_some());
+}
+
+#[test]
+fn pauses_that_are_ignored_are_caught() {
+    assert!(caught(&with(Sabotage::IgnorePauses), 1_000).is_some());
+}
+
+/// Runs that make the machine panic are set aside, and nothing else is wrong.
+#[test]
+fn a_machine_that_panics_loses_the_runs_it_panics_on_alone() {
+    let config = with(Sabotage::Panic);
+    let broken = (0..300).map(|seed| (seed, simulate(seed, &config, false)));
+    assert_eq!(broken.into_iter().find(|(_, problems)| !problems.is_empty()), None);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use ork_core::rows::{
 };
 use ork_core::run::{
     Assignment, Command, Compile, Departure, Effect, EventKind, Failure, FailureKind, Finished,
-    Outcome, Report,
+    Outcome, Report, Sabotage,
 };
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::{Data, Digest, Value};
@@ -208,6 +208,11 @@ impl World {
         world
     }
 
+    /// Whether the machine panics on the first workflow's runs.
+    pub(super) fn panics(&self) -> bool {
+        self.config.machine.sabotage == Some(Sabotage::Panic)
+    }
+
     /// How often somebody wanted to deploy a workflow.
     pub(super) fn deploys(&self, workflow: &str) -> usize {
         self.deployed.iter().filter(|name| *name == workflow).count()
@@ -234,7 +239,10 @@ impl World {
     fn populate(&mut self, calm: bool) {
         for number in 0..=self.chance.below(2) {
             let start = self.now().wall;
-            let workflow = plans::workflow(&mut self.chance, &format!("p{number}"), start);
+            let mut workflow = plans::workflow(&mut self.chance, &format!("p{number}"), start);
+            if self.panics() && number == 0 {
+                plans::explode(&mut workflow);
+            }
             self.keep(&workflow.contents[0]);
             if let Some(called) = &workflow.called {
                 self.keep(called);

@@ -207,6 +207,13 @@ impl Run {
             let answer = if instance.reported == Some(token) { Ok(()) } else { Err(stale(token)) };
             return Ok(answer);
         }
+        #[cfg(feature = "sabotage")]
+        if cx.desk.config.sabotage == Some(crate::run::Sabotage::Panic)
+            && matches!(report, Report::Finished(_))
+            && &*self.task(ix).name == "boom"
+        {
+            panic!("boom");
+        }
         self.know(ix, beats, cx.desk);
         match report {
             Report::Confirmed => self.confirm(ix, cx),

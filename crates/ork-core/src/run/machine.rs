@@ -50,6 +50,14 @@ pub enum Sabotage {
     SkipTokenCheck,
     /// A slot is free as soon as its attempt is told to stop.
     ReleaseEarly,
+    /// Pools are taken to be large enough for all.
+    IgnorePools,
+    /// Runs find a place whatever `max_runs` says.
+    IgnorePlaces,
+    /// Pauses keep nothing back.
+    IgnorePauses,
+    /// The end of a task named `boom` makes the machine panic.
+    Panic,
 }
 
 impl Default for Config {

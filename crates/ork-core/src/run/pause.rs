@@ -99,10 +99,7 @@ impl Machine {
         ids.sort_unstable();
         out.changes.push(Change::Pause(Box::new(row)));
         for id in ids {
-            self.ask_run(id, by, (now, out), |run, cx| {
-                run.rest(cx)?;
-                Ok(Ok(Answer::Done))
-            })?;
+            self.step_by(id, by, (now, out), Run::rest);
         }
         Ok(Answer::Done)
     }
@@ -142,6 +139,10 @@ impl Run {
     /// Whether anything keeps new starts back.
     pub(super) fn is_paused(&self, desk: &Desk) -> bool {
         let (project, workflow) = (self.facts.project, &self.facts.workflow);
+        #[cfg(feature = "sabotage")]
+        if desk.config.sabotage == Some(crate::run::Sabotage::IgnorePauses) {
+            return false;
+        }
         self.paused.is_some()
             || desk.pauses.project(project).is_some()
             || desk.pauses.workflow(project, workflow).is_some()
