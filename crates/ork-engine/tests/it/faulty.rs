@@ -53,6 +53,7 @@ impl Faulty {
     }
 
     /// Fails while reads are to fail.
+    #[expect(clippy::disallowed_methods, reason = "the waits between reads are what is tested")]
     fn read(&self) -> Result<()> {
         self.reads.lock().unwrap().push(Instant::now());
         let fail = |left: usize| left.checked_sub(1);
