@@ -129,7 +129,12 @@ fn own_output() -> Vec<(u64, u64)> {
 fn entry(root: &Path, path: &Path) -> Result<Entry> {
     use std::os::unix::fs::PermissionsExt as _;
     let full = root.join(path);
-    let target = std::fs::canonicalize(&full).map_err(|error| io(&full, &error))?;
+    if path.to_str().is_none() {
+        let failure = Failure::failed(format!("{}: its name is not UTF-8", full.display()));
+        return Err(failure.hint("rename it, or name it in .orkignore with `?` for such bytes"));
+    }
+    let target = std::fs::canonicalize(&full)
+        .map_err(|error| io(&full, &error).hint("if it is a link to nothing, remove it"))?;
     let metadata = std::fs::metadata(&target).map_err(|error| io(&full, &error))?;
     if !metadata.is_file() || !target.starts_with(root) {
         let what =

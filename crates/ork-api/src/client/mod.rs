@@ -411,6 +411,21 @@ impl Client {
         self.post(self.path(if on { "/pause" } else { "/resume" }), pause).await
     }
 
+    /// What a pause of a workflow, or of the project, or its end would change.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so does the command.
+    pub async fn preview_pause(
+        &self,
+        workflow: Option<&str>,
+        on: bool,
+        pause: &Pause,
+    ) -> Result<Preview> {
+        let verb = if on { "pause" } else { "resume" };
+        let of = workflow.map(|name| format!("/workflows/{}", segment(name))).unwrap_or_default();
+        self.post(self.path(&format!("{of}/{verb}?dry_run=true")), pause).await
+    }
+
     /// The pools of the project that are declared or in use, by name.
     ///
     /// # Errors

@@ -263,6 +263,25 @@ mod tests {
     }
 
     #[test]
+    fn no_command_takes_the_name_of_an_option_of_all() {
+        fn check(command: &clap::Command, of_all: &[&str]) {
+            for arg in command.get_arguments().filter(|arg| !arg.is_global_set()) {
+                let taken = of_all.contains(&arg.get_id().as_str());
+                assert!(!taken, "{} {}", command.get_name(), arg.get_id());
+            }
+            command.get_subcommands().for_each(|inner| check(inner, of_all));
+        }
+        let cli = Cli::command();
+        let of_all: Vec<_> = cli
+            .get_arguments()
+            .filter(|arg| arg.is_global_set())
+            .map(|arg| arg.get_id().as_str())
+            .collect();
+        assert!(of_all.contains(&"output"), "{of_all:?}");
+        cli.get_subcommands().for_each(|command| check(command, &of_all));
+    }
+
+    #[test]
     fn every_command_has_examples() {
         fn check(command: &clap::Command, path: &str) {
             let path = format!("{path} {}", command.get_name());

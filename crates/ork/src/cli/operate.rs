@@ -293,7 +293,7 @@ pub(crate) async fn retry(session: &mut Session, args: RetryArgs, format: Format
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  ork runs mark last load success --output '{\"rows\": 3}'
+  ork runs mark last load success --value '{\"rows\": 3}'
   ork runs mark last report skipped --reason 'not today'
   ork runs mark last load failed --dry-run")]
 pub(crate) struct MarkArgs {
@@ -306,7 +306,7 @@ pub(crate) struct MarkArgs {
     state: MarkState,
     /// For success: its output, as JSON
     #[arg(long, value_name = "JSON")]
-    output: Option<String>,
+    value: Option<String>,
     /// Tell what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -331,8 +331,8 @@ fn read_json(flag: &str, text: Option<&str>) -> Result<Value> {
 }
 
 pub(crate) async fn mark(client: &Client, args: MarkArgs, format: Format) -> Result {
-    let MarkArgs { run, task, state, output, dry_run, reason } = args;
-    let output = read_json("--output", output.as_deref())?;
+    let MarkArgs { run, task, state, value, dry_run, reason } = args;
+    let output = read_json("--value", value.as_deref())?;
     let wanted = Mark { task, state, output, reason: reason.clone() };
     let targets = Targets { run: Some(run), dry_run, reason, ..Targets::default() };
     let command = async |client: &Client, run| client.mark(run, &wanted).await;

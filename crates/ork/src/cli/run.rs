@@ -220,7 +220,7 @@ async fn explain(session: &Session, new: &NewRun, error: ClientError) -> Failure
     let Some(name) = new.workflow.as_deref().filter(|_| missing) else { return failure };
     let names = super::workflows::names(&session.client).await;
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    failure.hint(suggest::hint(name, &names))
+    if names.contains(&name) { failure } else { failure.hint(suggest::hint(name, &names)) }
 }
 
 async fn result(session: &Session, run: &Run, format: Format) -> Result<()> {

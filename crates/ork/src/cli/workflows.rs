@@ -16,7 +16,7 @@ use super::{Global, block_on};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::{self, WorkflowFile};
-use crate::output;
+use crate::output::{self, Format};
 use crate::suggest;
 
 #[derive(Subcommand)]
@@ -67,12 +67,15 @@ Examples:
     /// Keeps everything of a workflow back that would start; new runs are accepted and wait
     #[command(after_help = "\
 Examples:
-  ork workflows pause etl --reason 'the source is down'")]
+  ork workflows pause etl --reason 'the source is down'
+  ork workflows pause --all      the whole project
+  ork workflows pause etl --dry-run")]
     Pause(PauseArgs),
     /// Ends a workflow's pause
     #[command(after_help = "\
 Examples:
-  ork workflows resume etl")]
+  ork workflows resume etl
+  ork workflows resume --all     what the pause of the project holds")]
     Resume(PauseArgs),
     Backfill(super::backfills::BackfillArgs),
     /// A workflow's versions, newest first
@@ -91,17 +94,36 @@ Examples:
 #[derive(clap::Args)]
 pub(crate) struct PauseArgs {
     /// The workflow
-    name: String,
+    #[arg(required_unless_present = "all")]
+    name: Option<String>,
+    /// The whole project
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
+    /// Tell what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
-async fn pause(client: &Client, args: PauseArgs, on: bool) -> Result<()> {
+async fn pause(client: &Client, args: PauseArgs, on: bool, format: Format) -> Result<()> {
     let wanted = Pause { reason: args.reason };
-    let concerned = client.pause_workflow(&args.name, on, &wanted).await?.changes.len();
-    let word = if on { "paused" } else { "resumed" };
-    output::say(format_args!("{word} {}; runs that this concerns: {concerned}", args.name));
+    let name = args.name.as_deref();
+    let preview = match name {
+        _ if args.dry_run => client.preview_pause(name, on, &wanted).await?,
+        Some(name) => client.pause_workflow(name, on, &wanted).await?,
+        None => client.pause_project(on, &wanted).await?,
+    };
+    let name = name.unwrap_or("the project");
+    output::one(format, &preview, name, super::operate::changes)?;
+    let word = match (args.dry_run, on) {
+        (true, true) => "would pause",
+        (true, false) => "would resume",
+        (false, true) => "paused",
+        (false, false) => "resumed",
+    };
+    output::say(format_args!("{word} {name}; changes: {}", preview.changes.len()));
     Ok(())
 }
 
@@ -129,8 +151,8 @@ async fn go(session: &Session, global: &Global, command: WorkflowsCommand) -> Re
             let items = workflows(client, listed.limit as usize).await?;
             output::list(format, &items, |item| item.name.clone(), table)?;
         }
-        WorkflowsCommand::Pause(args) => pause(client, args, true).await?,
-        WorkflowsCommand::Resume(args) => pause(client, args, false).await?,
+        WorkflowsCommand::Pause(args) => pause(client, args, true, format).await?,
+        WorkflowsCommand::Resume(args) => pause(client, args, false, format).await?,
         WorkflowsCommand::Backfill(args) => {
             return super::backfills::create(client, args, format).await;
         }
@@ -259,7 +281,12 @@ pub(crate) async fn find(client: &Client, name: &str) -> Result<Workflow> {
         Err(error) if error.code() == Some(Code::NotFound) => {
             let names = names(client).await;
             let names: Vec<_> = names.iter().map(String::as_str).collect();
-            Err(Failure::from(error).hint(suggest::hint(name, &names)))
+            let failure = Failure::from(error);
+            Err(if names.contains(&name) {
+                failure
+            } else {
+                failure.hint(suggest::hint(name, &names))
+            })
         }
         other => Ok(other?),
     }

@@ -257,7 +257,14 @@ async fn progress(place: &Place, tick: &mut Interval, more: usize) {
 
 async fn fault(place: &Place, tick: &mut Interval, up: &mut Up, kind: u64) {
     match kind {
-        0..=4 => up.end("KILL"),
+        0..=3 => up.end("KILL"),
+        4 => {
+            // Nobody is left to stop the tasks' processes: the next start finds them.
+            if let Some(spawner) = up.spawner() {
+                signal(spawner, "KILL");
+            }
+            up.end("KILL");
+        }
         5 | 6 => up.end("TERM"),
         7 => {
             up.signal("STOP");

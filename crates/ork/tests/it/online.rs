@@ -178,6 +178,48 @@ fn a_second_one_becomes_the_client_of_the_first_which_stays() {
 }
 
 #[test]
+fn a_command_whose_run_is_over_says_why_it_stays() {
+    let place = place();
+    place.write("gate2.yaml", &GATE.replace("name: gate", "name: gate2").replace("open", "open2"));
+    let mut first = Running::start(&place, &["run", "gate.yaml"]);
+    let _ = first.until("wait | waiting");
+    assert_eq!(place.ork(&["run", "gate2.yaml", "--detach"]).code, 0);
+    place.write("open", "");
+    let _ = first.until("staying until 1 more run ends here");
+    place.write("open2", "");
+    assert_eq!(first.end(), 0);
+}
+
+#[test]
+fn a_success_is_marked_with_its_output_and_the_project_is_paused() {
+    let place = place();
+    place.write(
+        "typed.yaml",
+        "name: typed\ntasks:\n  a: {run: [\"false\"], output_type: int}\n  \
+         b: {run: [echo, \"${{ tasks.a.output + 1 }}\"]}\n",
+    );
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    assert_eq!(place.ork(&["run", "typed"]).code, 1);
+    let said = place.ork(&["runs", "mark", "last", "a", "success", "--value", "3", "-o", "json"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("\"result\": \"done\""), "{said:?}");
+    assert_eq!(place.ork(&["retry", "last"]).code, 0);
+    assert_eq!(place.ork(&["logs", "last", "b"]).out, "4\n");
+
+    let said = place.ork(&["workflows", "pause", "--all", "--dry-run", "-o", "json"]);
+    assert_eq!((said.code, said.err.contains("would pause the project")), (0, true), "{said:?}");
+    assert_eq!(place.ork(&["workflows", "pause", "--all", "--reason", "tests"]).code, 0);
+    assert_eq!(place.ork(&["run", "hello", "--detach"]).code, 0);
+    let said = place.ork(&["explain", "last"]);
+    assert!(said.out.contains("its project was paused by local"), "{said:?}");
+    assert_eq!(place.ork(&["workflows", "resume", "--all"]).code, 0);
+    assert_eq!(place.ork(&["watch", "last"]).code, 0);
+    up.signal("INT");
+    assert_eq!(up.end(), 0);
+}
+
+#[test]
 fn an_interrupt_that_is_not_typed_cancels() {
     let place = place();
     let mut run = Running::start(&place, &["run", "gate.yaml"]);
