@@ -344,6 +344,15 @@ pub(crate) fn processes_with(word: &str) -> Vec<i32> {
     pids.filter(named).collect()
 }
 
+/// The processes that work in a folder.
+pub(crate) fn processes_in(folder: &Path) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let there =
+        |pid: &i32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
+    pids.filter(there).collect()
+}
+
 /// An argument for `sleep` that no other process has: longer than any test waits, and short enough
 /// that what a failed test leaves behind is soon gone.
 pub(crate) fn unique_nap() -> String {

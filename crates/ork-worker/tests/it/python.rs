@@ -6,7 +6,7 @@ use ork_core::run::{Assignment, Failure, FailureKind, Outcome};
 use ork_core::value::Data;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, failure, output, processes_with};
+use crate::bed::{Bed, failure, output, processes_in};
 
 fn call(bed: &Bed, function: &str, inputs: Value) -> Assignment {
     let (file, function) = function.split_once(':').unwrap_or(("code.py", function));
@@ -396,7 +396,7 @@ async fn requirements_make_an_environment_once() {
     let again = bed.assign(wanted);
     assert_eq!(output(&bed.finished(&again).await), json!(1));
     assert!(bed.server.lines_of(&again).is_empty());
-    assert!(processes_with("pip").is_empty());
+    assert!(processes_in(&bed.root()).is_empty());
 
     let mut impossible = call(&bed, "f", json!({}));
     impossible.spec["requirements"] = json!(["./no-such-folder"]);

@@ -70,6 +70,10 @@ fn rule() -> impl Strategy<Value = TriggerRule> {
         1 => Just(TriggerRule::OneSuccess),
         1 => Just(TriggerRule::OneFailed),
         1 => Just(TriggerRule::NoneFailed),
+        1 => Just(TriggerRule::AllFailed),
+        1 => Just(TriggerRule::OneDone),
+        1 => Just(TriggerRule::NoneFailedMinOneSuccess),
+        1 => Just(TriggerRule::NoneSkipped),
     ]
 }
 

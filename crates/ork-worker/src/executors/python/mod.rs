@@ -200,8 +200,13 @@ async fn run_cold(attempt: &mut Attempt, interpreter: &Path, memo: &OwnedFd) -> 
 }
 
 fn package(inner: &Inner) -> Result<PathBuf, String> {
-    interpreter::package(&inner.config.dirs.cache)
-        .map_err(|error| format!("Ork's Python package cannot be written: {error}"))
+    interpreter::package(&inner.config.dirs.cache).map_err(|error| {
+        let cache = inner.config.dirs.cache.display();
+        format!(
+            "Ork's Python package cannot be written in {cache}: {error}; \
+                 XDG_CACHE_HOME names another folder"
+        )
+    })
 }
 
 fn not_started(interpreter: &str, error: &std::io::Error) -> End {
