@@ -1,7 +1,7 @@
 //! The checker: replays a run's events and says where they break a promise.
 //!
-//! It shares no logic with [`crate::run`]: it is the second opinion by which simulations, chaos
-//! tests and `ork doctor` judge the machine, the engine and the store together.
+//! It shares no logic with [`crate::run`]: it is the second opinion by which simulations and chaos
+//! tests judge the machine, the engine and the store together.
 
 mod copies;
 mod limits;

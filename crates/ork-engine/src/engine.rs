@@ -378,7 +378,8 @@ impl Driver {
 
     /// Lets out what is durable.
     fn perform(&mut self) {
-        for output in self.core.outputs() {
+        let outputs: Vec<_> = self.core.outputs().collect();
+        for output in outputs {
             match output {
                 Output::Answer { slot, result } => {
                     if let Some(slot) = slot {
@@ -386,69 +387,77 @@ impl Driver {
                         let _ = slot.send(result);
                     }
                 }
-                Output::Effect(Effect::Dispatch { worker, assignment }) => {
-                    failpoint::hit("dispatch.before");
-                    self.effects.dispatch(&worker, assignment);
-                    failpoint::hit("dispatch.after");
-                }
-                Output::Effect(Effect::Stop { worker, attempt, reason, grace }) => {
-                    failpoint::hit("stop.before");
-                    self.effects.stop(&worker, attempt, reason, grace);
-                }
-                Output::Effect(Effect::Fetch { digest }) => {
-                    let (blobs, found) = (self.blobs.clone(), self.found_in.clone());
-                    let (clock, backoff) = (self.clock.clone(), self.backoff);
-                    spawn(async move {
-                        let value = fetch(&*blobs, &digest, (&*clock, backoff)).await;
-                        let _ = found.send(Fed::Told(Command::Fetched { digest, value }));
-                    });
-                }
-                Output::Effect(Effect::Recall { project, run, earlier }) => {
-                    let (store, found) = (self.store.clone(), self.found_in.clone());
-                    let (clock, backoff) = (self.clock.clone(), self.backoff);
-                    spawn(async move {
-                        let earlier = recall(&*store, project, earlier, (&*clock, backoff)).await;
-                        let _ = found.send(Fed::Told(Command::Recalled { run, earlier }));
-                    });
-                }
-                Output::Effect(Effect::Lookup { project, workflow, task, key, run, path }) => {
-                    let (store, found) = (self.store.clone(), self.found_in.clone());
-                    spawn(async move {
-                        let cached = store.cached(project, &workflow, &task, &key).await;
-                        // What cannot be looked up is done.
-                        let Cached { hit, last } = cached.unwrap_or_default();
-                        let (hit, last) = (hit.map(Box::new), last.map(Box::new));
-                        let _ = found.send(Fed::Told(Command::Found { run, path, hit, last }));
-                    });
-                }
-                Output::Effect(Effect::Compile(ask)) => {
-                    let (run, path, generation) = (ask.run, ask.path.clone(), ask.generation);
-                    let (compiling, found) = (self.effects.compile(*ask), self.found_in.clone());
-                    spawn(async move {
-                        let result = compiling.await;
-                        let answer = Command::Compiled { run, path, generation, result };
-                        let _ = found.send(Fed::Told(answer));
-                    });
-                }
+                Output::Effect(effect) => self.carry_out(effect),
                 Output::Events(events) => {
                     failpoint::hit("events.before");
                     self.effects.committed(events);
                 }
-                Output::Read { read, after } => {
-                    let (store, blobs) = (self.store.clone(), self.blobs.clone());
-                    let found = self.found_in.clone();
-                    let after = jittered(after, self.clock.now());
-                    spawn(async move {
-                        pause(after).await;
-                        let result = look_up(&*store, &*blobs, &read).await;
-                        if let (Err(error), Span::ZERO) = (&result, after) {
-                            tracing::warn!(%error, ?read, "the store cannot be read; trying on");
-                        }
-                        let _ = found.send(Fed::Read(read, result.unwrap_or_else(Found::Failed)));
-                    });
-                }
+                Output::Read { read, after } => self.read(read, after),
             }
         }
+    }
+
+    fn carry_out(&self, effect: Effect) {
+        match effect {
+            Effect::Dispatch { worker, assignment } => {
+                failpoint::hit("dispatch.before");
+                self.effects.dispatch(&worker, assignment);
+                failpoint::hit("dispatch.after");
+            }
+            Effect::Stop { worker, attempt, reason, grace } => {
+                failpoint::hit("stop.before");
+                self.effects.stop(&worker, attempt, reason, grace);
+            }
+            Effect::Fetch { digest } => {
+                let (blobs, found) = (self.blobs.clone(), self.found_in.clone());
+                let (clock, backoff) = (self.clock.clone(), self.backoff);
+                spawn(async move {
+                    let value = fetch(&*blobs, &digest, (&*clock, backoff)).await;
+                    let _ = found.send(Fed::Told(Command::Fetched { digest, value }));
+                });
+            }
+            Effect::Recall { project, run, earlier } => {
+                let (store, found) = (self.store.clone(), self.found_in.clone());
+                let (clock, backoff) = (self.clock.clone(), self.backoff);
+                spawn(async move {
+                    let earlier = recall(&*store, project, earlier, (&*clock, backoff)).await;
+                    let _ = found.send(Fed::Told(Command::Recalled { run, earlier }));
+                });
+            }
+            Effect::Lookup { project, workflow, task, key, run, path } => {
+                let (store, found) = (self.store.clone(), self.found_in.clone());
+                spawn(async move {
+                    let cached = store.cached(project, &workflow, &task, &key).await;
+                    // What cannot be looked up is done.
+                    let Cached { hit, last } = cached.unwrap_or_default();
+                    let (hit, last) = (hit.map(Box::new), last.map(Box::new));
+                    let _ = found.send(Fed::Told(Command::Found { run, path, hit, last }));
+                });
+            }
+            Effect::Compile(ask) => {
+                let (run, path, generation) = (ask.run, ask.path.clone(), ask.generation);
+                let (compiling, found) = (self.effects.compile(*ask), self.found_in.clone());
+                spawn(async move {
+                    let result = compiling.await;
+                    let answer = Command::Compiled { run, path, generation, result };
+                    let _ = found.send(Fed::Told(answer));
+                });
+            }
+        }
+    }
+
+    fn read(&self, read: Read, after: Span) {
+        let (store, blobs) = (self.store.clone(), self.blobs.clone());
+        let found = self.found_in.clone();
+        let after = jittered(after, self.clock.now());
+        spawn(async move {
+            pause(after).await;
+            let result = look_up(&*store, &*blobs, &read).await;
+            if let (Err(error), Span::ZERO) = (&result, after) {
+                tracing::warn!(%error, ?read, "the store cannot be read; trying on");
+            }
+            let _ = found.send(Fed::Read(read, result.unwrap_or_else(Found::Failed)));
+        });
     }
 }
 

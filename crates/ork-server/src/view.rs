@@ -337,6 +337,14 @@ fn pool_reason(name: &str, (slots, of, used): (u32, u32, u32), holders: &[run::H
     format!("needs {slots} of the {of} slots of the pool `{name}`; {used} are taken{held}")
 }
 
+fn paused_what(scope: run::PauseScope) -> &'static str {
+    match scope {
+        run::PauseScope::Run => "the run",
+        run::PauseScope::Workflow => "its workflow",
+        run::PauseScope::Project => "its project",
+    }
+}
+
 fn reason(blocker: &run::Blocker) -> String {
     match blocker {
         run::Blocker::SetAside { reason } => {
@@ -374,13 +382,8 @@ fn reason(blocker: &run::Blocker) -> String {
         run::Blocker::Compiler => "what it is to hold is being compiled".to_owned(),
         run::Blocker::RetryAt { at } => format!("is tried again at {}", second(*at)),
         run::Blocker::Paused { scope, by, reason, since } => {
-            let what = match scope {
-                run::PauseScope::Run => "the run",
-                run::PauseScope::Workflow => "its workflow",
-                run::PauseScope::Project => "its project",
-            };
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            format!("{what} was paused by {by} at {}{why}", second(*since))
+            format!("{} was paused by {by} at {}{why}", paused_what(*scope), second(*since))
         }
         run::Blocker::Time { at, until } => {
             format!("waits until {}{}", second(*at), at_most(*until))

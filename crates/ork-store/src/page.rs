@@ -113,7 +113,7 @@ pub(crate) fn after<K: Key>(page: &Page) -> Result<Option<K>> {
     match K::decode(cursor) {
         Some(key) => Ok(Some(key)),
         None => Err(StoreError::Malformed(format!(
-            "`{cursor}` is no cursor of this list; take `next` of the part before, or none"
+            "`{cursor}` is no cursor of this list; take `next_cursor` of the part before, or none"
         ))),
     }
 }

@@ -26,9 +26,9 @@ pub fn check_copies<'a>(
             rows.iter().find(|row| row.path == *path && Some(row.generation) == event.generation);
         let Some(own) = own else { continue };
         let told = earlier.iter().filter(|active| active.run.id == *from);
-        let verdicts = told.map(|active| differs(version, own, active));
-        let verdict = verdicts.fold(Some("run"), |best, one| best.and(one));
-        if let Some(differs) = verdict {
+        // One that it could be copied from is enough.
+        let mut verdicts = told.map(|active| differs(version, own, active));
+        if let Some(differs) = verdicts.try_fold("run", |_, one| one) {
             let (run, path) = (event.run, Some(path.clone()));
             let broken = Broken::WrongCopy { from: *from, differs };
             found.push(Violation { run, seq: Some(event.seq), path, broken });

@@ -15,7 +15,7 @@ pub(crate) static NO_PARAMS: LazyLock<IndexMap<String, Param>> = LazyLock::new(I
 pub(crate) static NO_TASKS: LazyLock<IndexMap<String, TaskType>> = LazyLock::new(IndexMap::new);
 
 /// What is in scope before there is a run: `run`, and `values`.
-pub(crate) fn before_a_run<'s>(values: &'s [(String, Type)]) -> CheckScope<'s> {
+pub(crate) fn before_a_run(values: &[(String, Type)]) -> CheckScope<'_> {
     CheckScope {
         params: &NO_PARAMS,
         tasks: &NO_TASKS,

@@ -257,7 +257,11 @@ impl Lower<'_> {
             _ => {}
         }
         self.report
-            .error(node.place, "wrong-kind", "`tolerate` must be a count, such as `5%`, or `all`")
+            .error(
+                node.place,
+                "wrong-kind",
+                "`tolerate` must be a count, a share such as `5%`, or `all`",
+            )
             .hint("a percentage is from 0% to 100%");
         None
     }
