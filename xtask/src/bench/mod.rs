@@ -16,7 +16,7 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use report::Row;
 
 /// What is measured, and how.
@@ -84,15 +84,21 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<()> {
         None => build(root)?,
     };
     let bench = Bench { ork, repeat: args.repeat.max(1), scratch: tempfile::tempdir()? };
-    let mut rows = Vec::new();
+    let (mut rows, mut failed) = (Vec::new(), Vec::new());
     let named = |id: &str| args.rows.iter().any(|wanted| wanted == id);
     let wanted = WORKLOADS.iter().filter(|(id, _)| args.rows.is_empty() || named(id));
     for (id, workload) in wanted {
         eprintln!("{id} …");
-        rows.extend(workload(&bench).with_context(|| format!("workload {id}"))?);
+        match workload(&bench) {
+            Ok(measured) => rows.extend(measured),
+            Err(error) => failed.push(format!("workload {id}: {error:#}")),
+        }
     }
-    ensure!(!rows.is_empty(), "no such row; there are {}", ids());
-    report::finish(root, rows)
+    ensure!(!rows.is_empty() || !failed.is_empty(), "no such row; there are {}", ids());
+    // What was measured is told, whatever became of the others.
+    let finished = report::finish(root, rows);
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    finished
 }
 
 fn ids() -> String {
