@@ -804,6 +804,13 @@ impl<S> Core<S> {
                 let refusal = Refusal { code: RefusalCode::Conflict, message };
                 self.give(waiting, Err(Error::Refused(refusal)), None, None);
             }
+            Found::Run(Some(active)) if self.is_outdated(&active, &waiting) => {
+                waiting.tries += 1;
+                self.urgent = true;
+                let after = self.config.backoff(waiting.tries);
+                self.outputs.push(Output::Read { read: read.clone(), after });
+                self.reading.insert(read.clone(), waiting);
+            }
             Found::Run(active) => {
                 waiting.loaded = true;
                 if let Some(active) = active {
@@ -921,6 +928,15 @@ impl<S> Core<S> {
     fn is_aside(&self, run: RunId) -> bool {
         let held = self.machine.as_ref().is_some_and(|machine| machine.holds(run));
         !held && (self.aside.contains_key(&run) || self.left_alone.contains_key(&run))
+    }
+
+    /// Whether the run has ended since it was read: the machine holds all that have not, so its end
+    /// is still on its way to the store.
+    fn is_outdated(&self, active: &ActiveRun, waiting: &Waiting<S>) -> bool {
+        let sets_aside = matches!(waiting.request.ask, Ask::Run(Command::Quarantine { .. }));
+        let run = active.run.id;
+        let held = self.machine.as_ref().is_some_and(|machine| machine.holds(run));
+        !active.run.state.is_terminal() && !held && !sets_aside && !self.is_aside(run)
     }
 
     /// Why nothing can be asked of a run that is left alone.
