@@ -1037,6 +1037,9 @@ pub struct Explanation {
     /// Why it did not succeed.
     #[schema(value_type = Option<Object>)]
     pub failure: Option<Failure>,
+    /// Why it has not begun.
+    #[serde(default)]
+    pub blockers: Vec<Blocker>,
     /// Its instances that are not terminal, by ordinal, and those that did not succeed; then those
     /// that succeeded and have a cache.
     pub tasks: Vec<TaskExplanation>,

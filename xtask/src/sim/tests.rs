@@ -16,6 +16,16 @@ fn an_honest_build_passes() {
     assert_eq!(broken, None, "replay with: cargo xtask sim --seed N --trace");
 }
 
+/// Seeds that found something once: a run that could only begin and said not why; a run that ended
+/// and was read before its end was durable.
+#[test]
+fn what_was_found_once_stays_mended() {
+    for seed in [2_672, 3_124] {
+        let found = simulate(seed, &Config::default(), false);
+        assert!(found.is_empty(), "replay with: cargo xtask sim --seed {seed} --trace");
+    }
+}
+
 #[test]
 fn a_skipped_token_check_is_caught() {
     assert!(caught(&with(Sabotage::SkipTokenCheck), 500).is_some());

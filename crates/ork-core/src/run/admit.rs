@@ -108,6 +108,15 @@ impl Run {
         }
     }
 
+    /// What keeps the run as a whole from going on. Once it has begun, nothing does.
+    pub(super) fn whole_blockers(&self, desk: &Desk) -> Vec<Blocker> {
+        match self.stage {
+            Stage::Pending if self.rests => self.pauses(desk),
+            Stage::Pending => vec![self.run_blocker(desk)],
+            _ => Vec::new(),
+        }
+    }
+
     fn outer(&self, owner: Ix) -> Blocker {
         let owner = self.instance(owner);
         Blocker::Outer { path: owner.path.clone(), state: owner.state() }

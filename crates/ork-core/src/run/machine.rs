@@ -507,6 +507,13 @@ impl Machine {
         Some(run.blockers(ix, &self.desk, self.seen))
     }
 
+    /// Why the run as a whole does not go on: also where none of its instances is open, as after a
+    /// retry of one whose failures were all marked. Empty when it has begun, none when the machine
+    /// does not hold it.
+    pub fn run_blockers(&self, run: RunId) -> Option<Vec<Blocker>> {
+        self.runs.get(&run).map(|run| run.whole_blockers(&self.desk))
+    }
+
     /// Whether the machine holds the run. It holds every run that is not terminal.
     pub fn holds(&self, run: RunId) -> bool {
         self.runs.contains_key(&run)

@@ -47,11 +47,12 @@ pub(crate) async fn explain(
     let found = app.store.tasks(project, at.id, &UNWELL, &page).await?;
     let paths: Vec<InstancePath> = found.items.iter().map(|task| task.path.clone()).collect();
     let id = at.id;
-    let (blockers, wakeup) = app
+    let (of_run, blockers, wakeup) = app
         .engine
         .inspect(move |machine| {
             let blockers = paths.iter().map(|path| machine.blockers(id, path).unwrap_or_default());
-            (blockers.collect::<Vec<_>>(), machine.run_wakeup(id))
+            let of_run = machine.run_blockers(id).unwrap_or_default();
+            (of_run, blockers.collect::<Vec<_>>(), machine.run_wakeup(id))
         })
         .await?;
     let now = app.clock.now();
@@ -63,6 +64,7 @@ pub(crate) async fn explain(
         run: run.id,
         state: run.state,
         failure: run.failure,
+        blockers: of_run.iter().map(view::blocker).collect(),
         tasks: tasks.map(|(task, blockers)| task_explanation(task, &blockers)).collect(),
         truncated: found.next.is_some(),
         next_wakeup: next_wakeup.map(|at| Stamp(now.wall + (at - now.mono))),

@@ -355,6 +355,11 @@ fn explained(run: &Run, explanation: &Explanation) -> String {
         let _ = write!(text, ": {}", failure.message);
     }
     text.push('\n');
+    // Each task that waits says the same.
+    let told = explanation.tasks.iter().any(|task| !task.blockers.is_empty());
+    for blocker in explanation.blockers.iter().filter(|_| !told) {
+        let _ = writeln!(text, "  {}", blocker.message);
+    }
     for task in &explanation.tasks {
         let _ = write!(text, "  {} {}", task.path, style(task.state, task_word(task.state)));
         if let Some(failure) = &task.failure {

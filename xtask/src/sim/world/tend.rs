@@ -56,17 +56,24 @@ impl World {
         pause.chain(resume).collect()
     }
 
-    /// What keeps each open instance, by the machine.
+    /// What keeps each open run and instance, by the machine.
     pub(super) fn all_blockers(&self) -> Vec<(RunId, InstancePath, Blocker)> {
         let Some(machine) = self.core.as_ref().and_then(Core::machine) else { return Vec::new() };
         let open = self.store.runs.values().filter(|kept| !kept.run.state.is_terminal());
+        let of_runs = open.clone().flat_map(|kept| {
+            let path = kept.tasks.values().next().map(|row| row.path.clone());
+            let blockers = machine.run_blockers(kept.run.id).unwrap_or_default();
+            path.into_iter().flat_map(move |path| {
+                blockers.clone().into_iter().map(move |found| (kept.run.id, path.clone(), found))
+            })
+        });
         let rows = open.flat_map(|kept| kept.tasks.values());
         let rows = rows.filter(|row| !row.state.is_terminal());
         let blockers = rows.flat_map(|row| {
             let blockers = machine.blockers(row.run, &row.path).unwrap_or_default();
             blockers.into_iter().map(|blocker| (row.run, row.path.clone(), blocker))
         });
-        blockers.collect()
+        of_runs.chain(blockers).collect()
     }
 
     /// What ends a blocker that does not end by itself.
