@@ -190,6 +190,69 @@ fn a_command_whose_run_is_over_says_why_it_stays() {
     assert_eq!(first.end(), 0);
 }
 
+/// Names what only a server knows.
+const NAMES: &str = "name: names\ntasks:\n  a: {run: [echo, hi], pool: db}\n  \
+    b: {run: [echo, hi], worker_queue: gpu}\n  c: {workflow: other}\n";
+
+#[test]
+fn a_server_that_is_named_is_asked_for_what_only_it_knows() {
+    let place = place();
+    place.write("names.yaml", NAMES);
+    place.write("bad.yaml", "name: bad\ntasks: {a: {run: [echo, \"${{ params.x }}\"]}}\n");
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    let server: serde_json::Value = serde_json::from_str(&place.read(".ork/server.json")).unwrap();
+    let url = server["url"].as_str().unwrap();
+    let check = |words: &[&str]| place.ork(&[&["validate", "--server", url], words].concat());
+    let said = check(&["names.yaml"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    insta::assert_snapshot!(said.out, @r"
+    warning[unknown-pool]: there is no pool `db` yet
+     --> names.yaml:3:30
+      |
+    3 |   a: {run: [echo, hi], pool: db}
+      |                              ^^
+      |
+      = help: make it with `ork pools set db SLOTS`, or write its size beside its name (`of`)
+
+    warning[unknown-queue]: no worker serves the queue `gpu`
+     --> names.yaml:4:38
+      |
+    4 |   b: {run: [echo, hi], worker_queue: gpu}
+      |                                      ^^^
+      |
+      = help: its tasks wait until one does: `worker.queues` of ork.toml names them
+
+    warning[unknown-workflow]: there is no workflow `other` yet
+     --> names.yaml:5:17
+      |
+    5 |   c: {workflow: other}
+      |                 ^^^^^
+      |
+      = help: deploy it before this one, which then calls that version
+
+    3 warnings
+    ");
+    assert_eq!(place.ork(&["pools", "set", "db", "1"]).code, 0);
+    place.write("other.yaml", &HELLO.replace("hello", "other"));
+    assert_eq!(place.ork(&["deploy", "other.yaml"]).code, 0);
+    let said = check(&["names.yaml", "-o", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &found[0]["code"], &found[1]), (0, &"unknown-queue".into(), &().into()));
+    // Only the server knows what the callee's params are.
+    place.write(
+        "names.yaml",
+        &NAMES.replace("workflow: other", "workflow: {name: other, params: {x: 1}}"),
+    );
+    let said = check(&["names.yaml", "-o", "name"]);
+    assert_eq!((said.code, said.out.as_str()), (1, "names.yaml\n"), "{said:?}");
+    assert_eq!(check(&["bad.yaml"]).code, 1);
+    let said = place.ork(&["validate", "--server", "http://127.0.0.1:9", "names.yaml"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    let said = place.ork(&["validate", "names.yaml"]);
+    assert_eq!(said.out.matches("note[unchecked]").count(), 3, "{said:?}");
+}
+
 #[test]
 fn a_success_is_marked_with_its_output_and_the_project_is_paused() {
     let place = place();
