@@ -804,13 +804,15 @@ fn what_a_person_mistypes_is_told_in_plain_words() {
     let place = place();
     assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
     for (words, code, part) in [
-        (&["ls", "--state", "runing"][..], 4, "state: `runing` is none; it is one of `pending`,"),
+        (&["ls", "--state", "success,runing"][..], 2, "`runing` is not one of pending,"),
+        (&["cancel", "--state", "runing"], 2, "`runing` is not one of pending,"),
         (
             &["ls", "--since", "yesterday"],
             2,
             "`yesterday` is no date and no time; write 2026-11-24",
         ),
-        (&["run", "hello.yaml", "--at", "soon"], 4, "`soon` is no date and no time"),
+        (&["run", "hello.yaml", "--at", "soon"], 2, "`soon` is no date and no time"),
+        (&["run", "hello.yaml", "--at", "2026-02-30"], 2, "`2026-02-30` is no date and no time"),
         (&["logs", "last", "greet", "--attempt", "9"], 4, "there is no attempt 9 of task `greet`"),
         (&["fmt", "hello.yaml", "-o", "json"], 2, "it prints no data"),
         (&["schema", "-o", "name"], 2, "one of json, yaml"),
