@@ -478,11 +478,12 @@ async fn one_log(
 
 /// A line of a log in the form that was asked for.
 pub(crate) fn shown(line: &LogLine, named: Option<&str>, path: &str, format: Format) -> String {
-    if matches!(format, Format::Json | Format::Yaml) {
-        let line = LogLine { path: Some(path.into()), ..line.clone() };
-        return serde_json::to_string(&line).unwrap_or_default() + "\n";
+    let whole = || LogLine { path: Some(path.into()), ..line.clone() };
+    match format {
+        Format::Json => serde_json::to_string(&whole()).unwrap_or_default() + "\n",
+        Format::Yaml => format!("---\n{}", output::structured(format, &whole())),
+        Format::Table | Format::Name => crate::lines::shown(line, named) + "\n",
     }
-    crate::lines::shown(line, named) + "\n"
 }
 
 /// Which lines are shown while a run's log is followed.

@@ -254,6 +254,21 @@ fn a_server_that_is_named_is_asked_for_what_only_it_knows() {
 }
 
 #[test]
+fn logs_as_yaml_are_documents() {
+    let place = Place::with(&[(
+        "two.yaml",
+        "name: two\ntasks: {a: {run: {shell: 'echo \"x: 1\"; echo two'}}}\n",
+    )]);
+    assert_eq!(place.ork(&["run", "two.yaml"]).code, 0);
+    let said = place.ork(&["logs", "last", "-o", "yaml"]).out;
+    let texts = said.split("---\n").skip(1).map(|document| {
+        let line = ork_core::lang::data("log.yaml", document.as_bytes()).unwrap();
+        line["text"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(texts.collect::<Vec<_>>(), ["x: 1", "two"], "{said}");
+}
+
+#[test]
 fn a_success_is_marked_with_its_output_and_the_project_is_paused() {
     let place = place();
     place.write(
