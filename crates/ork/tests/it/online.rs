@@ -254,6 +254,21 @@ fn a_server_that_is_named_is_asked_for_what_only_it_knows() {
 }
 
 #[test]
+fn a_retry_says_no_line_of_the_attempt_before() {
+    let place = Place::with(&[(
+        "two.yaml",
+        "name: two\ntasks:\n  ok: {run: [echo, one]}\n  \
+         bad: {run: {shell: 'echo out; test -e mended'}}\n",
+    )]);
+    assert_eq!(place.ork(&["run", "two.yaml"]).code, 1);
+    place.write("mended", "");
+    let said = place.ork(&["retry", "last"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!said.err.contains("ok | one"), "{said:?}");
+    assert_eq!(said.err.matches("bad | out").count(), 1, "{said:?}");
+}
+
+#[test]
 fn logs_as_yaml_are_documents() {
     let place = Place::with(&[(
         "two.yaml",
