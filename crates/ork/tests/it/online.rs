@@ -284,6 +284,18 @@ fn logs_as_yaml_are_documents() {
 }
 
 #[test]
+fn what_never_began_in_a_run_that_is_over_is_not_pending() {
+    let place = Place::with(&[(
+        "many.yaml",
+        "name: many\nconcurrency: {max_runs: 1, on_limit: skip}\ntasks:\n  \
+         m: {for_each: \"[1, 2, 3]\", max_parallel: 1, run: [\"false\"]}\n",
+    )]);
+    let said = place.ork(&["run", "many.yaml"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(!said.err.contains("pending") && said.err.contains("2 not begun"), "{said:?}");
+}
+
+#[test]
 fn a_success_is_marked_with_its_output_and_the_project_is_paused() {
     let place = place();
     place.write(
