@@ -254,6 +254,57 @@ fn a_server_that_is_named_is_asked_for_what_only_it_knows() {
 }
 
 #[test]
+fn the_environment_says_which_server_and_project_for_names_and_not_for_files() {
+    let (served, place) = (place(), place());
+    let mut up = Running::start(&served, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    let server: serde_json::Value = serde_json::from_str(&served.read(".ork/server.json")).unwrap();
+    let url = server["url"].as_str().unwrap();
+    let token = served.read(".ork/token");
+    let ork = |words: &[&str], variables: &[(&str, &str)]| {
+        let mut command = place.command(words);
+        Said::from(command.envs(variables.iter().copied()).output().unwrap())
+    };
+    let all = [("ORK_SERVER", url), ("ORK_TOKEN", token.trim()), ("ORK_PROJECT", "default")];
+    let said = ork(&["run", "hello", "-p", "who=you"], &all);
+    assert_eq!((said.code, said.out.as_str()), (0, "you\n"), "{said:?}");
+    assert!(said.err.starts_with(url), "{said:?}");
+    assert_eq!(ork(&["ls"], &all[..1]).code, 4);
+    assert_eq!(ork(&["ls"], &[all[0], ("ORK_TOKEN", "wrong")]).code, 4);
+    let said = ork(&["ls"], &[all[0], all[1], ("ORK_PROJECT", "other")]);
+    assert!(said.code == 4 && said.err.contains("project `other`"), "{said:?}");
+    let said = ork(&["ls", "--project", "default"], &[all[0], all[1], ("ORK_PROJECT", "other")]);
+    assert_eq!(said.code, 0, "{said:?}");
+    // A file runs here, whatever the environment names.
+    let said = ork(&["run", "hello.yaml"], &all[..2]);
+    assert_eq!((said.code, said.out.as_str()), (0, "world\n"), "{said:?}");
+    assert!(said.err.starts_with("local (./.ork)\n"), "{said:?}");
+    assert_eq!(served.ork(&["ls", "-o", "name"]).out.lines().count(), 1);
+}
+
+#[test]
+fn params_are_taken_from_files_and_a_run_is_for_the_time_that_is_given() {
+    let place = place();
+    place.write("who.txt", "me");
+    place.write("params.yaml", "who: you\nn: [4]\n");
+    let words = ["run", "hello.yaml", "--params", "params.yaml", "--at", "2026-02-28"];
+    let said = place.ork(&words);
+    assert_eq!((said.code, said.out.as_str()), (0, "you\n"), "{said:?}");
+    let said = place.ork(&[&words[..4], &["-p", "who=@who.txt"]].concat());
+    assert_eq!((said.code, said.out.as_str()), (0, "me\n"), "{said:?}");
+    let runs: serde_json::Value =
+        serde_json::from_str(&place.ork(&["ls", "-o", "json"]).out).unwrap();
+    assert_eq!(runs[0]["params"], serde_json::json!({"who": "me", "n": [4]}));
+    assert_eq!(runs[1]["params"], serde_json::json!({"who": "you", "n": [4]}));
+    assert_eq!(runs[1]["logical_time"], "2026-02-28T00:00:00.000000Z");
+    place.write("params.yaml", "- who\n");
+    let said = place.ork(&words);
+    assert!(said.code == 2 && said.err.contains("not a map of params"), "{said:?}");
+    let said = place.ork(&["run", "hello.yaml", "-p", "who=@gone.txt"]);
+    assert!(said.code == 1 && said.err.contains("gone.txt"), "{said:?}");
+}
+
+#[test]
 fn a_retry_says_no_line_of_the_attempt_before() {
     let place = Place::with(&[(
         "two.yaml",
