@@ -14,6 +14,8 @@ use ork_core::rows::VersionRow;
 use ork_store::Store;
 use tokio::runtime::Handle;
 
+use crate::hub::Hub;
+
 /// The largest code file that is read to check it, in bytes.
 const MAX_FILE: u64 = 10 << 20;
 
@@ -43,12 +45,13 @@ impl Sources for Folder {
     }
 }
 
-/// Code among the workflows of a project, which a file may call. To be read off the threads that
-/// answer requests, since it waits for the store.
+/// Code among what a file of a project may name: workflows, pools, queues. To be read off the
+/// threads that answer requests, since it waits for the store.
 pub(crate) struct InCatalog<S> {
     pub(crate) files: S,
     pub(crate) project: ProjectId,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) runtime: Handle,
 }
 
@@ -68,6 +71,15 @@ impl<S: Sources> Sources for InCatalog<S> {
 
     fn knows_workflows(&self) -> bool {
         true
+    }
+
+    fn has_pool(&self, name: &str) -> Option<bool> {
+        let pools = self.runtime.block_on(self.store.pools()).ok()?;
+        Some(pools.iter().any(|pool| pool.project == self.project && pool.name == name))
+    }
+
+    fn has_queue(&self, name: &str) -> Option<bool> {
+        self.hub.serves(name)
     }
 }
 

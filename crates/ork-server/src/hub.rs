@@ -14,7 +14,7 @@ use ork_core::logs::LogBatch;
 use ork_core::plan::{Action, Binding, Plan};
 use ork_core::rows::{LogSummary, VersionId};
 use ork_core::run::{
-    Assignment, Command, Compile, EventKind, Machine, RefusalCode, Report, StopReason,
+    Assignment, Command, Compile, EVERY_QUEUE, EventKind, Machine, RefusalCode, Report, StopReason,
 };
 use ork_core::time::Span;
 use ork_core::value::{Digest, Value};
@@ -61,9 +61,15 @@ pub(crate) struct Served {
 /// A version of a workflow.
 type Versioned = (ProjectId, Arc<str>, VersionId);
 
+/// A worker that has said hello.
+struct Employed {
+    out: mpsc::UnboundedSender<ToWorker>,
+    queues: Vec<String>,
+}
+
 #[derive(Default)]
 struct State {
-    workers: HashMap<WorkerId, mpsc::UnboundedSender<ToWorker>>,
+    workers: HashMap<WorkerId, Employed>,
     /// The attempts under way, by the token of their offer.
     attempts: HashMap<Token, Arc<LogKey>>,
     /// How many tokens each of those attempts has: one, or two while an offer is made again.
@@ -119,8 +125,16 @@ impl Hub {
         WorkerLink { hub: self.clone(), out, inbox: tokio::sync::Mutex::new(inbox) }
     }
 
+    /// Whether a worker serves the queue; none while there is no worker at all.
+    pub(crate) fn serves(&self, queue: &str) -> Option<bool> {
+        let state = self.state();
+        let mut served = state.workers.values().flat_map(|it| &it.queues).peekable();
+        served.peek()?;
+        Some(served.any(|name| name == queue || name == EVERY_QUEUE))
+    }
+
     fn tell(&self, worker: &WorkerId, word: ToWorker) {
-        let out = self.state().workers.get(worker).cloned();
+        let out = self.state().workers.get(worker).map(|employed| employed.out.clone());
         match out {
             Some(out) => {
                 if out.send(word).is_err() {
@@ -136,7 +150,7 @@ impl Hub {
         if !loaded.announce(ANNOUNCED) {
             return;
         }
-        let outs: Vec<_> = self.state().workers.values().cloned().collect();
+        let outs: Vec<_> = self.state().workers.values().map(|it| it.out.clone()).collect();
         for (executor, spec) in fixed_specs(&loaded.plan) {
             let (project, executor) = (project.clone(), executor.into());
             let prepare = Box::new(Prepare { project, executor, spec, code: loaded.code.clone() });
@@ -442,7 +456,8 @@ impl Link for WorkerLink {
     async fn send(&self, message: FromWorker) -> Result<(), LinkError> {
         match message {
             FromWorker::Hello { worker, slots, queues } => {
-                self.hub.state().workers.insert(worker.clone(), self.out.clone());
+                let employed = Employed { out: self.out.clone(), queues: queues.clone() };
+                self.hub.state().workers.insert(worker.clone(), employed);
                 let joined = Command::WorkerJoined { worker, slots, queues, confirms: false };
                 let ticket = self.hub.engine()?.enqueue(Request::worker(joined)).await;
                 Hub::taken(ticket.map_err(|_| LinkError::Closed)?.answer().await)?;

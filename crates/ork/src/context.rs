@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ork_api::client::{Client, ClientError};
+use ork_core::run::EVERY_QUEUE;
 use ork_server::{ServerFile, StartError};
 
 use crate::exit::{Exit, Failure, Result, io};
 use crate::host::{self, Host};
 use crate::output::say;
-use crate::settings::{EVERY_QUEUE, SettingFlags, Settings};
+use crate::settings::{SettingFlags, Settings};
 use crate::signals::Interrupts;
 
 /// The folder in which a local server keeps its state.
@@ -43,6 +44,11 @@ pub(crate) struct ServerFlags {
 }
 
 impl ServerFlags {
+    /// Whether a server is named on the command line.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.server.is_some()
+    }
+
     fn token(&self) -> Option<String> {
         self.token.clone().or_else(|| variable("ORK_TOKEN"))
     }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ork_core::lang::{is_workflow_name, size};
+use ork_core::run::EVERY_QUEUE;
 use ork_server::{Limits, Retention};
 
 use crate::exit::{Failure, Result, io};
@@ -69,9 +70,6 @@ keys! {
     STREAMS = "limits.streams" "ORK_LIMITS__STREAMS", "1024",
         "how many event and log streams are open at a time";
 }
-
-/// What stands for all queues in `worker.queues`.
-pub(crate) const EVERY_QUEUE: &str = "*";
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

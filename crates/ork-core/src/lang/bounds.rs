@@ -7,8 +7,9 @@ use super::keys::{CACHE, CONCURRENCY, MAX_SLOTS, ON_LIMIT, POOL};
 use super::read::{Fields, Known, is_workflow_name};
 use super::task::World;
 use super::tree::Node;
-use crate::plan::{Cache, Concurrency, OnLimit, PoolUse, Task};
+use crate::plan::{Binding, Cache, Concurrency, OnLimit, PoolUse, Task};
 use crate::time::Span;
+use crate::value::Value;
 
 /// What a task that runs something says of its place among others.
 #[derive(Default)]
@@ -93,12 +94,29 @@ impl Lower<'_> {
                 .hint("a letter, then letters, digits, `_` or `-`, at most 64");
             return None;
         }
+        if name != "default" {
+            self.served(name, node);
+        }
         Some(name.to_owned())
+    }
+
+    /// Whether a worker serves the queue now; it may come later.
+    fn served(&mut self, name: &str, node: &Node) {
+        let message = format!("no worker serves the queue `{name}`");
+        match self.sources.has_queue(name) {
+            Some(true) => {}
+            None => self.not_checked("queue", name),
+            Some(false) => self
+                .report
+                .warning(node.place, "unknown-queue", message)
+                .hint("its tasks wait until one does: `worker.queues` of ork.toml names them"),
+        }
     }
 
     fn pool(&mut self, node: &Node, bind: &mut Bind) -> Option<PoolUse> {
         if node.entries().is_none() {
             let name = self.pool_name(node, bind)?;
+            self.declared(&name, node);
             return Some(PoolUse { name, slots: 1, of: None });
         }
         let known = Known {
@@ -112,7 +130,10 @@ impl Lower<'_> {
             self.report.error(node.place, "missing-key", "`pool` has no `name`");
             return None;
         };
-        let name = self.pool_name(name, bind)?;
+        let (name, at) = (self.pool_name(name, bind)?, name);
+        if fields.get("of").is_none() {
+            self.declared(&name, at);
+        }
         let slots = match fields.get("slots") {
             Some(node) => self.whole(node, "`slots`", 1, MAX_SLOTS)?,
             None => 1,
@@ -130,7 +151,7 @@ impl Lower<'_> {
         Some(PoolUse { name, slots: number(slots)?, of: of.and_then(number) })
     }
 
-    fn pool_name(&mut self, node: &Node, bind: &mut Bind) -> Option<crate::plan::Binding> {
+    fn pool_name(&mut self, node: &Node, bind: &mut Bind) -> Option<Binding> {
         let text = self.text(node, "`pool`")?;
         if !has_expression(text) && !is_workflow_name(text) {
             self.report
@@ -139,6 +160,22 @@ impl Lower<'_> {
             return None;
         }
         self.text_binding(node, "`pool`", bind)
+    }
+
+    /// A pool whose size the file does not say has to be one that the project has.
+    fn declared(&mut self, name: &Binding, node: &Node) {
+        let Binding::Const(Value::String(name)) = name else { return };
+        match self.sources.has_pool(name) {
+            Some(true) => {}
+            None => self.not_checked("pool", name),
+            Some(false) => self
+                .report
+                .warning(node.place, "unknown-pool", format!("there is no pool `{name}` yet"))
+                .hint(format!(
+                    "make it with `ork pools set {name} SLOTS`, or write its size beside its name \
+                     (`of`)"
+                )),
+        }
     }
 
     fn cache(&mut self, node: &Node, bind: &mut Bind) -> Option<Cache> {

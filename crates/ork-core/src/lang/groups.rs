@@ -177,7 +177,8 @@ impl Lower<'_> {
             return None;
         }
         let Some(pinned) = pinned else {
-            self.unchecked.push(format!("the workflow `{name}`"));
+            let hint = "deploy it before this one, which then calls that version";
+            self.unknown_workflow(&name, node, hint);
             let params = self.loose_params(&fields, bind)?;
             return Some(Action::Call { workflow: name, params, pinned: None });
         };

@@ -67,6 +67,16 @@ pub trait Sources {
     fn knows_workflows(&self) -> bool {
         false
     }
+
+    /// Whether the project has a pool of this name; none where pools are not known.
+    fn has_pool(&self, _name: &str) -> Option<bool> {
+        None
+    }
+
+    /// Whether a worker serves this queue now; none where workers are not known.
+    fn has_queue(&self, _name: &str) -> Option<bool> {
+        None
+    }
 }
 
 /// What came of a file.
@@ -76,8 +86,8 @@ pub struct Compiled {
     pub plan: Option<Plan>,
     /// All findings, by place.
     pub diagnostics: Vec<Diagnostic>,
-    /// What could not be checked here, since only a server knows it: workflows that are called or waited
-    /// for.
+    /// What could not be checked here, since only a server knows it, each once: workflows that are
+    /// called or waited for, pools and queues.
     pub unchecked: Vec<String>,
     /// The digest of the file, of the code files that it names and of the workflows that it calls:
     /// what makes a version.
@@ -212,6 +222,14 @@ pub(crate) struct Lower<'a> {
 }
 
 impl Lower<'_> {
+    /// Remembers a name that only a server knows.
+    pub(crate) fn not_checked(&mut self, what: &str, name: &str) {
+        let what = format!("the {what} `{name}`");
+        if !self.unchecked.contains(&what) {
+            self.unchecked.push(what);
+        }
+    }
+
     /// Does something without saying what is wrong, which is said elsewhere.
     pub(crate) fn quietly<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         let mark = self.report.mark();

@@ -120,7 +120,8 @@ impl Lower<'_> {
         let sources = self.sources;
         let next = |name: &str| sources.workflow(name).map(|pinned| pinned.plan.awaits());
         if name != self.name && next(name).is_none() {
-            self.unknown_workflow(name, node);
+            let hint = "the trigger fires when there is one of that name, and its runs end";
+            self.unknown_workflow(name, node, hint);
             return Some(());
         }
         let way = way_round(&self.name, name, |name| next(name).unwrap_or_default());
@@ -130,12 +131,12 @@ impl Lower<'_> {
         None
     }
 
-    fn unknown_workflow(&mut self, name: &str, node: &Node) {
+    pub(crate) fn unknown_workflow(&mut self, name: &str, node: &Node, hint: &str) {
         if !self.sources.knows_workflows() {
-            return self.unchecked.push(format!("the workflow `{name}`"));
+            return self.not_checked("workflow", name);
         }
         self.report
             .warning(node.place, "unknown-workflow", format!("there is no workflow `{name}` yet"))
-            .hint("the trigger fires when there is one of that name, and its runs end");
+            .hint(hint);
     }
 }

@@ -62,3 +62,4 @@ pub use state::{
     AttemptState, EventKind, Failure, FailureKind, MAX_DETAILS, MAX_INTERRUPTIONS, MAX_MESSAGE,
     PoolPlace, RunPlace, RunState, Source, StopReason, TaskState, Waiting,
 };
+pub use workers::EVERY_QUEUE;

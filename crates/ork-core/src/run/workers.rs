@@ -12,7 +12,7 @@ use crate::time::Mono;
 pub(super) const DEFAULT_QUEUE: &str = "default";
 
 /// Among a worker's queues: it serves them all.
-pub(super) const EVERY_QUEUE: &str = "*";
+pub const EVERY_QUEUE: &str = "*";
 
 /// A worker.
 #[derive(Clone, Debug, Default)]

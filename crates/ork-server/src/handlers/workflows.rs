@@ -246,9 +246,10 @@ pub(crate) async fn compile<S: Sources + 'static>(
     sources: impl FnOnce() -> std::result::Result<S, String> + Send + 'static,
 ) -> Result<Compiled> {
     let limits = app.limits.language;
-    let (store, runtime) = (Arc::clone(&app.store), Handle::current());
+    let (store, hub) = (Arc::clone(&app.store), Arc::clone(&app.hub));
+    let runtime = Handle::current();
     let compiling = tokio::task::spawn_blocking(move || {
-        let sources = InCatalog { files: sources()?, project, store, runtime };
+        let sources = InCatalog { files: sources()?, project, store, hub, runtime };
         Ok(lang::compile_within(&file, source.as_bytes(), &sources, &limits))
     });
     let compiled: std::result::Result<Compiled, String> =

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use ork_api::client::Client;
-use ork_api::types::{Deploy, Deployed, Run};
+use ork_api::types::{Deploy, Deployed, Run, Validate, Validated};
 use ork_core::value::Digest;
 
 use super::{Global, block_on, validate};
@@ -121,18 +121,33 @@ impl Deployer {
     /// # Errors
     /// When the server refuses.
     pub(crate) async fn send(&self, file: &WorkflowFile, bundle: Bytes) -> Result<Deployed> {
-        let blob = self.client.put_blob(bundle).await?;
-        let deploy = Deploy {
-            file: file.path.to_string_lossy().into_owned(),
-            source: file.text().into_owned(),
-            bundle: Some(blob.digest),
-            reason: self.reason.clone(),
-        };
+        let Validate { file: path, source, bundle } = self.kept(file, bundle).await?;
+        let deploy = Deploy { file: path, source, bundle, reason: self.reason.clone() };
         let mut deployed = self.client.deploy(&deploy).await?;
         // What was found here has been shown; the server knows more.
         deployed.diagnostics.retain(|found| !file.compiled.diagnostics.contains(found));
         validate::show_found(file, &deployed.diagnostics);
         Ok(deployed)
+    }
+
+    /// Has the server check the file, which is accepted here, with its code.
+    ///
+    /// # Errors
+    /// When the code cannot be packed, or the server does not answer.
+    pub(crate) async fn check(&mut self, file: &WorkflowFile) -> Result<Validated> {
+        let bundle = self.pack(file)?;
+        let validate = self.kept(file, bundle).await?;
+        Ok(self.client.validate(&validate).await?)
+    }
+
+    /// The file and its code, which the server now keeps.
+    async fn kept(&self, file: &WorkflowFile, bundle: Bytes) -> Result<Validate> {
+        let blob = self.client.put_blob(bundle).await?;
+        Ok(Validate {
+            file: file.path.to_string_lossy().into_owned(),
+            source: file.text().into_owned(),
+            bundle: Some(blob.digest),
+        })
     }
 
     /// The file's code as an archive.

@@ -31,7 +31,7 @@ pub(crate) struct Targets {
     #[arg(short, long, value_name = "NAME", conflicts_with = "run")]
     workflow: Option<String>,
     /// All runs in these states, with commas between
-    #[arg(short, long, value_name = "STATES", conflicts_with = "run")]
+    #[arg(short, long, value_name = "STATES", value_parser = super::runs::states, conflicts_with = "run")]
     state: Option<String>,
     /// All runs with this label; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", conflicts_with = "run")]

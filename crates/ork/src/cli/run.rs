@@ -5,6 +5,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use ork_api::client::ClientError;
 use ork_api::problem::Code;
+use ork_api::stamp::Stamp;
 use ork_api::types::{Draft, NewRun, Payload, Run};
 use ork_core::run::RunState;
 use ork_core::types::Type;
@@ -41,7 +42,7 @@ pub(crate) struct RunArgs {
     params: ParamFlags,
     /// What the run is for: a date or a time, ISO 8601 (now)
     #[arg(long, value_name = "TIME")]
-    at: Option<String>,
+    at: Option<Stamp>,
     /// The workflow's version (the current one)
     #[arg(long, value_name = "N")]
     version: Option<i64>,
@@ -136,7 +137,7 @@ fn request(args: &RunArgs) -> Result<NewRun> {
         Ok((key.to_owned(), value.to_owned()))
     };
     Ok(NewRun {
-        logical_time: args.at.clone(),
+        logical_time: args.at.map(|at| at.to_string()),
         labels: args.labels.iter().map(label).collect::<Result<_>>()?,
         reason: args.reason.clone(),
         ..NewRun::default()

@@ -68,7 +68,7 @@ pub(crate) struct ListArgs {
     #[arg(short, long, value_name = "TEXT")]
     q: Option<String>,
     /// Only in these states, with commas between
-    #[arg(short, long, value_name = "STATES")]
+    #[arg(short, long, value_name = "STATES", value_parser = states)]
     state: Option<String>,
     /// Only with this label; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE")]
@@ -155,6 +155,15 @@ fn level(text: &str) -> std::result::Result<Level, String> {
 
 fn stream(text: &str) -> std::result::Result<Stream, String> {
     word(text, "stdout, stderr, system")
+}
+
+/// Run states with commas between, as the server takes them.
+pub(super) fn states(text: &str) -> std::result::Result<String, String> {
+    let words = "pending, running, success, failed, cancelled, skipped";
+    for state in text.split(',').filter(|state| !state.is_empty()) {
+        word::<RunState>(state, words).map_err(|words| format!("`{state}` is not {words}"))?;
+    }
+    Ok(text.to_owned())
 }
 
 fn word<T: serde::de::DeserializeOwned>(text: &str, words: &str) -> std::result::Result<T, String> {
@@ -474,11 +483,12 @@ async fn one_log(
 
 /// A line of a log in the form that was asked for.
 pub(crate) fn shown(line: &LogLine, named: Option<&str>, path: &str, format: Format) -> String {
-    if matches!(format, Format::Json | Format::Yaml) {
-        let line = LogLine { path: Some(path.into()), ..line.clone() };
-        return serde_json::to_string(&line).unwrap_or_default() + "\n";
+    let whole = || LogLine { path: Some(path.into()), ..line.clone() };
+    match format {
+        Format::Json => serde_json::to_string(&whole()).unwrap_or_default() + "\n",
+        Format::Yaml => format!("---\n{}", output::structured(format, &whole())),
+        Format::Table | Format::Name => crate::lines::shown(line, named) + "\n",
     }
-    crate::lines::shown(line, named) + "\n"
 }
 
 /// Which lines are shown while a run's log is followed.

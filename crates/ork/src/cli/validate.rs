@@ -4,21 +4,26 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
+use ork_api::types::Validated;
 use ork_core::lang::{Diagnostic, Severity};
 
+use super::deploy::Deployer;
 use super::{Form, Global, block_on};
 use crate::changes::Changes;
+use crate::context::{Need, ServerFlags, Session};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::{self, WorkflowFile};
 use crate::output::{self, Format, say};
 
-/// Checks workflow files; needs no server
+/// Checks workflow files; a server is asked too where --server names one
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   ork validate                    every workflow file under this folder
   ork validate etl.yaml flows/
   ork validate --watch etl.yaml   again at each change
+  ork validate --server http://127.0.0.1:7070 etl.yaml
+                                  also that the names of pools, queues and workflows are known
   ork validate -o github          annotations for GitHub Actions
   ork validate -o json            findings for programs
   ork validate -o name            the files that have errors")]
@@ -36,20 +41,43 @@ pub(crate) fn run(global: &Global, args: &ValidateArgs) -> Result {
         None | Some(Form::Text | Form::Table) => Form::Text,
         Some(form) => form,
     };
-    if args.watch { block_on(watch(form, args)) } else { once(form, args) }
+    if args.watch {
+        return block_on(watch(global, form, args));
+    }
+    // Who asks no server needs no threads.
+    if global.server.is_typed() {
+        return block_on(once(global, form, args));
+    }
+    tell(form, &read(args)?)
 }
 
-fn once(form: Form, args: &ValidateArgs) -> Result {
+fn read(args: &ValidateArgs) -> Result<Vec<WorkflowFile>> {
     let paths = files::find(&args.paths)?;
     if paths.is_empty() {
         return Err(Failure::usage("there is no workflow file here")
             .hint("name one, or begin with `ork init`"));
     }
-    let mut read = Vec::new();
-    for path in &paths {
-        read.push(WorkflowFile::read(path)?);
+    paths.iter().map(|path| WorkflowFile::read(path)).collect()
+}
+
+/// What the server finds takes the place of what was found here: it knows more names. It is asked
+/// of files that are accepted here.
+async fn ask(server: &ServerFlags, files: &mut [WorkflowFile]) -> Result<()> {
+    let session = Session::open(server, Need::Answers).await?;
+    let mut deployer = Deployer::new(session.client.clone(), None);
+    for file in files.iter_mut().filter(|file| file.compiled.is_ok()) {
+        let Validated { ok, diagnostics } = deployer.check(file).await?;
+        if !ok {
+            file.compiled.plan = None;
+        }
+        file.compiled.diagnostics = diagnostics;
+        file.compiled.unchecked.clear();
     }
-    output::write(&report(form, &read))?;
+    Ok(())
+}
+
+fn tell(form: Form, read: &[WorkflowFile]) -> Result {
+    output::write(&report(form, read))?;
     let bad = read.iter().filter(|file| !file.compiled.is_ok()).count();
     if form == Form::Text {
         let files = if read.len() == 1 { "file" } else { "files" };
@@ -174,11 +202,19 @@ fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-async fn watch(form: Form, args: &ValidateArgs) -> Result {
+async fn once(global: &Global, form: Form, args: &ValidateArgs) -> Result {
+    let mut read = read(args)?;
+    if global.server.is_typed() {
+        ask(&global.server, &mut read).await?;
+    }
+    tell(form, &read)
+}
+
+async fn watch(global: &Global, form: Form, args: &ValidateArgs) -> Result {
     let mut changes = Changes::new()?;
     loop {
         changes.watch(&args.paths)?;
-        if let Err(failure) = once(form, args) {
+        if let Err(failure) = once(global, form, args).await {
             say(&failure);
         }
         say("waiting for a change");

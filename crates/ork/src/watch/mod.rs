@@ -262,7 +262,9 @@ impl Watch {
                 }
             }
             StreamedItem::Log(chunk) => {
-                if self.progress.log(&chunk) && self.block.is_none() {
+                // Lines come where they were written among the events.
+                let is_new = self.progress.log(&chunk) && self.progress.is_current();
+                if is_new && self.block.is_none() {
                     plain::log(&chunk);
                 }
             }

@@ -212,7 +212,10 @@ impl Progress {
         }
         let untouched = self.size() - self.tasks.len();
         if untouched > 0 {
-            *counts.entry(super::task_word(TaskState::Pending)).or_insert(0) += untouched;
+            // Nothing more happens to them once the run is over.
+            let over = self.state.is_terminal();
+            let word = if over { "not begun" } else { super::task_word(TaskState::Pending) };
+            *counts.entry(word).or_insert(0) += untouched;
         }
         counts
     }

@@ -54,6 +54,13 @@ fn needs_registry(example: &Path) -> bool {
     text.contains("requirements:")
 }
 
+/// The file that an example has to have deployed first, since it calls that workflow.
+fn called(example: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(repository().join("examples").join(example)).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("# First: ork deploy "));
+    line.map(str::to_owned)
+}
+
 /// Exit code, state and attempts of each task, and the result, without what differs each time.
 fn end(example: &Path) -> (String, String) {
     let place = Place::with(&[]);
@@ -65,6 +72,11 @@ fn end(example: &Path) -> (String, String) {
         command.current_dir(place.path(folder.to_str().unwrap()));
         crate::Said::from(command.output().unwrap())
     };
+    if let Some(called) = called(example) {
+        std::fs::create_dir(place.path(folder.to_str().unwrap()).join(".ork")).unwrap();
+        let said = ork(&["deploy", &called]);
+        assert_eq!(said.code, 0, "{file}: {said:?}");
+    }
     let run = ork(&["run", file, "-o", "json"]);
     let json: serde_json::Value = serde_json::from_str(&run.out)
         .unwrap_or_else(|error| panic!("{file}: {error}\n{}\n{}", run.out, run.err));

@@ -60,14 +60,21 @@ fn findings_in_every_form() {
 
 #[test]
 fn what_only_a_server_knows_is_noted() {
-    let calls = "name: calls\ntasks:\n  a:\n    workflow: other\n";
+    let calls = "name: calls\ntasks:\n  a:\n    workflow: other\n  \
+                 b: {run: [x], pool: db, worker_queue: gpu}\n";
     let place = Place::with(&[("calls.yaml", calls)]);
     let said = place.ork(&["validate"]);
-    let words = "the workflow `other` is not checked here, since only a server knows it";
-    assert_eq!((said.code, said.out), (0, format!("calls.yaml: note[unchecked]: {words}\n")));
+    let names = ["workflow `other`", "queue `gpu`", "pool `db`"];
+    let words =
+        names.map(|name| format!("the {name} is not checked here, since only a server knows it"));
+    let noted = words.iter().map(|words| format!("calls.yaml: note[unchecked]: {words}\n"));
+    assert_eq!((said.code, said.out), (0, noted.collect()));
     let said = place.ork(&["validate", "-o", "json"]);
     let found: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!((&found[0]["severity"], &found[0]["message"]), (&"note".into(), &words.into()));
+    assert_eq!(
+        (&found[0]["severity"], &found[0]["message"]),
+        (&"note".into(), &words[0].clone().into())
+    );
     let said = place.ork(&["validate", "-o", "github"]);
     assert!(said.out.starts_with("::notice file=calls.yaml,line=1,"), "{said:?}");
 }

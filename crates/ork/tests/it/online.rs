@@ -190,6 +190,162 @@ fn a_command_whose_run_is_over_says_why_it_stays() {
     assert_eq!(first.end(), 0);
 }
 
+/// Names what only a server knows.
+const NAMES: &str = "name: names\ntasks:\n  a: {run: [echo, hi], pool: db}\n  \
+    b: {run: [echo, hi], worker_queue: gpu}\n  c: {workflow: other}\n";
+
+#[test]
+fn a_server_that_is_named_is_asked_for_what_only_it_knows() {
+    let place = place();
+    place.write("names.yaml", NAMES);
+    place.write("bad.yaml", "name: bad\ntasks: {a: {run: [echo, \"${{ params.x }}\"]}}\n");
+    let mut up = Running::start(&place, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    let server: serde_json::Value = serde_json::from_str(&place.read(".ork/server.json")).unwrap();
+    let url = server["url"].as_str().unwrap();
+    let check = |words: &[&str]| place.ork(&[&["validate", "--server", url], words].concat());
+    let said = check(&["names.yaml"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    insta::assert_snapshot!(said.out, @r"
+    warning[unknown-pool]: there is no pool `db` yet
+     --> names.yaml:3:30
+      |
+    3 |   a: {run: [echo, hi], pool: db}
+      |                              ^^
+      |
+      = help: make it with `ork pools set db SLOTS`, or write its size beside its name (`of`)
+
+    warning[unknown-queue]: no worker serves the queue `gpu`
+     --> names.yaml:4:38
+      |
+    4 |   b: {run: [echo, hi], worker_queue: gpu}
+      |                                      ^^^
+      |
+      = help: its tasks wait until one does: `worker.queues` of ork.toml names them
+
+    warning[unknown-workflow]: there is no workflow `other` yet
+     --> names.yaml:5:17
+      |
+    5 |   c: {workflow: other}
+      |                 ^^^^^
+      |
+      = help: deploy it before this one, which then calls that version
+
+    3 warnings
+    ");
+    assert_eq!(place.ork(&["pools", "set", "db", "1"]).code, 0);
+    place.write("other.yaml", &HELLO.replace("hello", "other"));
+    assert_eq!(place.ork(&["deploy", "other.yaml"]).code, 0);
+    let said = check(&["names.yaml", "-o", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &found[0]["code"], &found[1]), (0, &"unknown-queue".into(), &().into()));
+    // Only the server knows what the callee's params are.
+    place.write(
+        "names.yaml",
+        &NAMES.replace("workflow: other", "workflow: {name: other, params: {x: 1}}"),
+    );
+    let said = check(&["names.yaml", "-o", "name"]);
+    assert_eq!((said.code, said.out.as_str()), (1, "names.yaml\n"), "{said:?}");
+    assert_eq!(check(&["bad.yaml"]).code, 1);
+    let said = place.ork(&["validate", "--server", "http://127.0.0.1:9", "names.yaml"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    let said = place.ork(&["validate", "names.yaml"]);
+    assert_eq!(said.out.matches("note[unchecked]").count(), 3, "{said:?}");
+}
+
+#[test]
+fn the_environment_says_which_server_and_project_for_names_and_not_for_files() {
+    let (served, place) = (place(), place());
+    let mut up = Running::start(&served, &["up", "--bind", "127.0.0.1:0"]);
+    let _ = up.until("ready");
+    let server: serde_json::Value = serde_json::from_str(&served.read(".ork/server.json")).unwrap();
+    let url = server["url"].as_str().unwrap();
+    let token = served.read(".ork/token");
+    let ork = |words: &[&str], variables: &[(&str, &str)]| {
+        let mut command = place.command(words);
+        Said::from(command.envs(variables.iter().copied()).output().unwrap())
+    };
+    let all = [("ORK_SERVER", url), ("ORK_TOKEN", token.trim()), ("ORK_PROJECT", "default")];
+    let said = ork(&["run", "hello", "-p", "who=you"], &all);
+    assert_eq!((said.code, said.out.as_str()), (0, "you\n"), "{said:?}");
+    assert!(said.err.starts_with(url), "{said:?}");
+    assert_eq!(ork(&["ls"], &all[..1]).code, 4);
+    assert_eq!(ork(&["ls"], &[all[0], ("ORK_TOKEN", "wrong")]).code, 4);
+    let said = ork(&["ls"], &[all[0], all[1], ("ORK_PROJECT", "other")]);
+    assert!(said.code == 4 && said.err.contains("project `other`"), "{said:?}");
+    let said = ork(&["ls", "--project", "default"], &[all[0], all[1], ("ORK_PROJECT", "other")]);
+    assert_eq!(said.code, 0, "{said:?}");
+    // A file runs here, whatever the environment names.
+    let said = ork(&["run", "hello.yaml"], &all[..2]);
+    assert_eq!((said.code, said.out.as_str()), (0, "world\n"), "{said:?}");
+    assert!(said.err.starts_with("local (./.ork)\n"), "{said:?}");
+    assert_eq!(served.ork(&["ls", "-o", "name"]).out.lines().count(), 1);
+}
+
+#[test]
+fn params_are_taken_from_files_and_a_run_is_for_the_time_that_is_given() {
+    let place = place();
+    place.write("who.txt", "me");
+    place.write("params.yaml", "who: you\nn: [4]\n");
+    let words = ["run", "hello.yaml", "--params", "params.yaml", "--at", "2026-02-28"];
+    let said = place.ork(&words);
+    assert_eq!((said.code, said.out.as_str()), (0, "you\n"), "{said:?}");
+    let said = place.ork(&[&words[..4], &["-p", "who=@who.txt"]].concat());
+    assert_eq!((said.code, said.out.as_str()), (0, "me\n"), "{said:?}");
+    let runs: serde_json::Value =
+        serde_json::from_str(&place.ork(&["ls", "-o", "json"]).out).unwrap();
+    assert_eq!(runs[0]["params"], serde_json::json!({"who": "me", "n": [4]}));
+    assert_eq!(runs[1]["params"], serde_json::json!({"who": "you", "n": [4]}));
+    assert_eq!(runs[1]["logical_time"], "2026-02-28T00:00:00.000000Z");
+    place.write("params.yaml", "- who\n");
+    let said = place.ork(&words);
+    assert!(said.code == 2 && said.err.contains("not a map of params"), "{said:?}");
+    let said = place.ork(&["run", "hello.yaml", "-p", "who=@gone.txt"]);
+    assert!(said.code == 1 && said.err.contains("gone.txt"), "{said:?}");
+}
+
+#[test]
+fn a_retry_says_no_line_of_the_attempt_before() {
+    let place = Place::with(&[(
+        "two.yaml",
+        "name: two\ntasks:\n  ok: {run: [echo, one]}\n  \
+         bad: {run: {shell: 'echo out; test -e mended'}}\n",
+    )]);
+    assert_eq!(place.ork(&["run", "two.yaml"]).code, 1);
+    place.write("mended", "");
+    let said = place.ork(&["retry", "last"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!said.err.contains("ok | one"), "{said:?}");
+    assert_eq!(said.err.matches("bad | out").count(), 1, "{said:?}");
+}
+
+#[test]
+fn logs_as_yaml_are_documents() {
+    let place = Place::with(&[(
+        "two.yaml",
+        "name: two\ntasks: {a: {run: {shell: 'echo \"x: 1\"; echo two'}}}\n",
+    )]);
+    assert_eq!(place.ork(&["run", "two.yaml"]).code, 0);
+    let said = place.ork(&["logs", "last", "-o", "yaml"]).out;
+    let texts = said.split("---\n").skip(1).map(|document| {
+        let line = ork_core::lang::data("log.yaml", document.as_bytes()).unwrap();
+        line["text"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(texts.collect::<Vec<_>>(), ["x: 1", "two"], "{said}");
+}
+
+#[test]
+fn what_never_began_in_a_run_that_is_over_is_not_pending() {
+    let place = Place::with(&[(
+        "many.yaml",
+        "name: many\nconcurrency: {max_runs: 1, on_limit: skip}\ntasks:\n  \
+         m: {for_each: \"[1, 2, 3]\", max_parallel: 1, run: [\"false\"]}\n",
+    )]);
+    let said = place.ork(&["run", "many.yaml"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(!said.err.contains("pending") && said.err.contains("2 not begun"), "{said:?}");
+}
+
 #[test]
 fn a_success_is_marked_with_its_output_and_the_project_is_paused() {
     let place = place();
@@ -741,13 +897,15 @@ fn what_a_person_mistypes_is_told_in_plain_words() {
     let place = place();
     assert_eq!(place.ork(&["run", "hello.yaml"]).code, 0);
     for (words, code, part) in [
-        (&["ls", "--state", "runing"][..], 4, "state: `runing` is none; it is one of `pending`,"),
+        (&["ls", "--state", "success,runing"][..], 2, "`runing` is not one of pending,"),
+        (&["cancel", "--state", "runing"], 2, "`runing` is not one of pending,"),
         (
             &["ls", "--since", "yesterday"],
             2,
             "`yesterday` is no date and no time; write 2026-11-24",
         ),
-        (&["run", "hello.yaml", "--at", "soon"], 4, "`soon` is no date and no time"),
+        (&["run", "hello.yaml", "--at", "soon"], 2, "`soon` is no date and no time"),
+        (&["run", "hello.yaml", "--at", "2026-02-30"], 2, "`2026-02-30` is no date and no time"),
         (&["logs", "last", "greet", "--attempt", "9"], 4, "there is no attempt 9 of task `greet`"),
         (&["fmt", "hello.yaml", "-o", "json"], 2, "it prints no data"),
         (&["schema", "-o", "name"], 2, "one of json, yaml"),

@@ -9,8 +9,9 @@ const SLOW: &str = "name: slow\ntasks:\n  wait: {run: {shell: \"echo waiting for
     next: {depends_on: wait, run: [echo, never]}\n\
     finally:\n  clean: {run: [echo, cleaned]}\n";
 
-/// The columns of the terminal.
+/// The columns and rows of the terminal.
 const WIDTH: usize = 80;
+const HEIGHT: usize = 12;
 
 /// A command on a pseudo-terminal, and the picture that it has drawn.
 struct Terminal {
@@ -21,7 +22,7 @@ struct Terminal {
 impl Terminal {
     fn start(place: &Place, words: &str, colours: bool) -> Self {
         let ork = env!("CARGO_BIN_EXE_ork");
-        let line = format!("stty cols 80 rows 12; exec {ork} {words}");
+        let line = format!("stty cols {WIDTH} rows {HEIGHT}; exec {ork} {words}");
         let mut command = place.program("script");
         command.args(["-qefc", &line, "/dev/null"]).env("TERM", "xterm").env("SHELL", "/bin/sh");
         if colours {
@@ -190,4 +191,91 @@ fn the_system_asks_no_question() {
     assert_eq!(terminal.end(), 5);
     let picture = terminal.picture().join("\n");
     assert!(!picture.contains("cancel the run (c)") && picture.contains("cancelling"), "{picture}");
+}
+
+/// What stands on the terminal at the end, without what differs from run to run.
+fn last_picture(terminal: &Terminal) -> String {
+    let picture: Vec<_> = terminal.picture().iter().map(|line| steady(line)).collect();
+    picture.join("\n")
+}
+
+#[test]
+fn a_run_that_succeeds_ends_with_its_tasks_and_its_result() {
+    let place = Place::with(&[(
+        "good.yaml",
+        "name: good\ntasks:\n  a: {run: {shell: 'echo one; echo two'}}\n  \
+         b: {depends_on: a, when: tasks.a.state != 'success', run: [x]}\n\
+         finally:\n  clean: {run: [echo, cleaned]}\noutput: done\n",
+    )]);
+    let mut terminal = Terminal::start(&place, "run good.yaml", true);
+    terminal.until_line("good success");
+    assert_eq!(terminal.end(), 0);
+    insta::assert_snapshot!(last_picture(&terminal), @r"
+    local (./.ork)
+    good success TIME RUN
+      ✓ a              success TIME  two
+      – b              skipped
+      ✓ finally/clean  success TIME  cleaned
+    3 tasks: 2 success, 1 skipped in TIME
+    done
+    ");
+}
+
+#[test]
+fn a_run_that_fails_ends_with_the_last_lines_of_what_failed() {
+    let place = Place::with(&[(
+        "bad.yaml",
+        "name: bad\ntasks:\n  a: {run: {shell: 'seq 30; echo broken >&2; exit 3'}}\n  \
+         b: {depends_on: a, run: [x]}\n",
+    )]);
+    let mut terminal = Terminal::start(&place, "run bad.yaml", false);
+    terminal.until_line("bad failed");
+    assert_eq!(terminal.end(), 1);
+    insta::assert_snapshot!(last_picture(&terminal), @r"
+    local (./.ork)
+    bad failed TIME RUN
+      ✗ a  failed TIME  `bash` exited with code 3
+      ✗ b  upstream_failed  because of a
+
+    a `bash` exited with code 3
+      broken
+      more: ork logs RUN a
+
+    bad failed: a failed: `bash` exited with code 3
+    2 tasks: 1 failed, 1 upstream_failed in TIME
+    more: ork explain RUN
+    ");
+}
+
+#[test]
+fn a_map_with_more_items_than_the_terminal_has_rows_is_drawn_in_part() {
+    let place = Place::with(&[(
+        "many.yaml",
+        "name: many\ntasks:\n  m:\n    for_each: range(30)\n    \
+         run: {shell: 'until test -e open; do read -t 0.02 <> hold || true; done'}\n",
+    )]);
+    assert!(place.program("mkfifo").arg("hold").status().unwrap().success());
+    let mut terminal = Terminal::start(&place, "run many.yaml", true);
+    terminal.until("▸ m[0] ");
+    terminal.until_line(" more; ");
+    let picture = terminal.picture();
+    assert!(picture.len() <= HEIGHT, "{}", picture.join("\n"));
+    assert!(picture.iter().any(|line| line.starts_with("many running")), "{picture:?}");
+    assert!(picture.iter().any(|line| line.contains("▸ m[0] ")), "{picture:?}");
+    place.write("open", "");
+    assert_eq!(terminal.end(), 0);
+    insta::assert_snapshot!(last_picture(&terminal), @r"
+    local (./.ork)
+    many success TIME RUN
+      ✓ m     success TIME
+      ✓ m[0]  success TIME
+      ✓ m[1]  success TIME
+      ✓ m[2]  success TIME
+      ✓ m[3]  success TIME
+      ✓ m[4]  success TIME
+      ✓ m[5]  success TIME
+      ✓ m[6]  success TIME
+      … 23 more; 31 success
+    31 tasks: 31 success in TIME
+    ");
 }

@@ -340,11 +340,89 @@ fn a_called_workflow_is_pinned_and_typed() {
     let plan = compiled.plan.unwrap_or_else(|| panic!("{text}"));
     let Action::Call { pinned: Some(pinned), .. } = &plan.body.tasks[0].action else { panic!() };
     assert_eq!((pinned.version, plan.body.tasks[1].upstreams.as_slice()), (VersionId(3), &[0][..]));
-    assert_eq!(compiled.unchecked, ["the workflow `unknown`"]);
+    let [found] = &compiled.diagnostics[..] else { panic!("{text}") };
+    assert_eq!(found.message, "there is no workflow `unknown` yet");
     let (_, text) = shown(
         "tasks:\n  l: { workflow: { name: load, params: { n: x, o: 1 } } }\n  m: { workflow: load }\n  o: { workflow: flow }\n",
     );
     insta::assert_snapshot!(text);
+}
+
+/// A project that has a pool and a worker, where that is known.
+struct Staffed {
+    known: bool,
+}
+
+impl Sources for Staffed {
+    fn read(&self, _path: &str) -> Result<Vec<u8>, Option<String>> {
+        Err(None)
+    }
+
+    fn has_pool(&self, name: &str) -> Option<bool> {
+        self.known.then_some(name == "db")
+    }
+
+    fn has_queue(&self, name: &str) -> Option<bool> {
+        self.known.then_some(name == "gpu")
+    }
+}
+
+#[test]
+fn names_of_pools_and_queues_are_looked_up_where_they_are_known() {
+    let yaml = "defaults: { pool: api }
+params: { p: str }
+tasks:
+  a: { run: [x], pool: db, worker_queue: gpu }
+  b: { run: [x], worker_queue: tpu }
+  c: { run: [x], worker_queue: default }
+  d: { run: [x], pool: { name: own, of: 3 } }
+  e: { run: [x], pool: { name: '${{ params.p }}' } }
+  f: { run: [x], pool: { name: none, slots: 2 } }
+  g: { workflow: other }
+  h: { workflow: other }
+";
+    let found = compile("flow.yaml", yaml.as_bytes(), &Staffed { known: true });
+    assert_eq!(found.unchecked, ["the workflow `other`"]);
+    insta::assert_snapshot!(render(&found.diagnostics, |_| Some(yaml), false), @r"
+    warning[unknown-pool]: there is no pool `api` yet
+     --> flow.yaml:1:19
+      |
+    1 | defaults: { pool: api }
+      |                   ^^^
+      |
+      = help: make it with `ork pools set api SLOTS`, or write its size beside its name (`of`)
+
+    warning[unknown-queue]: no worker serves the queue `tpu`
+     --> flow.yaml:5:32
+      |
+    5 |   b: { run: [x], worker_queue: tpu }
+      |                                ^^^
+      |
+      = help: its tasks wait until one does: `worker.queues` of ork.toml names them
+
+    warning[unknown-pool]: there is no pool `none` yet
+     --> flow.yaml:9:32
+      |
+    9 |   f: { run: [x], pool: { name: none, slots: 2 } }
+      |                                ^^^^
+      |
+      = help: make it with `ork pools set none SLOTS`, or write its size beside its name (`of`)
+
+    3 warnings
+    ");
+    let unknown = compile("flow.yaml", yaml.as_bytes(), &Staffed { known: false });
+    assert_eq!((unknown.plan.is_some(), unknown.diagnostics.as_slice()), (true, &[][..]));
+    assert_eq!(
+        unknown.unchecked,
+        [
+            "the queue `gpu`",
+            "the pool `db`",
+            "the queue `tpu`",
+            "the pool `api`",
+            "the pool `none`",
+            "the workflow `other`"
+        ]
+    );
 }
 
 #[test]
