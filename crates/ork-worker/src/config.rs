@@ -1,6 +1,7 @@
 //! A worker's settings.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ork_core::ids::WorkerId;
 
@@ -17,6 +18,8 @@ pub struct Config {
     pub dirs: Dirs,
     /// The Python interpreter; without one the code root's `.venv`, else `python3` from `PATH`.
     pub python: Option<PathBuf>,
+    /// How long an interpreter that Python tasks are forked from stays without work.
+    pub python_idle: Duration,
     /// Names of further variables of its own environment that tasks see; see
     /// [`crate::environment`].
     pub pass_env: Vec<String>,
@@ -28,6 +31,10 @@ pub struct Config {
 
 /// The most bytes of a task's output, unless configured otherwise.
 pub const MAX_OUTPUT: usize = 1 << 20;
+
+/// How long an interpreter that Python tasks are forked from stays without work, unless configured
+/// otherwise.
+pub const PYTHON_IDLE: Duration = Duration::from_mins(5);
 
 /// A worker's folders. All are absolute; what is missing is made when first needed.
 #[derive(Clone, Debug)]

@@ -19,5 +19,5 @@ mod rooms;
 pub mod spawner;
 mod worker;
 
-pub use config::{Config, Dirs, MAX_OUTPUT};
+pub use config::{Config, Dirs, MAX_OUTPUT, PYTHON_IDLE};
 pub use worker::{Ended, Worker};

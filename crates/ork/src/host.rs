@@ -186,6 +186,7 @@ impl Desk {
             slots: self.settings.slots,
             queues: self.settings.queues.clone(),
             python: self.settings.python.clone(),
+            python_idle: ork_worker::PYTHON_IDLE,
             pass_env: self.settings.pass_env.clone(),
             max_output: self.settings.output,
             max_artifact: self.settings.limits.artifact,

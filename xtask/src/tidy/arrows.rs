@@ -88,3 +88,34 @@ fn refusal(wall: &Wall, name: &str, test: bool) -> Option<&'static str> {
     let absent = wall.absent.contains(&name) || elsewhere;
     (absent && !test).then_some("it is another crate's business")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_arrows_of_the_table_are_let_through() {
+        let (no_arrow, elsewhere) =
+            (Some("no arrow leads there"), Some("it is another crate's business"));
+        let cases = [
+            ("ork-core", "ork-store", false, no_arrow),
+            ("ork-core", "ork-store", true, no_arrow),
+            ("ork-store", "ork-core", false, None),
+            ("ork-server", "ork-worker", false, no_arrow),
+            ("ork-server", "ork-worker", true, None),
+            ("ork-core", "tokio", false, elsewhere),
+            ("ork-core", "tokio", true, None),
+            ("ork-core", "serde", false, None),
+            ("ork-engine", "rusqlite", false, elsewhere),
+            ("ork-store", "rusqlite", false, None),
+            ("ork-store", "reqwest", false, elsewhere),
+            ("ork-server", "axum", false, None),
+            ("ork-engine", "getrandom", false, elsewhere),
+            ("ork-store", "getrandom", false, None),
+        ];
+        for (from, to, test, expected) in cases {
+            let wall = WALLS.iter().find(|wall| wall.name == from).unwrap();
+            assert_eq!(refusal(wall, to, test), expected, "{from} -> {to}");
+        }
+    }
+}

@@ -3,6 +3,8 @@
 
 mod arrows;
 mod source;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -65,7 +67,8 @@ impl File {
     }
 
     fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || self.path.contains("/benches/")
+        let folder = self.path.contains("/tests/") || self.path.contains("/benches/");
+        folder || self.path.ends_with("/tests.rs")
     }
 
     /// The folder of the crate that the file belongs to, such as `crates/ork-core/`.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 
@@ -75,6 +76,41 @@ impl Walk<'_> {
         let name = ident.to_string();
         if EMPTY_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
             self.found(ident.span(), &format!("`{name}` says nothing; name what it is"));
+        }
+    }
+
+    fn called(&mut self, function: &syn::Ident) {
+        if self.in_test && (function == "sleep" || function == "sleep_until") {
+            self.found(function.span(), "a sleep in a test; wait for an event");
+        }
+    }
+
+    fn text(&mut self, literal: &syn::LitStr) {
+        if !self.in_test && self.names.contains(&literal.value()) {
+            let what = format!("names the executor {:?} outside its two places", literal.value());
+            self.found(literal.span(), &what);
+        }
+    }
+
+    fn tokens(&mut self, tokens: TokenStream) {
+        let mut before = None;
+        for token in tokens {
+            match &token {
+                TokenTree::Group(group) => {
+                    let call = group.delimiter() == Delimiter::Parenthesis;
+                    if let Some(TokenTree::Ident(function)) = before.filter(|_| call) {
+                        self.called(&function);
+                    }
+                    self.tokens(group.stream());
+                }
+                TokenTree::Literal(literal) => {
+                    if let syn::Lit::Str(text) = syn::Lit::new(literal.clone()) {
+                        self.text(&text);
+                    }
+                }
+                _ => {}
+            }
+            before = Some(token);
         }
     }
 
@@ -158,19 +194,21 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     }
 
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
-        if let syn::Expr::Path(function) = &*call.func {
-            let last = function.path.segments.last().map(|segment| segment.ident.to_string());
-            if self.in_test && last.is_some_and(|name| name == "sleep" || name == "sleep_until") {
-                self.found(call.span(), "a sleep in a test; wait for an event");
-            }
+        if let syn::Expr::Path(function) = &*call.func
+            && let Some(last) = function.path.segments.last()
+        {
+            self.called(&last.ident);
         }
         visit::visit_expr_call(self, call);
     }
 
+    /// What stands in a macro is no syntax yet: texts and calls are looked for among its tokens.
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.tokens(call.tokens.clone());
+        visit::visit_macro(self, call);
+    }
+
     fn visit_lit_str(&mut self, literal: &'ast syn::LitStr) {
-        if !self.in_test && self.names.contains(&literal.value()) {
-            let what = format!("names the executor {:?} outside its two places", literal.value());
-            self.found(literal.span(), &what);
-        }
+        self.text(literal);
     }
 }

@@ -58,6 +58,36 @@ async fn of_each_workflow_the_newest_are_kept_and_the_rest_goes_with_its_files()
 }
 
 #[tokio::test]
+async fn a_run_goes_with_its_files_once_it_ended_so_many_days_ago() {
+    for storage in STORAGES {
+        let keep = |days, runs| {
+            Ork::with(move |config| {
+                config.storage = storage;
+                config.retention = Retention { days: Some(days), runs, ..EAGER };
+            })
+        };
+        let ork = keep(0, None).await;
+        ork.deploy("held", &["hold"]).await;
+        ork.deploy("w", &["lines"]).await;
+        let held = ork.holding("held").await.id;
+        let gone = ork.create("w").await.id;
+        until(async || runs(&ork).await == [held]).await;
+        until(async || !log_folder(&ork, gone).exists()).await;
+        ork.release.notify_one();
+        until(async || runs(&ork).await.is_empty()).await;
+
+        let ork = keep(1, Some(1)).await;
+        ork.deploy("w", &["lines"]).await;
+        let first = ork.done("w").await.id;
+        let second = ork.done("w").await.id;
+        // That the first is gone shows that there was a look, which the second outlasted.
+        until(async || !runs(&ork).await.contains(&first)).await;
+        assert_eq!(runs(&ork).await, [second]);
+        assert!(log_folder(&ork, second).is_dir());
+    }
+}
+
+#[tokio::test]
 async fn what_a_crash_left_of_removed_runs_goes_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let gone = "01932b00-0000-7000-8000-000000000000";

@@ -6,9 +6,8 @@ use indexmap::IndexMap;
 use ork_core::ids::{BackfillId, Epoch, ProjectId, RunId};
 use ork_core::plan::{Catchup, Concurrency, OnLimit, Schedule, Trigger, WebhookAuth, When};
 use ork_core::rows::{
-    Actor, AttemptRow, BackfillRow, BackfillState, CacheKey, CacheParts, CacheRow, Change, CodeRef,
-    FiringRow, HookSecret, Order, Pause, PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow,
-    TriggerRow, VersionId, WorkflowRow,
+    Actor, AttemptRow, BackfillRow, BackfillState, Change, CodeRef, FiringRow, HookSecret, Order,
+    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, WorkflowRow,
 };
 use ork_core::run::{Failure, FailureKind, RunState, TaskState};
 use ork_core::time::{Span, Wall};
@@ -21,8 +20,8 @@ use ork_store::{
 use serde_json::json;
 
 use crate::rows::{
-    IntoChange, PROJECT, actor, answer, attempt, ended, event, failed, in_state, run, run_id, task,
-    version, workflow,
+    IntoChange, PROJECT, answer, attempt, cache_key, ended, event, failed, in_state, pause, pool,
+    run, run_id, success, task, version, workflow,
 };
 
 /// One test of the suite for each member.
@@ -882,38 +881,22 @@ async fn backfills_are_listed_newest_first(store: Any) {
 
 async fn pauses_are_kept(store: Any) {
     let epoch = store.lead().await.unwrap();
-    let pause = |workflow: Option<&str>, on: bool, at| PauseRow {
-        project: PROJECT,
-        workflow: workflow.map(str::to_owned),
-        pause: on.then(|| Pause { by: actor(), at: Wall(at) }),
-        by: actor(),
-        at: Wall(at),
-    };
-    let change = |row: &PauseRow| Change::Pause(Box::new(row.clone()));
     let (all, etl) = (pause(None, true, 1), pause(Some("etl"), true, 2));
-    put(&store, epoch, vec![change(&etl), change(&all)]).await;
+    put(&store, epoch, vec![etl.clone().change(), all.clone().change()]).await;
     assert_eq!(store.pauses().await.unwrap(), [all.clone(), etl]);
     let over = pause(Some("etl"), false, 3);
-    put(&store, epoch, vec![change(&over)]).await;
+    put(&store, epoch, vec![over.clone().change()]).await;
     assert_eq!(store.pauses().await.unwrap(), [all, over]);
 }
 
 async fn pools_are_kept_until_nothing_is_said_of_them(store: Any) {
     let epoch = store.lead().await.unwrap();
-    let pool = |name: &str, slots| PoolRow {
-        project: PROJECT,
-        name: name.to_owned(),
-        slots,
-        by: actor(),
-        at: Wall(1),
-    };
-    let change = |row: &PoolRow| Change::Pool(Box::new(row.clone()));
     let (b, a, more) = (pool("b", Some(1)), pool("a", Some(0)), pool("b", Some(7)));
-    put(&store, epoch, vec![change(&b), change(&a)]).await;
+    put(&store, epoch, vec![b.clone().change(), a.clone().change()]).await;
     assert_eq!(store.pools().await.unwrap(), [a.clone(), b]);
-    put(&store, epoch, vec![change(&more), change(&pool("a", None))]).await;
+    put(&store, epoch, vec![more.clone().change(), pool("a", None).change()]).await;
     assert_eq!(store.pools().await.unwrap(), [more]);
-    put(&store, epoch, vec![change(&pool("never", None))]).await;
+    put(&store, epoch, vec![pool("never", None).change()]).await;
 }
 
 async fn limits_of_workflows_are_loaded(store: Any) {
@@ -930,37 +913,19 @@ async fn limits_of_workflows_are_loaded(store: Any) {
 
 async fn successes_are_found_by_their_key_and_the_last_of_a_task(store: Any) {
     let epoch = store.lead().await.unwrap();
-    let key = |n| CacheKey {
-        task: Digest::of(b"task"),
-        inputs: Digest::of(&[n]),
-        key: Digest::of(b"key"),
-    };
-    let success = |n: u8, run: u128, at, expires_at: Option<i64>| CacheRow {
-        project: PROJECT,
-        workflow: "etl".into(),
-        task: "load".into(),
-        key: key(n),
-        run: run_id(run),
-        path: "load[1]".into(),
-        output: Some(Data::Inline(json!({"n": n}))),
-        at: Wall(at),
-        expires_at: expires_at.map(Wall),
-        parts: CacheParts::default(),
-    };
-    let change = |row: &CacheRow| Change::Cache(Box::new(row.clone()));
     let cached = |task: &'static str, n| {
         let store = store.clone();
-        async move { store.cached(PROJECT, "etl", task, &key(n)).await.unwrap() }
+        async move { store.cached(PROJECT, "etl", task, &cache_key(n)).await.unwrap() }
     };
     assert_eq!(cached("load", 1).await, Cached::default());
     let (first, second) = (success(1, 1, 10, None), success(2, 2, 20, Some(50)));
-    put(&store, epoch, vec![change(&first), change(&second)]).await;
+    put(&store, epoch, vec![first.clone().change(), second.clone().change()]).await;
     let found = cached("load", 1).await;
     assert_eq!((found.hit, found.last), (Some(first), Some(second.clone())));
     assert_eq!(cached("load", 3).await, Cached { hit: None, last: Some(second) });
     assert_eq!(cached("other", 1).await, Cached::default());
     let newer = success(1, 2, 30, None);
-    put(&store, epoch, vec![change(&newer)]).await;
+    put(&store, epoch, vec![newer.clone().change()]).await;
     let found = cached("load", 1).await;
     assert_eq!((found.hit.as_ref(), found.last.as_ref()), (Some(&newer), Some(&newer)));
     // One that may be forgotten goes in time, another with its run.

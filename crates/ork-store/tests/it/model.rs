@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use ork_core::rows::Change;
+use ork_core::plan::{Concurrency, OnLimit};
+use ork_core::rows::{Change, WorkflowRow};
 use ork_core::run::{RunState, TaskState};
 use ork_core::time::Wall;
-use ork_store::{CommitSeq, DataDir, Memory, Page, Retention, RunFilter, Sqlite, Store};
+use ork_store::{
+    CommitSeq, DataDir, Memory, Page, Retention, RunFilter, Sqlite, Store, StoreError,
+};
 use proptest::prelude::*;
 
 use crate::rows::{
-    IntoChange, PROJECT, answer, attempt, ended, event, failed, in_state, run, run_id, task,
-    version, workflow,
+    IntoChange, PROJECT, answer, attempt, cache_key, ended, event, failed, in_state, pause, pool,
+    run, run_id, success, task, version, workflow,
 };
 
 #[derive(Clone, Debug)]
@@ -24,6 +27,7 @@ fn change() -> impl Strategy<Value = Change> {
     let states = [RunState::Pending, RunState::Running, RunState::Success, RunState::Failed];
     let n = 1..6_u128;
     let name = prop::sample::select(vec!["a", "b[1]", "b[10]", "\u{e9}"]);
+    let workflows = prop::sample::select(vec!["etl", "report"]);
     prop_oneof![
         (n.clone(), prop::sample::select(states.to_vec()), 0..9_i64, 0..20_u32).prop_map(
             |(n, state, at, odd)| {
@@ -47,8 +51,22 @@ fn change() -> impl Strategy<Value = Change> {
         name.prop_map(|name| workflow(name).change()),
         (-3..4_i64).prop_map(|number| version("etl", number).change()),
         (1..3_i64).prop_map(|number| version("report", number).change()),
-        (0..3_u8, prop::option::of(n)).prop_map(|(k, run)| answer(&k.to_string(), run).change()),
+        (0..3_u8, prop::option::of(n.clone()))
+            .prop_map(|(k, run)| answer(&k.to_string(), run).change()),
+        (prop::option::of(workflows.clone()), any::<bool>(), 0..9_i64)
+            .prop_map(|(workflow, on, at)| pause(workflow, on, at).change()),
+        (workflows.clone(), prop::option::of(0..3_u32))
+            .prop_map(|(name, slots)| pool(name, slots).change()),
+        (workflows, prop::option::of(1..3_u32)).prop_map(|(name, most)| limited(name, most)),
+        (0..3_u8, n, 0..9_i64, prop::option::of(0..9_i64))
+            .prop_map(|(key, run, at, until)| success(key, run, at, until).change()),
     ]
+}
+
+/// A workflow of whose runs so many may be at work.
+fn limited(name: &str, most: Option<u32>) -> Change {
+    let limit = |max_runs| Concurrency { max_runs, key: None, on_limit: OnLimit::Queue };
+    WorkflowRow { limits: most.map(limit), ..workflow(name) }.change()
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -138,4 +156,14 @@ async fn same(store: &dyn Store, model: &dyn Store) {
         same!(|s| s.events(PROJECT, run_id(n), 0, 1_000));
     }
     same!(|s| s.load_active());
+    same!(|s| s.load_limits());
+    same!(|s| s.pauses());
+    same!(|s| s.pools());
+    for n in 0..3 {
+        // Of several that are equally late, any may be the last.
+        same!(|s| async {
+            let found = s.cached(PROJECT, "etl", "load", &cache_key(n)).await?;
+            Ok::<_, StoreError>((found.hit, found.last.map(|row| row.at)))
+        });
+    }
 }

@@ -6,8 +6,8 @@ use indexmap::IndexMap;
 use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId, Token, WorkerId};
 use ork_core::plan::{Metadata, Plan, Scope};
 use ork_core::rows::{
-    Actor, AnswerRow, AttemptRow, Change, CodeRef, EventRow, LogSummary, RunRow, TaskRow,
-    VersionId, VersionRow, WorkflowRow,
+    Actor, AnswerRow, AttemptRow, CacheKey, CacheParts, CacheRow, Change, CodeRef, EventRow,
+    LogSummary, Pause, PauseRow, PoolRow, RunRow, TaskRow, VersionId, VersionRow, WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind, Failure, FailureKind, RunState, TaskState};
 use ork_core::time::Wall;
@@ -160,6 +160,41 @@ fn plan(name: &str) -> Plan {
     Plan::new(name, Scope::default())
 }
 
+/// What is said of the pauses of a workflow, or of the project.
+pub(crate) fn pause(workflow: Option<&str>, on: bool, at: i64) -> PauseRow {
+    PauseRow {
+        project: PROJECT,
+        workflow: workflow.map(str::to_owned),
+        pause: on.then(|| Pause { by: actor(), at: Wall(at) }),
+        by: actor(),
+        at: Wall(at),
+    }
+}
+
+pub(crate) fn pool(name: &str, slots: Option<u32>) -> PoolRow {
+    PoolRow { project: PROJECT, name: name.to_owned(), slots, by: actor(), at: Wall(1) }
+}
+
+pub(crate) fn cache_key(n: u8) -> CacheKey {
+    CacheKey { task: Digest::of(b"task"), inputs: Digest::of(&[n]), key: Digest::of(b"key") }
+}
+
+/// A success of a task named `load`, which can be reused for the key of this number.
+pub(crate) fn success(n: u8, run: u128, at: i64, expires_at: Option<i64>) -> CacheRow {
+    CacheRow {
+        project: PROJECT,
+        workflow: "etl".into(),
+        task: "load".into(),
+        key: cache_key(n),
+        run: run_id(run),
+        path: "load[1]".into(),
+        output: Some(Data::Inline(json!({"n": n}))),
+        at: Wall(at),
+        expires_at: expires_at.map(Wall),
+        parts: CacheParts::default(),
+    }
+}
+
 pub(crate) fn answer(key: &str, run: Option<u128>) -> AnswerRow {
     AnswerRow {
         project: PROJECT,
@@ -187,4 +222,5 @@ macro_rules! into_change {
 }
 
 into_change!(RunRow => Run, TaskRow => Task, AttemptRow => Attempt, EventRow => Event,
-    WorkflowRow => Workflow, VersionRow => Version, AnswerRow => Answer);
+    WorkflowRow => Workflow, VersionRow => Version, AnswerRow => Answer, PauseRow => Pause,
+    PoolRow => Pool, CacheRow => Cache);

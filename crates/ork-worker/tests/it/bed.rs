@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -20,7 +21,8 @@ use ork_core::rows::CodeRef;
 use ork_core::run::{Assignment, Failure, Finished, Outcome, Report, StopReason};
 use ork_core::time::Span;
 use ork_core::value::{Data, Digest, Value};
-use ork_worker::{Config, Dirs, MAX_OUTPUT, Worker, spawner};
+use ork_worker::{Config, Dirs, Ended, MAX_OUTPUT, PYTHON_IDLE, Worker, spawner};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
@@ -52,6 +54,8 @@ pub(crate) struct Server {
     pub streamed: AtomicU32,
     /// How many more batches of lines it cannot take now.
     pub busy: AtomicU32,
+    /// The call of its link that panics, by name.
+    pub panics_in: Mutex<&'static str>,
     news: Notify,
 }
 
@@ -64,7 +68,9 @@ struct TestLink {
 #[async_trait]
 impl Link for TestLink {
     async fn recv(&self) -> Option<ToWorker> {
-        self.words.lock().await.recv().await
+        let word = self.words.lock().await.recv().await;
+        self.server.pass("recv");
+        word
     }
 
     async fn send(&self, message: FromWorker) -> Result<(), LinkError> {
@@ -74,6 +80,7 @@ impl Link for TestLink {
     }
 
     async fn logs(&self, attempt: &AttemptRef, batch: LogBatch) -> Result<(), LinkError> {
+        self.server.pass("logs");
         let less = |busy: u32| busy.checked_sub(1);
         if self.server.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
             return Err(LinkError::Retryable("the disk is full".into()));
@@ -115,6 +122,7 @@ impl Link for TestLink {
     }
 
     async fn get_blob(&self, digest: &Digest) -> Result<Bytes, LinkError> {
+        self.server.pass("get_blob");
         self.server.answer()?;
         let blob = self.server.blobs.lock().unwrap().get(digest).cloned();
         blob.ok_or_else(|| LinkError::Refused("no such blob".into()))
@@ -134,7 +142,7 @@ pub(crate) struct Bed {
     pub server: Arc<Server>,
     words: UnboundedSender<ToWorker>,
     leave: Option<oneshot::Sender<Duration>>,
-    ended: tokio::task::JoinHandle<()>,
+    pub ended: tokio::task::JoinHandle<Ended>,
     next: AtomicU32,
 }
 
@@ -161,6 +169,7 @@ impl Bed {
             slots: 4,
             queues: vec!["default".into()],
             python: None,
+            python_idle: PYTHON_IDLE,
             pass_env: Vec::new(),
             max_output: MAX_OUTPUT,
             max_artifact: MAX_ARTIFACT,
@@ -174,7 +183,7 @@ impl Bed {
         let (leave, leaving) = oneshot::channel();
         let ended = tokio::spawn(async move {
             let leaving = async { leaving.await.unwrap_or(Duration::ZERO) };
-            worker.run(leaving).await;
+            worker.run(leaving).await
         });
         std::fs::create_dir(dir.path().join("code")).unwrap();
         let next = AtomicU32::new(1);
@@ -290,11 +299,18 @@ impl Bed {
     /// Asks the worker to leave and waits until it has.
     pub(crate) async fn leave(&mut self, patience: Duration) {
         self.leave.take().unwrap().send(patience).unwrap();
-        tokio::time::timeout(PATIENCE, &mut self.ended).await.unwrap().unwrap();
+        let ended = tokio::time::timeout(PATIENCE, &mut self.ended).await.unwrap();
+        assert_eq!(ended.unwrap(), Ended::Left);
     }
 }
 
 impl Server {
+    /// Panics where it is told to, as a bug of the worker would.
+    fn pass(&self, call: &str) {
+        let panics = *self.panics_in.lock().unwrap() == call;
+        assert!(!panics, "told to panic in {call}");
+    }
+
     /// What the server says to the next call about a blob.
     fn answer(&self) -> Result<(), LinkError> {
         self.refusals.lock().unwrap().pop_front().map_or(Ok(()), Err)
@@ -342,6 +358,14 @@ pub(crate) fn processes_with(word: &str) -> Vec<i32> {
         line.split(|byte| *byte == 0).any(|arg| arg == word.as_bytes())
     };
     pids.filter(named).collect()
+}
+
+/// Waits until a process has ended.
+pub(crate) async fn end_of(process: OwnedFd) {
+    let limit = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    let waiting = move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit));
+    let ended = tokio::task::spawn_blocking(waiting).await.unwrap();
+    assert_eq!(ended, Ok(1), "a process lives on");
 }
 
 /// The processes that work in a folder.

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use ork_api::worker::FromWorker;
 use ork_core::ids::WorkerId;
-use ork_core::run::Report;
-use ork_worker::spawner;
+use ork_core::run::{Departure, FailureKind, Outcome, Report};
+use ork_core::time::Span;
+use ork_worker::{Ended, spawner};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::bed::{PATIENCE, processes_with, unique_nap};
+use crate::bed::{PATIENCE, end_of, failure, processes_with, unique_nap};
 use crate::conformance::KINDS;
 
 fn watch(nap: &str) -> Vec<OwnedFd> {
@@ -97,6 +98,57 @@ async fn a_killed_spawner_ends_its_worker_and_its_trees_are_found_by_their_marks
         assert_eq!(processes_with(&nap), [] as [i32; 0]);
         let reports = bed.server.reports_of(&attempt);
         assert!(!reports.iter().any(|r| matches!(r, Report::Finished(_))), "{reports:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_in_which_the_worker_panics_fails_and_the_worker_goes_on() {
+    for kind in KINDS {
+        let bed = kind.bed();
+        let nap = unique_nap();
+        let mut assignment = bed.assignment(kind.name, (kind.spec)("stopped_with_daemons", 0));
+        assignment.env.insert("nap".into(), nap.clone());
+        *bed.server.panics_in.lock().unwrap() = "logs";
+        let failed = failure(&bed.run(assignment).await);
+        assert_eq!(failed.kind, FailureKind::Failure, "{failed:?}");
+        let message = "the worker panicked in this attempt; this is a bug of Ork: ";
+        assert!(failed.message.starts_with(message), "{failed:?}");
+        assert!(failed.message.contains("told to panic in logs"), "{failed:?}");
+        let pids = processes_with(&nap).into_iter().filter_map(Pid::from_raw);
+        for process in pids.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
+            end_of(process).await;
+        }
+        assert_eq!(processes_with(&nap), [] as [i32; 0]);
+        *bed.server.panics_in.lock().unwrap() = "";
+        let fine = bed.run(bed.assignment(kind.name, (kind.spec)("fine", 0))).await;
+        assert!(matches!(fine.outcome, Outcome::Success { .. }), "{fine:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_panics_stops_what_it_has_and_says_goodbye() {
+    for kind in KINDS {
+        let mut bed = kind.bed();
+        let nap = unique_nap();
+        let mut assignment = bed.assignment(kind.name, (kind.spec)("stopped_with_daemons", 0));
+        assignment.env.insert("nap".into(), nap.clone());
+        let attempt = bed.assign(assignment);
+        bed.line(&attempt, "ready").await;
+        assert!(processes_with(&nap).len() >= 3);
+        *bed.server.panics_in.lock().unwrap() = "recv";
+        bed.stop(&attempt, Span::ZERO);
+        let ended = tokio::time::timeout(PATIENCE, &mut bed.ended).await.unwrap();
+        assert_eq!(ended.unwrap(), Ended::Panicked);
+        assert_eq!(processes_with(&nap), [] as [i32; 0]);
+        let reports = bed.server.reports_of(&attempt);
+        assert!(!reports.iter().any(|r| matches!(r, Report::Finished(_))), "{reports:?}");
+        let said = bed.server.reports.lock().unwrap();
+        let last = said.last();
+        let crashed = |m: &FromWorker| match m {
+            FromWorker::Goodbye { departure, .. } => *departure == Departure::Crashed,
+            _ => false,
+        };
+        assert!(last.is_some_and(crashed), "{last:?}");
     }
 }
 

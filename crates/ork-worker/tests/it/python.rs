@@ -1,12 +1,17 @@
 //! Python functions.
 
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
 use ork_api::worker::{Prepare, ToWorker};
 use ork_core::logs::Level;
 use ork_core::run::{Assignment, Failure, FailureKind, Outcome};
 use ork_core::value::Data;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, failure, output, processes_in};
+use crate::bed::{Bed, end_of, failure, output, processes_in};
 
 fn call(bed: &Bed, function: &str, inputs: Value) -> Assignment {
     let (file, function) = function.split_once(':').unwrap_or(("code.py", function));
@@ -318,7 +323,7 @@ async fn a_missing_or_old_interpreter_is_told_in_a_sentence() {
     bed.file(".venv/bin/python", "#!/bin/sh\necho 'Unknown option: -P' >&2\nexit 2\n");
     let old = failure(&bed.run(call(&bed, "f", json!({}))).await);
     check("old", &old, FailureKind::NotStarted, "did not start (Ork needs 3.11 or newer)");
-    assert!(old.details.unwrap().contains("Unknown option: -P"));
+    assert!(old.details.as_ref().unwrap().contains("Unknown option: -P"), "{old:?}");
 }
 
 fn prepare(bed: &Bed) {
@@ -336,18 +341,46 @@ async fn one_warm_parent_serves_all_and_a_killed_one_is_replaced() {
     let first = output(&bed.run(call(&bed, "parent", json!({}))).await);
     let second = output(&bed.run(call(&bed, "parent", json!({}))).await);
     assert_eq!(first, second);
-    let pid =
-        rustix::process::Pid::from_raw(i32::try_from(first.as_i64().unwrap()).unwrap()).unwrap();
-    let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    let pid = Pid::from_raw(i32::try_from(first.as_i64().unwrap()).unwrap()).unwrap();
+    let fd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
     rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL).unwrap();
     assert_ne!(output(&bed.run(call(&bed, "parent", json!({}))).await), first);
+}
+
+const WAITS: &str = r#"
+import os
+def waits():
+    print("parent", os.getppid(), flush=True)
+    open("pipe").read()
+    return os.getppid()
+"#;
+
+#[tokio::test]
+async fn a_warm_parent_leaves_once_it_is_idle_and_the_next_task_gets_another() {
+    // Shorter than it takes a line to come here: without work it would be gone by then.
+    let bed = Bed::with(true, |config| config.python_idle = Duration::from_millis(1));
+    bed.file("code.py", WAITS);
+    let pipe = bed.root().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut parents = Vec::new();
+    for _ in 0..2 {
+        let attempt = bed.assign(call(&bed, "waits", json!({})));
+        let line = bed.line(&attempt, "parent ").await;
+        let parent: i32 = line["parent ".len()..].parse().unwrap();
+        let fd = pidfd_open(Pid::from_raw(parent).unwrap(), PidfdFlags::empty()).unwrap();
+        std::fs::write(&pipe, "x").unwrap();
+        assert_eq!(output(&bed.finished(&attempt).await), json!(parent));
+        end_of(fd).await;
+        parents.push(parent);
+    }
+    assert_ne!(parents[0], parents[1]);
 }
 
 #[tokio::test]
 async fn a_killed_parent_harms_no_other_task() {
     let bed = Bed::new();
     let pipe = bed.root().join("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let code = format!(
         "import os, sys\n\
          def waits(): print('waits', flush=True); return open({pipe:?}).read()\n\
@@ -379,16 +412,7 @@ async fn a_killed_parent_harms_no_other_task() {
 #[tokio::test]
 async fn requirements_make_an_environment_once() {
     let bed = Bed::new();
-    bed.file(
-        "local/pyproject.toml",
-        "[project]\nname = 'local'\nversion = '1'\n\
-        [build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
-    );
-    bed.file("local/backend.py", BACKEND);
-    bed.file("code.py", "import orks_test_package\ndef f(): return orks_test_package.x\n");
-    let mut wanted = call(&bed, "f", json!({}));
-    let line = bed.root().join("local");
-    wanted.spec["requirements"] = json!([line]);
+    let mut wanted = local_package(&bed);
     let attempt = bed.assign(wanted.clone());
     assert_eq!(output(&bed.finished(&attempt).await), json!(1));
     bed.line(&attempt, "building a virtual environment").await;
@@ -406,16 +430,72 @@ async fn requirements_make_an_environment_once() {
     assert!(failed.details.unwrap().contains("no-such-folder"));
 }
 
+/// An `uv` that notes how it is called, and has Python do what is wanted.
+const UV: &str = r#"#!/bin/sh
+set -e
+echo "$UV_CACHE_DIR $*" >> "${0%/uv}/calls"
+case "$1" in
+venv) exec "$4" -m venv "$5" ;;
+pip) grep -q local "$6" || { echo "no solution for $(cat "$6")" >&2; exit 1; }
+     exec "$4" -m pip install --no-input -r "$6" ;;
+esac
+"#;
+
+/// Not a test: what [`uv_makes_environments_where_it_is_on_the_path`] does with `uv` on its path.
+#[tokio::test]
+#[ignore = "run by another test"]
+async fn with_uv() {
+    let Some(bin) = std::env::var_os("ORK_TEST_UV").map(PathBuf::from) else { return };
+    let cache = bin.join("cache");
+    let bed = Bed::with(true, |config| config.dirs.cache.clone_from(&cache));
+    let mut wanted = local_package(&bed);
+    assert_eq!(output(&bed.run(wanted.clone()).await), json!(1));
+    let calls = std::fs::read_to_string(bin.join("calls")).unwrap();
+    let calls: Vec<Vec<&str>> = calls.lines().map(|line| line.split(' ').collect()).collect();
+    let [make, fill] = &*calls else { panic!("{calls:?}") };
+    let [seen, "venv", "--quiet", "--python", python, dir] = **make else { panic!("{make:?}") };
+    assert_eq!(seen, "/passed/on");
+    assert!(python.ends_with("/python3"), "{python}");
+    assert!(dir.starts_with(cache.join("environments").to_str().unwrap()), "{dir}");
+    let (inside, list) = (format!("{dir}/bin/python"), format!("{dir}.txt"));
+    let fills = [seen, "pip", "install", "--python", inside.as_str(), "-r", list.as_str()];
+    assert_eq!(*fill, fills);
+    wanted.attempt.token = ork_core::ids::Token(1 << 40);
+    assert_eq!(output(&bed.run(wanted.clone()).await), json!(1));
+    wanted.attempt.token = ork_core::ids::Token(1 << 41);
+    wanted.spec["requirements"] = json!(["orks-nowhere==1"]);
+    let failed = failure(&bed.run(wanted).await);
+    let message = "the requirements (orks-nowhere==1) cannot be installed";
+    check("uv", &failed, FailureKind::NotStarted, message);
+    assert_eq!(failed.details.unwrap(), "no solution for orks-nowhere==1");
+    let calls = std::fs::read_to_string(bin.join("calls")).unwrap();
+    assert_eq!(calls.lines().count(), 4, "{calls}");
+}
+
+#[test]
+fn uv_makes_environments_where_it_is_on_the_path() {
+    let bin = tempfile::tempdir().unwrap();
+    let uv = bin.path().join("uv");
+    std::fs::write(&uv, UV).unwrap();
+    std::fs::set_permissions(&uv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let done = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "python::with_uv", "--ignored", "--nocapture"])
+        .env("ORK_TEST_UV", bin.path())
+        .env("UV_CACHE_DIR", "/passed/on")
+        .env("PATH", format!("{}:{path}", bin.path().display()))
+        .status()
+        .unwrap();
+    assert!(done.success());
+    assert!(bin.path().join("calls").exists());
+}
+
 #[tokio::test]
 async fn a_stop_ends_the_building_of_an_environment_and_all_that_it_started() {
     let bed = Bed::new();
-    bed.file(
-        "local/pyproject.toml",
-        "[project]\nname = 'local'\nversion = '1'\n\
-        [build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
-    );
+    bed.file("local/pyproject.toml", PROJECT);
     let pipe = bed.root().join("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let backend = format!(
         "import subprocess\ndef build_wheel(*_, **__):\n    pipe = open({pipe:?}, 'w')\n    \
          pipe.write('x')\n    pipe.flush()\n    \
@@ -441,6 +521,19 @@ async fn a_stop_ends_the_building_of_an_environment_and_all_that_it_started() {
     let (_, rest) = read(file, vec![0; 1]).await.unwrap();
     assert_eq!(rest, 0, "nobody holds the other end any more");
 }
+
+/// A call of code that requires a package which lies beside it.
+fn local_package(bed: &Bed) -> Assignment {
+    bed.file("local/pyproject.toml", PROJECT);
+    bed.file("local/backend.py", BACKEND);
+    bed.file("code.py", "import orks_test_package\ndef f(): return orks_test_package.x\n");
+    let mut wanted = call(bed, "f", json!({}));
+    wanted.spec["requirements"] = json!([bed.root().join("local")]);
+    wanted
+}
+
+const PROJECT: &str = "[project]\nname = 'local'\nversion = '1'\n\
+    [build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n";
 
 /// Builds a wheel without any other package.
 const BACKEND: &str = r#"

@@ -53,26 +53,41 @@ async fn a_large_output_becomes_a_blob() {
 #[tokio::test]
 async fn outputs_that_are_no_clean_json_are_refused_with_the_place() {
     let bed = Bed::new();
-    let deep = "head -c 10000 /dev/zero | tr '\\0' '[' > $ORK_OUTPUT";
     let cases = [
-        ("printf '{\"a\": 1,\\n \"a\": 2}' > $ORK_OUTPUT", "the key `a` comes twice at line 2"),
-        ("printf '[NaN]' > $ORK_OUTPUT", "NaN is not JSON"),
-        ("printf '\"a\\\\u0000\"' > $ORK_OUTPUT", "a text holds NUL, at line 1 column 3"),
-        ("printf '\"\\\\ud800\"' > $ORK_OUTPUT", "at line 1 column"),
-        ("printf '\"\\377\"' > $ORK_OUTPUT", "it is not UTF-8, at line 1 column 2"),
-        ("printf 'hello' > $ORK_OUTPUT", "expected value at line 1 column 1"),
-        (": > $ORK_OUTPUT", "EOF while parsing"),
-        (deep, "nested more than 100 deep, at line 1 column 101"),
-        ("head -c 10000000 /dev/zero > $ORK_OUTPUT", "over 1048576 bytes (limits.output)"),
-        ("mkdir $ORK_OUTPUT", "it is not a file"),
-        ("mkfifo $ORK_OUTPUT", "it is not a file"),
+        ("printf '{\"a\": 1,\\n \"a\": 2}'", "the key `a` comes twice at line 2"),
+        ("printf '[NaN]'", "NaN is not JSON (use null), at line 1 column 2"),
+        ("printf '[-Infinity]'", "Infinity is not JSON (use null), at line 1 column 3"),
+        ("printf '\"a\\\\u0000\"'", "a text holds NUL, at line 1 column 3"),
+        ("printf '\"a\\000\"'", "a text holds NUL, at line 1 column 3"),
+        ("printf '\"\\\\ud800\"'", "unexpected end of hex escape at line 1 column 8"),
+        ("printf '\"\\377\"'", "it is not UTF-8, at line 1 column 2"),
+        ("printf hello", "expected value at line 1 column 1"),
+        ("printf '[1]\\n[2]'", "trailing characters at line 2 column 1"),
+        ("printf ''", "EOF while parsing a value at line 1 column 0"),
+        (
+            "head -c 10000 /dev/zero | tr '\\0' '['",
+            "nested more than 100 deep, at line 1 column 101",
+        ),
+        ("head -c 10000000 /dev/zero", "over 1048576 bytes (limits.output)"),
     ];
     for (lines, expected) in cases {
-        let failure = failure(&bed.run(bed.assignment("run", sh(lines))).await);
-        assert_eq!(failure.kind, FailureKind::OutputInvalid, "{lines}: {failure:?}");
-        assert!(failure.message.contains(expected), "{lines}: {}", failure.message);
-        assert!(failure.message.contains("ORK_OUTPUT"), "{lines}: {}", failure.message);
+        let to_file = sh(&format!("{lines} > $ORK_OUTPUT"));
+        refused(&bed, to_file, "the output in the file that ORK_OUTPUT names is ", expected).await;
+        let plainly = json!({"shell": lines, "with": "bash", "output": "stdout_json"});
+        refused(&bed, plainly, "the output in standard output is ", expected).await;
     }
+    for lines in ["mkdir $ORK_OUTPUT", "mkfifo $ORK_OUTPUT"] {
+        let place = "the file that ORK_OUTPUT names cannot be read";
+        refused(&bed, sh(lines), place, "it is not a file").await;
+    }
+}
+
+/// Runs a program whose output is not usable for this reason.
+async fn refused(bed: &Bed, spec: Value, place: &str, why: &str) {
+    let failure = failure(&bed.run(bed.assignment("run", spec.clone())).await);
+    assert_eq!(failure.kind, FailureKind::OutputInvalid, "{spec}: {failure:?}");
+    assert!(failure.message.starts_with(place), "{spec}: {}", failure.message);
+    assert!(failure.message.contains(why), "{spec}: {}", failure.message);
 }
 
 #[tokio::test]

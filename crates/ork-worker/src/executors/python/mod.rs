@@ -143,7 +143,7 @@ impl Python {
         }
         let package = package(inner)?;
         let key = Key { project: Arc::clone(&what.project), interpreter };
-        let warm = self.pool.warm(&key, &inner.spawner, &package, &inner.inherited);
+        let warm = self.pool.warm(&key, inner, &package);
         warm.map_err(|error| error.to_string())
     }
 
@@ -173,7 +173,7 @@ impl Python {
         let package = package(&inner).map_err(End::not_started)?;
         let (mut output, ends) = Output::pipes(Keep::Nothing, 0).map_err(|e| no_pipes(&e))?;
         let fds = [ends.stdout, ends.stderr, memo.try_clone().map_err(|e| no_pipes(&e))?];
-        let forked = self.pool.fork(key, &inner.spawner, &package, &inner.inherited, &fds);
+        let forked = self.pool.fork(key, &inner, &package, &fds);
         drop(fds);
         match forked {
             Ok(mut forked) => Ok(attempt.watch(&mut forked, &mut output).await),

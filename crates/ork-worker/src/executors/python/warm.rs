@@ -20,9 +20,8 @@ use super::interpreter;
 use crate::child::Life;
 use crate::environment::Env;
 use crate::spawner::{Gone, Program, Spawner, Stdio3, TreeHandle, Word, wire};
+use crate::worker::Inner;
 
-/// How long a parent stays without work.
-const IDLE: Duration = Duration::from_mins(5);
 /// How much of a parent's last words is kept.
 const LAST_WORDS: usize = 4096;
 /// The bytes of an answer.
@@ -31,7 +30,7 @@ const ANSWER: usize = 13;
 /// One parent per project, interpreter and environment of packages.
 #[derive(Default)]
 pub(super) struct Pool {
-    parents: Arc<Mutex<HashMap<Key, Arc<Parent>>>>,
+    parents: Arc<Mutex<Parents>>,
 }
 
 /// What attempts must have in common to share a parent.
@@ -70,30 +69,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Pool {
     /// Makes sure that there is a parent.
-    pub(super) fn warm(
-        &self,
-        key: &Key,
-        spawner: &Spawner,
-        package: &Path,
-        env: &Env,
-    ) -> io::Result<()> {
-        self.parent(key, spawner, package, env).map(drop)
+    pub(super) fn warm(&self, key: &Key, inner: &Inner, package: &Path) -> io::Result<()> {
+        self.parent(key, inner, package).map(drop)
     }
 
-    fn parent(
-        &self,
-        key: &Key,
-        spawner: &Spawner,
-        package: &Path,
-        env: &Env,
-    ) -> io::Result<Arc<Parent>> {
+    fn parent(&self, key: &Key, inner: &Inner, package: &Path) -> io::Result<Arc<Parent>> {
         let mut parents = lock(&self.parents);
         if let Some(parent) = parents.get(key).filter(|parent| !parent.is_gone()) {
             return Ok(Arc::clone(parent));
         }
-        let parent = Parent::start(&key.interpreter, spawner, package, env)?;
+        let parent = Parent::start(&key.interpreter, &inner.spawner, package, &inner.inherited)?;
         parents.insert(key.clone(), Arc::clone(&parent));
-        drop(tokio::spawn(retire(Arc::clone(&self.parents), key.clone(), Arc::clone(&parent))));
+        let (pool, key, kept) = (Arc::clone(&self.parents), key.clone(), Arc::clone(&parent));
+        drop(tokio::spawn(retire(pool, key, kept, inner.config.python_idle)));
         Ok(parent)
     }
 
@@ -101,13 +89,12 @@ impl Pool {
     pub(super) fn fork(
         &self,
         key: &Key,
-        spawner: &Spawner,
+        inner: &Inner,
         package: &Path,
-        env: &Env,
         fds: &[OwnedFd],
     ) -> io::Result<Forked> {
-        let parent = self.parent(key, spawner, package, env)?;
-        let tree = spawner.reserve();
+        let parent = self.parent(key, inner, package)?;
+        let tree = inner.spawner.reserve();
         let (sender, answers) = unbounded_channel();
         let id = {
             let mut state = lock(&parent.state);
@@ -135,25 +122,29 @@ impl Pool {
     }
 }
 
-/// Lets a parent go once it has had no work for long.
-async fn retire(pool: Arc<Mutex<HashMap<Key, Arc<Parent>>>>, key: Key, parent: Arc<Parent>) {
-    loop {
-        let (busy, idle_since) = {
-            let state = lock(&parent.state);
-            (!state.children.is_empty(), state.idle_since)
-        };
-        let until = if busy { Instant::now() + IDLE } else { idle_since + IDLE };
-        if parent.is_gone() || until <= Instant::now() {
-            break;
+type Parents = HashMap<Key, Arc<Parent>>;
+
+/// Lets a parent go once it has had no work for so long.
+async fn retire(pool: Arc<Mutex<Parents>>, key: Key, parent: Arc<Parent>, idle: Duration) {
+    while !parent.is_gone() {
+        let until = parent.idle_since().unwrap_or_else(Instant::now) + idle;
+        if until <= Instant::now() && let_go(&mut lock(&pool), &key, &parent) {
+            return;
         }
         tokio::time::sleep_until(until).await;
     }
-    let mut parents = lock(&pool);
-    let busy = !lock(&parent.state).children.is_empty();
-    if !busy && parents.get(&key).is_some_and(|current| Arc::ptr_eq(current, &parent)) {
-        parents.remove(&key);
-        let _ = rustix::net::shutdown(&parent.control, rustix::net::Shutdown::Write);
+}
+
+/// Sends a parent away that has no work; false when it has some after all.
+fn let_go(parents: &mut Parents, key: &Key, parent: &Arc<Parent>) -> bool {
+    if parent.idle_since().is_none() {
+        return false;
     }
+    if parents.get(key).is_some_and(|current| Arc::ptr_eq(current, parent)) {
+        parents.remove(key);
+    }
+    let _ = rustix::net::shutdown(&parent.control, rustix::net::Shutdown::Write);
+    true
 }
 
 impl Parent {
@@ -195,6 +186,12 @@ impl Parent {
 
     fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
+    }
+
+    /// Since when it has had no work; none while it has some.
+    fn idle_since(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        state.children.is_empty().then_some(state.idle_since)
     }
 
     fn forget(&self, id: u64) {
