@@ -805,11 +805,8 @@ impl<S> Core<S> {
                 self.give(waiting, Err(Error::Refused(refusal)), None, None);
             }
             Found::Run(Some(active)) if self.is_outdated(&active, &waiting) => {
-                waiting.tries += 1;
                 self.urgent = true;
-                let after = self.config.backoff(waiting.tries);
-                self.outputs.push(Output::Read { read: read.clone(), after });
-                self.reading.insert(read.clone(), waiting);
+                self.read_later(read.clone(), waiting);
             }
             Found::Run(active) => {
                 waiting.loaded = true;
@@ -824,20 +821,23 @@ impl<S> Core<S> {
 
     /// What the engine asks of itself is read until it can be, less and less often. A run that the
     /// store will never give cannot be set aside.
-    fn read_again(&mut self, read: Read, mut waiting: Waiting<S>, error: &StoreError, now: Now) {
+    fn read_again(&mut self, read: Read, waiting: Waiting<S>, error: &StoreError, now: Now) {
         match (&read, error) {
             (Read::Run { run, .. }, StoreError::Rejected(_) | StoreError::Malformed(_)) => {
                 let run = *run;
                 self.leave_alone(run, error.to_string());
                 self.command(waiting, now);
             }
-            _ => {
-                waiting.tries += 1;
-                let after = self.config.backoff(waiting.tries);
-                self.outputs.push(Output::Read { read: read.clone(), after });
-                self.reading.insert(read, waiting);
-            }
+            _ => self.read_later(read, waiting),
         }
+    }
+
+    /// Reads once more, later each time.
+    fn read_later(&mut self, read: Read, mut waiting: Waiting<S>) {
+        waiting.tries += 1;
+        let after = self.config.backoff(waiting.tries);
+        self.outputs.push(Output::Read { read: read.clone(), after });
+        self.reading.insert(read, waiting);
     }
 
     /// Answers as before, if it is the same request.
