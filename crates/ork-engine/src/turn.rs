@@ -1313,7 +1313,11 @@ impl<S> Core<S> {
             lost.map(|lost| lost.reason.clone())
         };
         for mut given in flight.answers {
-            let result = std::mem::replace(&mut given.result, Err(Error::Stopped));
+            let mut result = std::mem::replace(&mut given.result, Err(Error::Stopped));
+            // What made these stale is not to be: their runs are as the store has them again.
+            if let Ok(Answer::Beat { stale }) = &mut result {
+                stale.retain(|attempt| reason(&Some(Owner::Run(attempt.run))).is_none());
+            }
             match (reason(&given.owner), given.again.take()) {
                 (None, _) => self.release(given, result),
                 (Some(_), Some(request)) => {
