@@ -127,9 +127,10 @@ impl Run {
         self.instance(ix).tally.verdict(self.task(ix).trigger_rule) != Verdict::Wait
     }
 
-    /// Whether the rule of an instance holds.
+    /// Whether an instance's level has been reached and its rule holds.
     pub(super) fn may_begin(&self, ix: Ix) -> bool {
-        self.instance(ix).tally.verdict(self.task(ix).trigger_rule) == Verdict::Holds
+        self.is_open(ix)
+            && self.instance(ix).tally.verdict(self.task(ix).trigger_rule) == Verdict::Holds
     }
 
     /// Whether an instance waits to hear of an earlier success.
