@@ -708,7 +708,7 @@ impl<'a> Replay<'a> {
         };
         let series = *series;
         // What an earlier generation of the map left is one of its items again once it is reset.
-        if state == TaskState::Running && known != series {
+        if matches!(state, TaskState::Running | TaskState::Stopping) && known != series {
             made.push(place);
             let given = u32::try_from(made.len()).unwrap_or(u32::MAX);
             if given > *total {

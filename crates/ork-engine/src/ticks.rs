@@ -35,6 +35,7 @@ impl Ticks {
         self.backfills = Backfills::default();
         self.known = false;
         self.sent.clear();
+        self.backfills.arrived();
     }
 
     /// Takes over what the store has; true when it had it.
@@ -70,6 +71,7 @@ impl Ticks {
     /// All that was on its way has arrived.
     pub(crate) fn arrived(&mut self) {
         self.sent.clear();
+        self.backfills.arrived();
     }
 
     /// A tick whose run the store will not keep is skipped.

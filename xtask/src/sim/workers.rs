@@ -54,6 +54,8 @@ pub(super) struct Worker {
     pub(super) heard: i64,
     /// The number of its latest beat.
     pub(super) beats: u64,
+    /// The number of its latest beat that the server heard: an earlier one renews nothing.
+    heard_beat: u64,
     /// By token; also what is over, so that an offer that comes again is known.
     pub(super) held: BTreeMap<Token, Held>,
 }
@@ -75,7 +77,15 @@ impl Worker {
             silent_until: now,
             heard: now,
             beats: 0,
+            heard_beat: 0,
             held: BTreeMap::new(),
+        }
+    }
+
+    /// The server hears a beat, perhaps late or again.
+    pub(super) fn hear(&mut self, beat: u64, now: i64) {
+        if beat > self.heard_beat {
+            (self.heard, self.heard_beat) = (now, beat);
         }
     }
 

@@ -28,7 +28,7 @@ use ork_core::run::{
 };
 use ork_core::time::{Mono, Now, Span, Wall};
 use ork_core::value::{Data, Digest, Value};
-use ork_engine::{Answer, Config, Core, Error, Found, Output, Read, Request, Step};
+use ork_engine::{Answer, Ask, Config, Core, Error, Found, Output, Read, Request, Step};
 use ork_store::{CommitSeq, StoreError};
 
 use self::clients::Wish;
@@ -644,8 +644,12 @@ impl World {
 
     fn arrive(&mut self, request: Request, slot: Slot) {
         let Some(core) = &mut self.core else { return };
-        if let Slot::Hello(place) | Slot::Beat(place) = &slot {
-            self.workers[*place].heard = self.mono;
+        match (&slot, &request.ask) {
+            (Slot::Hello(place), _) => self.workers[*place].heard = self.mono,
+            (Slot::Beat(place), Ask::Run(Command::WorkerBeat { number, .. })) => {
+                self.workers[*place].hear(*number, self.mono);
+            }
+            _ => {}
         }
         core.push(request, slot);
     }

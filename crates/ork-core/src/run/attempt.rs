@@ -405,7 +405,7 @@ impl Run {
         let Some(lease) = self.instance(ix).phase.lease().cloned() else { return Ok(()) };
         let token = lease.token;
         let until = cx.now.mono + self.task(ix).grace + cx.desk.config.stop_margin;
-        let stop = Stop { lease, reason, failure, until, last, then: None };
+        let stop = Stop { lease, reason, failure, until, last, successor: None };
         self.shift(ix, Step::Stop, Phase::Stopping(Box::new(stop)), cx)?;
         self.instance_mut(ix).attempt_dirty = true;
         self.log_at(ix, EventKind::TaskStopping { token, reason }, cx);
@@ -438,8 +438,8 @@ impl Run {
     fn end_stop(&mut self, ix: Ix, logs: LogSummary, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         let Phase::Stopping(stop) = &self.instance(ix).phase else { return Ok(()) };
         let (reason, last, failure) = (stop.reason, stop.last, stop.failure.clone());
-        if let Some(then) = stop.then.clone() {
-            return self.end_superseded(ix, then, logs, cx);
+        if let Some(successor) = stop.successor.clone() {
+            return self.end_superseded(ix, *successor, logs, cx);
         }
         if reason == StopReason::TimedOut && !last {
             return self.fail(ix, failure, logs, cx);

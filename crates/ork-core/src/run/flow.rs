@@ -428,7 +428,7 @@ impl Run {
             }
             Phase::Stopping(stop) => {
                 stop.last = true;
-                stop.then = None;
+                stop.successor = None;
                 self.mark(ix, cx.desk);
                 Ok(())
             }

@@ -8,7 +8,7 @@ use crate::ids::{InstancePath, RunId, Token, WorkerId};
 use crate::rows::{CacheKey, CacheNote};
 use crate::run::approval::Decided;
 use crate::run::inside::Inside;
-use crate::run::mark::Then;
+use crate::run::mark::Successor;
 use crate::run::rule::Tally;
 use crate::run::wait::Deferral;
 use crate::run::{Failure, FailureKind, StopReason, TaskState};
@@ -99,7 +99,7 @@ pub(super) struct Stop {
     pub(super) last: bool,
     /// What the instance becomes once its processes are gone, where another generation takes its
     /// place.
-    pub(super) then: Option<Then>,
+    pub(super) successor: Option<Box<Successor>>,
 }
 
 /// Where an instance stands.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::InstancePath;
-use crate::rows::LogSummary;
+use crate::rows::{Actor, LogSummary};
 use crate::run::active::{Cx, Run, Stage};
 use crate::run::control::{Answered, no_task};
 use crate::run::flow::Ending;
@@ -25,6 +25,13 @@ pub(super) enum Then {
     Again,
     /// It has this outcome.
     Outcome(Outcome),
+}
+
+/// What comes after a superseded attempt, and who asked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Successor {
+    then: Then,
+    by: Actor,
 }
 
 /// An outcome that a person set, checked.
@@ -108,7 +115,7 @@ impl Run {
             self.stop_attempt(ix, StopReason::Superseded, failure, false, cx)?;
         }
         if let Phase::Stopping(stop) = &mut self.instance_mut(ix).phase {
-            stop.then = Some(then);
+            stop.successor = Some(Box::new(Successor { then, by: cx.by.clone() }));
             self.mark(ix, cx.desk);
         }
         Ok(())
@@ -118,16 +125,18 @@ impl Run {
     pub(super) fn end_superseded(
         &mut self,
         ix: Ix,
-        then: Then,
+        successor: Successor,
         logs: LogSummary,
         cx: &mut Cx<'_>,
     ) -> Result<(), Illegal> {
+        let Successor { then, by } = successor;
         let failure = match &self.instance(ix).phase {
             Phase::Stopping(stop) => Some(stop.failure.clone()),
             _ => None,
         };
         self.close_attempt(ix, AttemptState::Cancelled, failure, logs, cx);
-        self.replace(ix, then, cx)
+        let Cx { desk, out, now, .. } = cx;
+        self.replace(ix, then, &mut Cx { desk, out, now: *now, by: &by })
     }
 
     fn replace(&mut self, ix: Ix, then: Then, cx: &mut Cx<'_>) -> Result<(), Illegal> {

@@ -15,7 +15,7 @@ use crate::run::inside::{Inside, Kind};
 use crate::run::instance::{Closing, Hold, Instance, ItemOf, Ix, Lease, Phase, Rare, Stop};
 use crate::run::level::{Root, Shape};
 use crate::run::map::Map as Items;
-use crate::run::mark::Then;
+use crate::run::mark::Successor;
 use crate::run::signals::Signals;
 use crate::run::timers::Owner;
 use crate::run::values::Map;
@@ -41,6 +41,11 @@ impl Left {
     fn due(self, now: Now) -> Mono {
         let passed = (now.wall - self.at).0.clamp(0, self.left.0.max(0));
         now.mono + Span(self.left.0 - passed)
+    }
+
+    /// The deadline where time in which nobody leads does not count.
+    fn paused(self, now: Now) -> Mono {
+        now.mono + self.left
     }
 }
 
@@ -139,7 +144,7 @@ struct StopDetail {
     #[serde(default)]
     forced: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    then: Option<Then>,
+    successor: Option<Box<Successor>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -558,7 +563,9 @@ impl Run {
         instance.queued_at = row.queued_at;
         instance.started_at = row.started_at;
         instance.finished_at = row.finished_at;
-        let due = detail.due.map(|left| left.due(cx.now));
+        // The order to stop may not have left yet, so its time begins when it is given again.
+        let stopping = row.state == TaskState::Stopping;
+        let due = detail.due.map(|l| if stopping { l.paused(cx.now) } else { l.due(cx.now) });
         let rare = detail.rare(row.marked, row.cache, cx.now);
         if let Some(rare) = rare {
             *instance.rare_mut() = rare;
@@ -635,9 +642,9 @@ fn phase(
         TaskState::Dispatched => Phase::Offered { lease: lease?, confirmed: false, kept: true },
         TaskState::Running => Phase::Running(lease?),
         TaskState::Stopping => {
-            let StopDetail { reason, failure, last, then, .. } = stop?;
+            let StopDetail { reason, failure, last, successor, .. } = stop?;
             let (lease, until) = (lease?, due?);
-            Phase::Stopping(Box::new(Stop { lease, reason, failure, until, last, then }))
+            Phase::Stopping(Box::new(Stop { lease, reason, failure, until, last, successor }))
         }
         TaskState::Deferred => Phase::Deferred(Box::new(deferral?)),
         over => Phase::Over(over),
@@ -647,15 +654,16 @@ fn phase(
 fn task_detail(instance: &Instance, now: Now) -> TaskDetail {
     let (due, stop) = match &instance.phase {
         Phase::Stopping(stop) => {
-            let Stop { reason, failure, last, until, then, .. } = &**stop;
-            let (failure, then) = (failure.clone(), then.clone());
-            let detail = StopDetail { reason: *reason, failure, last: *last, forced: false, then };
+            let Stop { reason, failure, last, until, successor, .. } = &**stop;
+            let (failure, successor) = (failure.clone(), successor.clone());
+            let detail =
+                StopDetail { reason: *reason, failure, last: *last, forced: false, successor };
             (Some(*until), Some(detail))
         }
         Phase::Open(None) => (instance.due, None),
         Phase::Open(Some(closing)) => {
             let Closing { reason, failure, forced } = Closing::clone(closing);
-            (None, Some(StopDetail { reason, failure, last: true, forced, then: None }))
+            (None, Some(StopDetail { reason, failure, last: true, forced, successor: None }))
         }
         _ => (None, None),
     };

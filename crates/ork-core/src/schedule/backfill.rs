@@ -81,6 +81,8 @@ struct Entry {
     version: Arc<Declared>,
     /// Runs whose retry or cancel is on its way.
     asked: BTreeSet<RunId>,
+    /// Runs that are on their way to the store.
+    sent: BTreeSet<RunId>,
     dirty: bool,
 }
 
@@ -190,7 +192,14 @@ impl Backfills {
     }
 
     fn insert(&mut self, row: BackfillRow, table: Timetable, version: Arc<Declared>) {
-        let entry = Entry { table, version, asked: BTreeSet::new(), dirty: false, row };
+        let entry = Entry {
+            table,
+            version,
+            asked: BTreeSet::new(),
+            sent: BTreeSet::new(),
+            dirty: false,
+            row,
+        };
         self.0.insert(entry.row.id, entry);
     }
 
@@ -308,6 +317,7 @@ impl Backfills {
             Ok(run) => {
                 entry.row.made += 1;
                 entry.row.open.push(run);
+                entry.sent.insert(run);
             }
             Err(reason) => {
                 entry.row.skipped += 1;
@@ -317,11 +327,18 @@ impl Backfills {
         Some(entry.change(run, now))
     }
 
-    /// A run that the store will not keep counts as skipped.
+    /// All that was on its way to the store has arrived.
+    pub fn arrived(&mut self) {
+        self.0.values_mut().for_each(|entry| entry.sent.clear());
+    }
+
+    /// A run that the store will not keep counts as skipped; one whose later changes it will not
+    /// keep is there.
     pub fn lost(&mut self, run: RunId, reason: &str) {
-        let Some(entry) = self.0.values_mut().find(|entry| entry.row.open.contains(&run)) else {
+        let Some(entry) = self.0.values_mut().find(|entry| entry.sent.contains(&run)) else {
             return;
         };
+        entry.sent.remove(&run);
         entry.row.open.retain(|other| *other != run);
         entry.row.made = entry.row.made.saturating_sub(1);
         entry.row.skipped += 1;

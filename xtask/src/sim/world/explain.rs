@@ -88,7 +88,9 @@ impl World {
                 let fewer = holders.len() < known || state(path) != Some(TaskState::Running);
                 (over || fewer).then_some("an item that may begin has not")
             }
-            Blocker::RunLimit { max_runs, holders, .. } => self.run_limit(*max_runs, holders),
+            Blocker::RunLimit { max_runs, holders, .. } => {
+                self.run_limit(*max_runs, holders, machine)
+            }
             Blocker::Pool { name, slots, of, used, holders } => {
                 self.pool(name, (*slots, *of, *used), holders)
             }
@@ -115,14 +117,20 @@ impl World {
         wrong.or_else(|| (row.state == TaskState::Running && !may_run).then_some("it is under way"))
     }
 
-    /// The places are taken, by runs that are under way.
-    fn run_limit(&self, max_runs: u32, holders: &[Holder]) -> Option<&'static str> {
+    /// The places are taken, by runs that are under way or that are being set aside.
+    fn run_limit(
+        &self,
+        max_runs: u32,
+        holders: &[Holder],
+        machine: &Machine,
+    ) -> Option<&'static str> {
         let known = usize::try_from(max_runs).unwrap_or(usize::MAX).min(5);
         if holders.len() < known {
             return Some("there is a free place");
         }
         let runs = |run| self.store.runs.get(&run).map(|kept| kept.run.state);
-        let idle = holders.iter().any(|holder| runs(holder.run) != Some(RunState::Running));
+        let mut held = holders.iter().map(|holder| holder.run).filter(|run| machine.holds(*run));
+        let idle = held.any(|run| runs(run) != Some(RunState::Running));
         idle.then_some("a holder is not under way")
     }
 
