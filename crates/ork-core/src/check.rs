@@ -708,7 +708,9 @@ impl<'a> Replay<'a> {
         };
         let series = *series;
         // What an earlier generation of the map left is one of its items again once it is reset.
-        if matches!(state, TaskState::Running | TaskState::Stopping) && known != series {
+        // When a run is set aside, maps end before their items.
+        let open = matches!(state, TaskState::Running | TaskState::Stopping) || self.quarantined;
+        if open && known != series {
             made.push(place);
             let given = u32::try_from(made.len()).unwrap_or(u32::MAX);
             if given > *total {

@@ -625,10 +625,14 @@ impl<S> Core<S> {
     fn fill(&mut self, now: Now) -> bool {
         let mut any = false;
         for _ in 0..ticks::MOST {
-            let Some(machine) = &self.machine else { return any };
-            let holds = |run| machine.holds(run) || machine.left_alone(run).is_some();
-            let site = &self.config.site;
-            let Some(need) = self.ticks.backfills.need(holds, now.wall, site) else { return any };
+            let Self { machine: Some(machine), aside, left_alone, ticks, config, .. } = self else {
+                return any;
+            };
+            let is_aside = |run: RunId| aside.contains_key(&run) || left_alone.contains_key(&run);
+            let holds = |run| machine.holds(run) || is_aside(run);
+            let Some(need) = ticks.backfills.need(holds, now.wall, &config.site) else {
+                return any;
+            };
             any = true;
             self.urgent = true;
             let command = match need {

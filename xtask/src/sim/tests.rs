@@ -70,13 +70,18 @@ fn a_machine_that_panics_loses_the_runs_it_panics_on_alone() {
 #[test]
 fn what_was_found_once_stays_mended() {
     let seeds = [
-        2_672,   // A run that could only begin said not why.
-        3_124,   // A run that ended was read before its end was durable.
-        30_709,  // Attempts were called stale by changes that were refused.
-        40_520,  // A compiler's answer began a `finally` though the body was under way again.
-        51_992,  // An order to stop had not left when its time was taken to be over.
-        122_170, // A backfill forgot a run of which a later change was refused.
-        345_464, // A retry of an attempt that was being stopped did not say who asked.
+        2_672,     // A run that could only begin said not why.
+        3_124,     // A run that ended was read before its end was durable.
+        30_709,    // Attempts were called stale by changes that were refused.
+        40_520,    // A compiler's answer began a `finally` though the body was under way again.
+        51_992,    // An order to stop had not left when its time was taken to be over.
+        122_170,   // A backfill forgot a run of which a later change was refused.
+        251_978,   // A compiler's answer was thrown away, and nobody decided the task again.
+        345_464,   // A retry of an attempt that was being stopped did not say who asked.
+        724_978,   // A mark left a task open inside an item that was over.
+        1_113_642, // What stood ready inside a map of a DAG was not counted after a restart.
+        1_337_131, // What waited for a pause was said to wait for values.
+        1_431_029, // A backfill took a run that was being set aside to be over.
     ];
     for seed in seeds {
         let found = simulate(seed, &Config::default(), false);

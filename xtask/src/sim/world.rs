@@ -121,6 +121,8 @@ pub(super) struct World {
     wishes: Vec<Wish>,
     healed: bool,
     trusted: HashMap<Token, Vec<bool>>,
+    /// Attempts that the server took for lost: they may run until their workers hear of it.
+    given_up: HashSet<Token>,
     executed: HashSet<(RunId, InstancePath, u32, u32)>,
     pub(super) succeeded: HashSet<Token>,
     blobs: HashMap<Digest, Arc<Value>>,
@@ -195,6 +197,7 @@ impl World {
             wishes: Vec::new(),
             healed: false,
             trusted: HashMap::new(),
+            given_up: HashSet::new(),
             executed: HashSet::new(),
             succeeded: HashSet::new(),
             blobs: HashMap::new(),
@@ -459,6 +462,9 @@ impl World {
         let trusted = |worker: &Worker| self.mono - heard(worker) < lease;
         for change in changes {
             let Change::Event(event) = change else { continue };
+            if let Some(token) = lost_token(&event.kind) {
+                self.given_up.insert(token);
+            }
             if let EventKind::TaskDispatched { token, .. } = event.kind {
                 self.trusted
                     .entry(token)
@@ -969,7 +975,9 @@ impl World {
         let other = self.workers.iter().enumerate().find(|(other, worker)| {
             let held = worker.runs(attempt);
             let trusted = trusted.and_then(|all| all.get(*other)) == Some(&true);
-            *other != place && worker.alive && trusted && held.is_some_and(|held| !held.stopping)
+            let runs = held
+                .is_some_and(|held| !held.stopping && !self.given_up.contains(&held.attempt.token));
+            *other != place && worker.alive && trusted && runs
         });
         if let Some((other, _)) = other {
             let (run, path) = (attempt.run, &attempt.path);
@@ -1072,6 +1080,20 @@ impl World {
             }
             _ => {}
         }
+    }
+}
+
+/// The attempt that an event takes for lost.
+fn lost_token(kind: &EventKind) -> Option<Token> {
+    match kind {
+        EventKind::TaskRetrying { token, failure, .. } => {
+            (failure.kind == FailureKind::Lost).then_some(*token)
+        }
+        EventKind::TaskFinished { token, failure, .. } => {
+            let lost = failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Lost);
+            token.filter(|_| lost)
+        }
+        _ => None,
     }
 }
 

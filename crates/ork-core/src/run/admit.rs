@@ -52,7 +52,9 @@ impl Run {
             Phase::Pending if instance.parked.as_ref().is_some_and(|parked| parked.compiling) => {
                 Some(Gate::Compiler)
             }
-            Phase::Pending if instance.parked.is_some() => Some(Gate::Values),
+            Phase::Pending if instance.parked.as_ref().is_some_and(|p| !p.missing.is_empty()) => {
+                Some(Gate::Values)
+            }
             Phase::Pending if self.awaits_call_place(ix, desk) => Some(Gate::CallPlace),
             Phase::Pending if self.awaits_place(ix) => Some(Gate::Items),
             Phase::Pending if self.is_resolved(ix) && self.asks(ix) => Some(Gate::Earlier),

@@ -75,9 +75,10 @@ impl Run {
             return Ok(());
         }
         if !self.may_begin(ix) {
-            // Something before it is done again; it asks anew after that.
+            // Something before it is done again or has another outcome; it asks anew after that.
             self.instance_mut(ix).rare_mut().asked = false;
-            return Ok(());
+            self.todo.push_back(ix);
+            return self.drain(cx);
         }
         let hit = hit.filter(|row| row.key == key);
         match hit.as_ref().filter(|row| self.is_fresh(ix, row, cx.now.wall)) {

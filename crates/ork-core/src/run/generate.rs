@@ -71,11 +71,8 @@ impl Run {
             return Ok(());
         }
         self.unpark(ix, cx.desk);
-        if !self.may_begin(ix) {
-            // Something before it is done again, and so will this be.
-            return Ok(());
-        }
-        if self.is_ended(ix) {
+        if !self.may_begin(ix) || self.is_ended(ix) {
+            // Something before it is done again or has another outcome, or it is to end.
             self.todo.push_back(ix);
             return self.drain(cx);
         }

@@ -164,7 +164,8 @@ impl Run {
         let over = |owner: &Ix| matches!(self.instance(*owner).phase, Phase::Over(_));
         let owners: Vec<Ix> = self.owners(ix).take_while(over).collect();
         let marked = owners.iter().any(|owner| self.instance(*owner).rare().marked);
-        let Some(outermost) = owners.last().filter(|ix| !marked && self.is_open(**ix)) else {
+        let goes_on = |ix: &&Ix| self.is_open(**ix) || self.comes(**ix);
+        let Some(outermost) = owners.last().filter(|ix| !marked && goes_on(ix)) else {
             return Ok(());
         };
         self.todo.push_back(*outermost);
@@ -176,16 +177,19 @@ impl Run {
         Ok(())
     }
 
+    /// Whether what an instance is inside of has yet to begin.
+    fn comes(&self, ix: Ix) -> bool {
+        let owner = self.owner(ix).map(|owner| &self.instance(owner).phase);
+        matches!(self.stage, Stage::Pending) || matches!(owner, Some(Phase::Pending))
+    }
+
     /// Decides anew what was decided by the old outcome of `ix`: what did not start because of it,
     /// and what would not start any more.
     fn reconsider(&mut self, ix: Ix, cx: &mut Cx<'_>) -> Result<(), Illegal> {
         let mut left = self.downs(ix);
         while let Some(down) = left.pop() {
             self.recount(down);
-            let owner = self.owner(down).map(|owner| &self.instance(owner).phase);
-            let comes =
-                matches!(self.stage, Stage::Pending) || matches!(owner, Some(Phase::Pending));
-            if !comes && !self.is_open(down) {
+            if !self.comes(down) && !self.is_open(down) {
                 continue;
             }
             let instance = self.instance(down);

@@ -467,7 +467,23 @@ impl Run {
                 self.restore_item(map, index, ix)?;
             }
         }
+        self.recount_ready();
         Ok(())
+    }
+
+    /// What stands in a queue was restored before the maps that it is inside of, perhaps.
+    fn recount_ready(&mut self) {
+        let all = (0..self.instances.len()).map(Ix::new);
+        let standing = all.clone().filter(|ix| !self.instance(*ix).is_void());
+        let standing: Vec<Ix> = standing.filter(|ix| self.is_standing(*ix)).collect();
+        for ix in all {
+            if let Some(map) = self.map_mut(ix) {
+                map.ready = 0;
+            }
+        }
+        for ix in standing {
+            self.count_ready(ix, true);
+        }
     }
 
     fn restore_item(&mut self, map: Ix, index: u32, ix: Ix) -> Result<(), String> {
