@@ -1261,7 +1261,9 @@ impl<'a> Instance<'a> {
     /// Counts a failed attempt against its budget.
     fn spend(&mut self, failure: &Failure) -> Result<(), Broken> {
         let (given, allowed) = match failure.kind {
-            FailureKind::Lost => (&mut self.lost, self.task.lost_retries),
+            FailureKind::Lost | FailureKind::WorkerFailed => {
+                (&mut self.lost, self.task.lost_retries)
+            }
             FailureKind::Interrupted => (&mut self.interrupted, MAX_INTERRUPTIONS),
             _ => (&mut self.failures, self.task.retry.max),
         };
@@ -1329,7 +1331,7 @@ impl<'a> Instance<'a> {
 
 fn lost_or_failed(failure: &Failure) -> AttemptState {
     match failure.kind {
-        FailureKind::Lost | FailureKind::Interrupted => AttemptState::Lost,
+        kind if kind.is_of_the_worker() => AttemptState::Lost,
         FailureKind::Cancelled => AttemptState::Cancelled,
         _ => AttemptState::Failed,
     }

@@ -14,6 +14,7 @@ use ork_core::types::Type;
 use ork_core::value::{Data, FileRef, INLINE_LIMIT, Value};
 use tokio::time::Instant;
 
+use crate::blame;
 use crate::child::{self, Broken, Life, Output, StopWatch};
 use crate::environment::{self, Env};
 use crate::files::{self, Kept, Left, Local, insist};
@@ -36,7 +37,12 @@ impl End {
     }
 
     pub(crate) fn not_started(message: impl Into<String>) -> Self {
-        Self::failed(FailureKind::NotStarted, message)
+        Self::Failed(blame::not_started(message))
+    }
+
+    /// Nothing was begun because of `error`: the worker's fault or the task's.
+    pub(crate) fn not_begun(message: impl Into<String>, error: &std::io::Error) -> Self {
+        Self::Failed(blame::not_begun(message, error))
     }
 }
 
@@ -198,23 +204,23 @@ type Gathered = (PathBuf, Vec<u8>, Local, Places);
 
 async fn gather(inner: &Inner, assignment: &mut Assignment) -> Result<Gathered, End> {
     let root = inner.bundles.root(&assignment.code, &*inner.link).await;
-    let root = root.map_err(End::not_started)?;
+    let root = root.map_err(End::Failed)?;
     let mut inputs = inputs(inner, assignment).await?;
     let local = with_files(inner, assignment, &mut inputs).await?;
     let input = serde_json::to_vec(&inputs)
         .map_err(|error| End::failed(FailureKind::InputInvalid, error.to_string()))?;
     let scratch = inner.rooms.take().map_err(|error| {
         let folder = inner.config.dirs.temporary.display();
-        End::not_started(format!("a folder in {folder} cannot be made: {error}"))
+        End::not_begun(format!("a folder in {folder} cannot be made: {error}"), &error)
     })?;
     let places = Places::of(inner, assignment, scratch);
     if places.has_input {
-        inner
-            .write_scratch(Path::new(&places.input), &input)
-            .map_err(|error| End::not_started(format!("the inputs cannot be written: {error}")))?;
+        inner.write_scratch(Path::new(&places.input), &input).map_err(|error| {
+            End::not_begun(format!("the inputs cannot be written: {error}"), &error)
+        })?;
     }
     places.make_artifacts().map_err(|error| {
-        End::not_started(format!("the folder for artifacts cannot be made: {error}"))
+        End::not_begun(format!("the folder for artifacts cannot be made: {error}"), &error)
     })?;
     Ok((root, input, local, places))
 }
@@ -232,7 +238,7 @@ async fn with_files(
     if files.is_empty() {
         return Ok(Local::default());
     }
-    let local = inner.copies.give(files, &*inner.link).await.map_err(End::not_started)?;
+    let local = inner.copies.give(files, &*inner.link).await.map_err(End::Failed)?;
     inputs.values_mut().for_each(|value| local.put_paths(value));
     local.put_paths(&mut assignment.spec);
     assignment.env.values_mut().for_each(|text| local.put_paths_in(text));
@@ -431,6 +437,14 @@ impl Attempt {
         }
     }
 
+    /// Makes the folder that its small files go to.
+    pub(crate) fn make_scratch(&self) -> Result<(), End> {
+        self.inner.make_scratch().map_err(|error| {
+            let folder = self.inner.config.dirs.scratch.display();
+            End::not_begun(format!("the folder {folder} cannot be made: {error}"), &error)
+        })
+    }
+
     /// Sees a tree through to its end.
     pub(crate) async fn watch(
         &mut self,
@@ -521,11 +535,11 @@ pub(crate) fn called(program: &str) -> String {
 }
 
 /// The failure that a broken watch means.
-pub(crate) fn broken(broken: Broken, diagnose: impl FnOnce(std::io::Error) -> String) -> End {
+pub(crate) fn broken(broken: Broken, diagnose: impl FnOnce(&std::io::Error) -> String) -> End {
     match broken {
-        Broken::Refused(error) => End::not_started(diagnose(error)),
+        Broken::Refused(error) => End::not_begun(diagnose(&error), &error),
         Broken::SpawnerGone => End::failed(
-            FailureKind::Lost,
+            FailureKind::WorkerFailed,
             "the process that starts programs for this worker has died",
         ),
     }

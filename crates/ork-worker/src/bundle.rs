@@ -8,10 +8,12 @@ use std::path::{Component, Path, PathBuf};
 
 use ork_api::worker::Link;
 use ork_core::rows::CodeRef;
+use ork_core::run::Failure;
 use ork_core::value::Digest;
 use tar::EntryType;
 use tokio::sync::Mutex;
 
+use crate::blame::{not_begun, not_started};
 use crate::files::insist;
 
 /// The most files and folders of a bundle.
@@ -32,15 +34,15 @@ impl Bundles {
     /// The code root.
     ///
     /// # Errors
-    /// One sentence that says why there is none.
-    pub(crate) async fn root(&self, code: &CodeRef, link: &dyn Link) -> Result<PathBuf, String> {
+    /// Why there is none.
+    pub(crate) async fn root(&self, code: &CodeRef, link: &dyn Link) -> Result<PathBuf, Failure> {
         match code {
             CodeRef::InPlace { root, .. } => Ok(PathBuf::from(root)),
             CodeRef::Bundle { digest } => self.unpacked(digest, link).await,
         }
     }
 
-    async fn unpacked(&self, digest: &Digest, link: &dyn Link) -> Result<PathBuf, String> {
+    async fn unpacked(&self, digest: &Digest, link: &dyn Link) -> Result<PathBuf, Failure> {
         let target = self.dir.join(digest.to_string());
         if target.is_dir() {
             return Ok(target);
@@ -49,17 +51,17 @@ impl Bundles {
         if target.is_dir() {
             return Ok(target);
         }
-        let archive = insist("a code bundle", || link.get_blob(digest))
-            .await
-            .map_err(|error| format!("the code bundle {digest} cannot be had: {error}"))?;
+        let archive = insist("a code bundle", || link.get_blob(digest)).await.map_err(|error| {
+            not_started(format!("the code bundle {digest} cannot be had: {error}"))
+        })?;
         if Digest::of(&archive) != *digest {
-            return Err(format!("the code bundle {digest} came damaged"));
+            return Err(not_started(format!("the code bundle {digest} came damaged")));
         }
         let place = target.clone();
         let unpacked = tokio::task::spawn_blocking(move || unpack(&archive, &place)).await;
-        unpacked
-            .unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(|error| format!("the code bundle {digest} cannot be unpacked: {error}"))?;
+        unpacked.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| {
+            not_begun(format!("the code bundle {digest} cannot be unpacked: {error}"), &error)
+        })?;
         Ok(target)
     }
 }

@@ -6,6 +6,7 @@
 //! when the task, the worker or the machine's power over it ends.
 
 mod attempt;
+mod blame;
 mod bundle;
 mod child;
 mod config;

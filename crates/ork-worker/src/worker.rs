@@ -205,7 +205,7 @@ impl Worker {
         inner.config.dirs.remove();
         if ended != Ended::ServerGone {
             let departure =
-                if ended == Ended::Left { Departure::Orderly } else { Departure::Crashed };
+                if ended == Ended::Left { Departure::Orderly } else { Departure::Broken };
             let worker = inner.config.worker.clone();
             let goodbye = FromWorker::Goodbye { worker, departure };
             let _ = inner.link.send(goodbye).await;

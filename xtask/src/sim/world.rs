@@ -992,7 +992,8 @@ impl World {
         }
         match self.chance.below(10) {
             0..=2 => {
-                let kind = self.chance.pick(&[FailureKind::Failure, FailureKind::Signal]);
+                let kinds = [FailureKind::Failure, FailureKind::Signal, FailureKind::WorkerFailed];
+                let kind = self.chance.pick(&kinds);
                 Outcome::Failed(Failure::new(kind, "by chance"))
             }
             3 => {

@@ -149,7 +149,11 @@ pub(crate) const TASK_KEYS: &[Key] = &[
         Shape::OneOf(&[COUNT, Shape::Ref("retries")]),
         "Attempts after the first, on failure.",
     ),
-    key("lost_retries", Shape::Int(0, 1_000), "Attempts after those lost with their worker (3)."),
+    key(
+        "lost_retries",
+        Shape::Int(0, 1_000),
+        "Attempts after those lost with their worker, or failed by its fault (3).",
+    ),
     key("timeout", Shape::Duration, "How long one attempt may take."),
     key("grace", Shape::Duration, "The time between the polite stop and the kill (10s)."),
     key("allow_failure", Shape::Bool, "Its failure does not fail the run."),

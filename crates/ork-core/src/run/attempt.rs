@@ -366,7 +366,7 @@ impl Run {
         let state = if with_worker { AttemptState::Lost } else { AttemptState::Failed };
         self.close_attempt(ix, state, Some(failure.clone()), logs, cx);
         let instance = self.instance_mut(ix);
-        instance.lost += u32::from(failure.kind == FailureKind::Lost);
+        instance.lost += u32::from(failure.kind.spends_lost_retries());
         instance.interrupted += u32::from(failure.kind == FailureKind::Interrupted);
         let wait = match self.next(ix, &failure, cx.desk) {
             Next::Retry(wait) => wait,

@@ -190,8 +190,11 @@ pub enum Command {
 pub enum Departure {
     /// It was told to leave and stopped what it had: that is tried again, on no budget.
     Orderly,
-    /// It died, or what it starts programs with did: what it had is lost.
+    /// It died: what it had is lost.
     Crashed,
+    /// What it starts programs with has died, or it panicked: what it had is lost, and tried again
+    /// after a while, since one of those attempts may have done it.
+    Broken,
 }
 
 /// A run to be made. Its params are checked by [`crate::lang`] before.

@@ -894,6 +894,10 @@ fn guard<R>(
 fn gone(departure: Departure) -> Failure {
     match departure {
         Departure::Crashed => Failure::new(FailureKind::Lost, "its worker is gone"),
+        Departure::Broken => Failure::new(
+            FailureKind::WorkerFailed,
+            "its worker broke: the process that starts programs for it was killed, or it panicked",
+        ),
         Departure::Orderly => Failure::new(
             FailureKind::Interrupted,
             "its worker was told to leave before it was done; this spends no retry",

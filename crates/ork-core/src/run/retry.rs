@@ -22,19 +22,27 @@ pub(super) enum Next {
 
 impl Run {
     /// What follows an attempt that ended with `failure`. Attempts lost with their worker have a
-    /// budget of their own and follow at once; so do those whose worker was told to leave, on none.
+    /// budget of their own and follow at once, or after the task's back-off where the worker may
+    /// fail again; those whose worker was told to leave follow at once, on none.
     pub(super) fn next(&self, ix: Ix, failure: &Failure, desk: &Desk) -> Next {
         let (instance, task) = (self.instance(ix), self.task(ix));
         if self.is_ended(ix) {
             return Next::GiveUp;
         }
-        let more = match failure.kind {
-            FailureKind::Lost => Some(instance.lost <= task.lost_retries),
-            FailureKind::Interrupted => Some(instance.interrupted <= MAX_INTERRUPTIONS),
-            _ => None,
+        let back_off = |n| {
+            let seed = jitter_seed(self.id, &instance.path, instance.attempt);
+            Next::Retry(wait(&task.retry, n, seed))
         };
-        if let Some(more) = more {
-            return if more { Next::Retry(Span::ZERO) } else { Next::GiveUp };
+        let spent = |given, allowed| (given > allowed).then_some(Next::GiveUp);
+        let lost = spent(instance.lost, task.lost_retries);
+        match failure.kind {
+            FailureKind::Lost => return lost.unwrap_or(Next::Retry(Span::ZERO)),
+            FailureKind::WorkerFailed => return lost.unwrap_or_else(|| back_off(instance.lost)),
+            FailureKind::Interrupted => {
+                let gone = spent(instance.interrupted, MAX_INTERRUPTIONS);
+                return gone.unwrap_or(Next::Retry(Span::ZERO));
+            }
+            _ => {}
         }
         let spared = instance.lost + instance.interrupted + instance.rare().polls;
         let failures = instance.attempt.saturating_sub(spared);
@@ -46,10 +54,7 @@ impl Run {
             None => Ok(true),
         };
         match holds {
-            Ok(true) => {
-                let seed = jitter_seed(self.id, &instance.path, instance.attempt);
-                Next::Retry(wait(&task.retry, failures, seed))
-            }
+            Ok(true) => back_off(failures),
             Ok(false) => Next::GiveUp,
             Err(EvalError::Failed(message)) => Next::Broken(format!("retries.if: {message}")),
             Err(EvalError::Need(_)) => {

@@ -168,9 +168,14 @@ impl Failure {
 }
 
 impl FailureKind {
-    /// Whether the attempt ended with its worker, and says nothing about the task.
+    /// Whether the attempt ended by its worker, and says nothing about the task.
     pub fn is_of_the_worker(self) -> bool {
-        matches!(self, Self::Lost | Self::Interrupted)
+        self.spends_lost_retries() || self == Self::Interrupted
+    }
+
+    /// Whether another attempt is on `lost_retries`.
+    pub fn spends_lost_retries(self) -> bool {
+        matches!(self, Self::Lost | Self::WorkerFailed)
     }
 }
 
@@ -209,6 +214,9 @@ pub enum FailureKind {
     Expression,
     /// Its worker was lost.
     Lost,
+    /// Its worker could not do it, for a reason that may pass and is not the task's: no room on
+    /// its disk, no memory for a process, or what it starts programs with was killed.
+    WorkerFailed,
     /// Its worker was told to leave before it was done.
     Interrupted,
     /// Stopped by command.

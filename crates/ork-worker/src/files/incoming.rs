@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ork_api::worker::{Link, LinkError};
+use ork_core::run::Failure;
 use ork_core::value::{Digest, FileRef, Hasher, Value};
 use tokio::sync::OnceCell;
 
 use super::{PART, insist};
+use crate::blame::{not_begun, not_started};
 
 /// The copies of this worker: one of each content, for as long as an attempt has it.
 pub(crate) struct Copies {
@@ -81,20 +83,27 @@ impl Copies {
     /// Puts the files under a new folder where an attempt may read them.
     ///
     /// # Errors
-    /// One sentence that names the file which cannot be had.
-    pub(crate) async fn give(&self, files: Vec<FileRef>, link: &dyn Link) -> Result<Local, String> {
+    /// Names the file which cannot be had.
+    pub(crate) async fn give(
+        &self,
+        files: Vec<FileRef>,
+        link: &dyn Link,
+    ) -> Result<Local, Failure> {
         let mut local = Local::default();
         for file in files {
             if local.path(&file).is_some() {
                 continue;
             }
-            let why = |why: String| format!("the file `{}` cannot be had: {why}", file.name);
+            let why = |failure: Failure| Failure {
+                message: format!("the file `{}` cannot be had: {}", file.name, failure.message),
+                ..failure
+            };
             let copy = self.copy(file.digest);
             let stamp = copy.fetched.get_or_try_init(|| fetch(&copy, &file, link)).await;
             stamp.map_err(why)?;
             let dir = local.dir.get_or_insert_with(|| self.dir.join(self.number()));
             let place = place(dir, local.files.len(), &file.name, &copy.path);
-            let place = place.map_err(|error| why(error.to_string()))?;
+            let place = place.map_err(|error| why(not_begun(error.to_string(), &error)))?;
             local.files.push((file, place));
             local.copies.push(copy);
         }
@@ -117,8 +126,8 @@ fn private(dir: &Path) -> io::Result<()> {
 }
 
 /// Fetches a content part by part.
-async fn fetch(copy: &Copy, file: &FileRef, link: &dyn Link) -> Result<Stamp, String> {
-    let words = |error: io::Error| format!("{}: {error}", copy.path.display());
+async fn fetch(copy: &Copy, file: &FileRef, link: &dyn Link) -> Result<Stamp, Failure> {
+    let words = |error: io::Error| not_begun(format!("{}: {error}", copy.path.display()), &error);
     if let Some(dir) = copy.path.parent() {
         private(dir).map_err(words)?;
     }
@@ -128,7 +137,7 @@ async fn fetch(copy: &Copy, file: &FileRef, link: &dyn Link) -> Result<Stamp, St
     let (mut at, mut hasher) = (0, Hasher::default());
     while at < file.size {
         let part = insist("a part of a file", || link.get_part(&file.digest, at..at + PART)).await;
-        let part = part.map_err(|error: LinkError| error.to_string())?;
+        let part = part.map_err(|error: LinkError| not_started(error.to_string()))?;
         if part.is_empty() {
             break;
         }
@@ -141,7 +150,7 @@ async fn fetch(copy: &Copy, file: &FileRef, link: &dyn Link) -> Result<Stamp, St
         (to, hasher) = written.map_err(words)?;
     }
     if hasher.digest() != file.digest || at != file.size {
-        return Err(format!("it came damaged ({})", file.digest));
+        return Err(not_started(format!("it came damaged ({})", file.digest)));
     }
     to.set_permissions(Permissions::from_mode(0o444)).map_err(words)?;
     drop(to);

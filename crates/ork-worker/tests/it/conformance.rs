@@ -342,3 +342,38 @@ async fn a_worker_that_leaves_waits_then_kills_and_reports_no_more() {
         assert!(matches!(last, Some(FromWorker::Goodbye { .. })), "{last:?}");
     }
 }
+
+#[tokio::test]
+async fn a_full_disk_is_the_workers_fault_and_passes() {
+    for kind in KINDS {
+        let scratch = tempfile::tempdir().unwrap();
+        let bed = Bed::with(true, |config| scratch.path().clone_into(&mut config.dirs.scratch));
+        kind.lay(&bed);
+        let task = || {
+            let mut task = kind.task(&bed, "fine", 0);
+            task.inputs.insert("n".into(), Data::Inline(json!(1)));
+            task.inputs.retain(|_, _| kind.name == "run");
+            task
+        };
+        // Whatever is written there finds no room, as on a disk that is full.
+        let full = |name: &str| {
+            let place = scratch.path().join(name);
+            std::os::unix::fs::symlink("/dev/full", &place).unwrap();
+            place
+        };
+        let common = full("no-inputs.json");
+        let failed = failure(&bed.run(task()).await);
+        assert_eq!(failed.kind, FailureKind::WorkerFailed, "{failed:?}");
+        assert!(failed.message.contains("No space left on device"), "{failed:?}");
+        std::fs::remove_file(common).unwrap();
+        if kind.name == "run" {
+            let task = task();
+            full(&format!("{}.input.json", task.attempt.token));
+            let failed = failure(&bed.run(task).await);
+            assert_eq!(failed.kind, FailureKind::WorkerFailed, "{failed:?}");
+            assert!(failed.message.starts_with("the inputs cannot be written: No space"));
+        }
+        let outcome = bed.run(task()).await.outcome;
+        assert!(matches!(outcome, Outcome::Success { .. }), "{outcome:?}");
+    }
+}

@@ -39,10 +39,14 @@ const FLOWS: [(&str, RunState); 7] = [
     ("held", RunState::Cancelled),
 ];
 
+/// Workers break all the time here, so what they had does not wait long.
+const SOON: &str = r#"retries: {"max": 0, "delay": "20ms", "backoff": "constant"}"#;
+
 fn task(name: &str, after: &str, rest: &str, shell: &str) -> String {
     let shell = serde_json::Value::from(format!("{SIGN}; {shell}"));
+    let retries = if rest.contains("retries") { String::new() } else { format!("    {SOON}\n") };
     format!(
-        "  {name}:\n    run: {{shell: {shell}}}\n    depends_on: [{after}]\n    lost_retries: 100\n{rest}"
+        "  {name}:\n    run: {{shell: {shell}}}\n    depends_on: [{after}]\n    lost_retries: 100\n{retries}{rest}"
     )
 }
 
@@ -61,13 +65,13 @@ fn flow(name: &str) -> String {
             tasks += &task("join", "p0, p1, p2, p3", "", "true");
         }
         "again" => {
-            let rest = "    retries: {max: 2, delay: 20ms, jitter: false, for: [\"exit:7\"]}\n";
+            let rest = "    retries: {max: 2, delay: 20ms, backoff: constant, for: [\"exit:7\"]}\n";
             let fails_twice =
                 "n=$(grep -c \"^$ORK_RUN_ID \" \"$WITNESS\"); test \"$n\" -gt 2 || exit 7";
             tasks += &task("a", "", rest, fails_twice);
         }
         "snake" => {
-            let python = "    python: snake.py:sign\n    lost_retries: 100\n";
+            let python = format!("    python: snake.py:sign\n    lost_retries: 100\n    {SOON}\n");
             let _ = write!(tasks, "  a:\n{python}  b:\n{python}    depends_on: a\n");
         }
         "dynamic" => return dynamic(),
@@ -82,7 +86,7 @@ fn flow(name: &str) -> String {
 
 /// Instances that come of maps, groups, waits, another workflow and a task's output, under limits.
 fn dynamic() -> String {
-    let run = |rest: &str| format!("{{run: [sh, sign.sh], lost_retries: 100{rest}}}");
+    let run = |rest: &str| format!("{{run: [sh, sign.sh], lost_retries: 100, {SOON}{rest}}}");
     let made = r#"{\"a\": {\"run\": [\"sh\", \"sign.sh\"], \"lost_retries\": 100}}"#;
     let plan = task("plan", "wait", "", &format!("printf '{made}'"));
     let plan = plan.replace("    run: {", "    run: {output: stdout_json, ");

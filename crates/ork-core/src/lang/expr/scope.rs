@@ -56,6 +56,7 @@ const FAILURE_KINDS: &[&str] = &[
     "output_invalid",
     "expression",
     "lost",
+    "worker_failed",
     "interrupted",
     "cancelled",
     "task_failed",

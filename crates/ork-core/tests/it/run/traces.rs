@@ -484,6 +484,42 @@ fn a_silent_worker_loses_what_it_has_within_the_lease() {
 }
 
 #[test]
+fn what_its_worker_failed_at_is_tried_again_after_a_while() {
+    let tasks = vec![task("killer").with(|t| t.lost_retries = 2)];
+    assert_snapshot!(trace(&plan(tasks), |w, run| {
+        w.start(run, "killer");
+        w.gone("w1", Departure::Broken);
+        w.join("w2", 1);
+        w.pass_beating(10, &["w2"]);
+        let full = Failure::new(FailureKind::WorkerFailed, "its disk is full");
+        w.report(run, "killer", finished(Outcome::Failed(full)));
+        w.pass_beating(20, &["w2"]);
+        w.start(run, "killer");
+        w.gone("w2", Departure::Broken);
+    }), @r#"
+      run created
+      run started, attempt 1
+      killer queued
+      killer #1 dispatched t1.1 to w1
+        → w1: do killer t1.1 #1
+      killer #1 started t1.1
+      killer #1 retrying in 5s439ms (worker_failed: its worker broke: the process that starts programs for it was killed, or it panicked)
+      killer #2 dispatched t1.2 to w2
+        → w2: do killer t1.2 #2
+      killer #2 started t1.2
+      killer #2 retrying in 14s124ms (worker_failed: its disk is full)
+      killer #3 dispatched t1.3 to w2
+        → w2: do killer t1.3 #3
+      killer #3 unclaimed t1.3
+      killer #3 dispatched t1.4 to w2
+        → w2: do killer t1.4 #3
+      killer #3 started t1.4
+      killer #3 failed (worker_failed: its worker broke: the process that starts programs for it was killed, or it panicked)
+      run failed (task_failed: killer failed: its worker broke: the process that starts programs for it was killed, or it panicked)
+    "#);
+}
+
+#[test]
 fn a_worker_that_was_told_to_leave_costs_no_retry() {
     let tasks = vec![task("a").with(|t| (t.lost_retries, t.retry.max) = (0, 0))];
     assert_snapshot!(trace(&plan(tasks.clone()), |w, run| {

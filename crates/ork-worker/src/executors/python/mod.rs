@@ -25,6 +25,7 @@ use self::packages::Wanted;
 use self::warm::{Key, Pool};
 use super::Executor;
 use crate::attempt::{Attempt, End, Given};
+use crate::blame;
 use crate::child::{Broken, Keep, Output};
 use crate::environment::Env;
 use crate::spawner::{Gone, Program, Stdio3};
@@ -77,7 +78,7 @@ impl Executor for Python {
         let interpreter = self.interpreter(attempt, &spec).await?;
         let cold = interpreter::needs_own(&attempt.env, &attempt.inner.inherited);
         let memo = request(attempt, &spec, &target, cold)?;
-        let _ = attempt.inner.make_scratch();
+        attempt.make_scratch()?;
         let gone = if cold {
             run_cold(attempt, &interpreter, &memo).await?
         } else {
@@ -87,8 +88,11 @@ impl Executor for Python {
     }
 
     async fn prepare(&self, inner: &Arc<Inner>, what: &Prepare) {
-        if let Err(why) = self.get_ready(inner, what).await {
-            tracing::debug!(why, "nothing could be prepared; the first attempt will say why");
+        if let Err(failure) = self.get_ready(inner, what).await {
+            tracing::debug!(
+                why = failure.message,
+                "nothing could be prepared; the first attempt will say why"
+            );
         }
     }
 }
@@ -123,16 +127,14 @@ impl Python {
         }
         let list = requirements.join(", ");
         attempt.logs.say(Level::Info, &format!("building a virtual environment: {list}"));
-        attempt
-            .unless_stopped(async { wanted.build().await.map_err(|why| not_installed(&why)) })
-            .await
+        attempt.unless_stopped(async { wanted.build().await.map_err(End::Failed) }).await
     }
 
-    async fn get_ready(&self, inner: &Arc<Inner>, what: &Prepare) -> Result<(), String> {
-        let spec: PythonSpec =
-            serde_json::from_value(what.spec.clone()).map_err(|error| error.to_string())?;
+    async fn get_ready(&self, inner: &Arc<Inner>, what: &Prepare) -> Result<(), Failure> {
+        let spec: PythonSpec = serde_json::from_value(what.spec.clone())
+            .map_err(|error| blame::not_started(error.to_string()))?;
         let root = inner.bundles.root(&what.code, &*inner.link).await?;
-        let mut interpreter = interpreter::find(inner, &root)?;
+        let mut interpreter = interpreter::find(inner, &root).map_err(blame::not_started)?;
         if !spec.requirements.is_empty() {
             let requirements = &spec.requirements;
             let wanted = Wanted { inner, interpreter: &interpreter, requirements, root: &root };
@@ -144,7 +146,7 @@ impl Python {
         let package = package(inner)?;
         let key = Key { project: Arc::clone(&what.project), interpreter };
         let warm = self.pool.warm(&key, inner, &package);
-        warm.map_err(|error| error.to_string())
+        warm.map_err(|error| blame::not_begun(error.to_string(), &error))
     }
 
     /// Runs the function in a child of a warm parent. A parent that has just died is replaced once.
@@ -170,7 +172,7 @@ impl Python {
         memo: &OwnedFd,
     ) -> Result<Result<Gone, Broken>, End> {
         let inner = Arc::clone(&attempt.inner);
-        let package = package(&inner).map_err(End::not_started)?;
+        let package = package(&inner).map_err(End::Failed)?;
         let (mut output, ends) = Output::pipes(Keep::Nothing, 0).map_err(|e| no_pipes(&e))?;
         let fds = [ends.stdout, ends.stderr, memo.try_clone().map_err(|e| no_pipes(&e))?];
         let forked = self.pool.fork(key, &inner, &package, &fds);
@@ -184,7 +186,7 @@ impl Python {
 
 /// Runs the function in an interpreter of its own.
 async fn run_cold(attempt: &mut Attempt, interpreter: &Path, memo: &OwnedFd) -> Result<Gone, End> {
-    let package = package(&attempt.inner).map_err(End::not_started)?;
+    let package = package(&attempt.inner).map_err(End::Failed)?;
     let (mut output, ends) = Output::pipes(Keep::Nothing, 0).map_err(|e| no_pipes(&e))?;
     let program = Program {
         file: interpreter.into(),
@@ -199,41 +201,35 @@ async fn run_cold(attempt: &mut Attempt, interpreter: &Path, memo: &OwnedFd) -> 
     watched.map_err(|end| end_of(end, &interpreter.display().to_string()))
 }
 
-fn package(inner: &Inner) -> Result<PathBuf, String> {
+fn package(inner: &Inner) -> Result<PathBuf, Failure> {
     interpreter::package(&inner.config.dirs.cache).map_err(|error| {
         let cache = inner.config.dirs.cache.display();
-        format!(
+        let message = format!(
             "Ork's Python package cannot be written in {cache}: {error}; \
-                 XDG_CACHE_HOME names another folder"
-        )
+             XDG_CACHE_HOME names another folder"
+        );
+        blame::not_begun(message, &error)
     })
 }
 
 fn not_started(interpreter: &str, error: &std::io::Error) -> End {
     let said = error.to_string();
-    let mut failure = Failure::new(
-        FailureKind::NotStarted,
+    let mut failure = blame::not_begun(
         format!("the Python interpreter {interpreter} did not start (Ork needs 3.11 or newer)"),
+        error,
     );
     failure.details = Some(said);
     End::Failed(failure)
 }
 
-fn not_installed(why: &str) -> End {
-    let (message, details) = why.split_once('\n').unwrap_or((why, ""));
-    let mut failure = Failure::new(FailureKind::NotStarted, message.trim_end_matches(':'));
-    failure.details = Some(details.to_owned()).filter(|details| !details.is_empty());
-    End::Failed(failure)
-}
-
 fn no_pipes(error: &std::io::Error) -> End {
-    End::not_started(format!("no pipe for its output: {error}"))
+    End::not_begun(format!("no pipe for its output: {error}"), error)
 }
 
 fn end_of(broken: Broken, interpreter: &str) -> End {
     match broken {
         Broken::Refused(error) => not_started(interpreter, &error),
-        gone @ Broken::SpawnerGone => crate::attempt::broken(gone, |error| error.to_string()),
+        gone @ Broken::SpawnerGone => crate::attempt::broken(gone, ToString::to_string),
     }
 }
 
@@ -262,7 +258,8 @@ fn request(attempt: &Attempt, spec: &PythonSpec, target: &str, cold: bool) -> Re
         file.write_all(&json)?;
         Ok(OwnedFd::from(file))
     });
-    written.map_err(|error| End::not_started(format!("the request cannot be written: {error}")))
+    written
+        .map_err(|error| End::not_begun(format!("the request cannot be written: {error}"), &error))
 }
 
 fn as_json(env: &Env) -> serde_json::Map<String, Value> {
@@ -280,7 +277,7 @@ fn answer(
     if gone.code.is_none() && gone.signal.is_none() {
         let message = "the interpreter that Python tasks are forked from was killed, and with it \
                        the knowledge of how this one ended";
-        return Err(End::failed(FailureKind::Lost, message));
+        return Err(End::failed(FailureKind::WorkerFailed, message));
     }
     let limit = attempt.inner.config.max_output;
     let what = format!("`{target}`");

@@ -6,12 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use ork_core::run::{Failure, FailureKind};
 use ork_core::value::Digest;
 use rustix::fs::{FlockOperation, flock};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe::Receiver;
 
+use crate::blame::{not_begun, tells_of_want};
 use crate::environment::Env;
 use crate::programs::on_path;
 use crate::spawner::{Program, Stdio3, Word};
@@ -57,10 +59,11 @@ impl Wanted<'_> {
     ///
     /// # Errors
     /// What failed, with the installer's last lines.
-    pub(super) async fn build(&self) -> Result<PathBuf, String> {
+    pub(super) async fn build(&self) -> Result<PathBuf, Failure> {
         let dir = self.dir();
         let _lock = lock(&dir).await.map_err(|error| {
-            format!("the folder for virtual environments cannot be locked: {error}")
+            let message = format!("the folder for virtual environments cannot be locked: {error}");
+            not_begun(message, &error)
         })?;
         if let Some(ready) = self.ready() {
             return Ok(ready);
@@ -72,14 +75,17 @@ impl Wanted<'_> {
         synced
             .unwrap_or_else(|error| Err(io::Error::other(error)))
             .and_then(|()| fs::write(dir.join(WHOLE), ""))
-            .map_err(|error| format!("the virtual environment cannot be kept: {error}"))?;
+            .map_err(|error| {
+                not_begun(format!("the virtual environment cannot be kept: {error}"), &error)
+            })?;
         Ok(dir.join("bin/python"))
     }
 
-    async fn install(&self, dir: &Path) -> Result<(), String> {
+    async fn install(&self, dir: &Path) -> Result<(), Failure> {
         let list = dir.with_extension("txt");
-        fs::write(&list, self.requirements.join("\n") + "\n")
-            .map_err(|error| format!("the requirements cannot be written: {error}"))?;
+        fs::write(&list, self.requirements.join("\n") + "\n").map_err(|error| {
+            not_begun(format!("the requirements cannot be written: {error}"), &error)
+        })?;
         let path = self.inner.inherited.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         let python = dir.join("bin/python");
         let steps: [(PathBuf, Vec<&OsStr>); 2] = if let Some(uv) = on_path("uv", &path) {
@@ -101,8 +107,10 @@ impl Wanted<'_> {
     }
 
     /// Runs one program of the installation to its end.
-    async fn step(&self, program: &Path, args: &[&OsStr]) -> Result<(), String> {
-        let broken = |error: io::Error| format!("{} cannot be run: {error}", program.display());
+    async fn step(&self, program: &Path, args: &[&OsStr]) -> Result<(), Failure> {
+        let broken = |error: io::Error| {
+            not_begun(format!("{} cannot be run: {error}", program.display()), &error)
+        };
         let (words, stderr) =
             pipe_with(PipeFlags::CLOEXEC).map_err(|error| broken(error.into()))?;
         rustix::io::ioctl_fionbio(&words, true).map_err(|error| broken(error.into()))?;
@@ -133,9 +141,19 @@ impl Wanted<'_> {
                 _ => break,
             }
         }
-        let last: Vec<String> = last.into();
+        Err(self.failed(&Vec::from(last)))
+    }
+
+    /// The failure of an installer that said this last.
+    fn failed(&self, last: &[String]) -> Failure {
         let wanted = self.requirements.join(", ");
-        Err(format!("the requirements ({wanted}) cannot be installed:\n{}", last.join("\n")))
+        let full = last.iter().any(|line| tells_of_want(line));
+        let kind = if full { FailureKind::WorkerFailed } else { FailureKind::NotStarted };
+        let why = if full { ": the worker's disk is full" } else { "" };
+        let message = format!("the requirements ({wanted}) cannot be installed{why}");
+        let mut failure = Failure::new(kind, message);
+        failure.details = Some(last.join("\n")).filter(|details| !details.is_empty());
+        failure
     }
 }
 

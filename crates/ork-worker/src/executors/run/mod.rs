@@ -41,18 +41,18 @@ impl Executor for Run {
         }
         let program = command::program(&spec, attempt)?;
         let stdin = spec.stdin.as_deref().map(as_stdin).transpose();
-        let stdin = stdin.map_err(|error| End::not_started(format!("stdin: {error}")))?;
+        let stdin = stdin.map_err(|error| End::not_begun(format!("stdin: {error}"), &error))?;
         let limit = attempt.inner.config.max_output;
         let (mut output, ends) = Output::pipes(kept(&spec), limit)
-            .map_err(|error| End::not_started(format!("no pipe for its output: {error}")))?;
-        let _ = attempt.inner.make_scratch();
+            .map_err(|error| End::not_begun(format!("no pipe for its output: {error}"), &error))?;
+        attempt.make_scratch()?;
 
         let what = called(&program.argv[0].to_string_lossy());
         let ends = Stdio3 { stdin, stdout: ends.stdout, stderr: ends.stderr };
         let mut tree = attempt.inner.spawner.spawn(program.clone(), ends, false);
         let watched = attempt.watch(&mut tree, &mut output).await;
         let gone =
-            watched.map_err(|end| broken(end, |error| command::diagnosis(&program, &error)))?;
+            watched.map_err(|end| broken(end, |error| command::diagnosis(&program, error)))?;
         if let Some(failure) = attempt.failure(&what, gone) {
             return Err(End::Failed(failure));
         }
