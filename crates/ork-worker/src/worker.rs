@@ -29,7 +29,7 @@ use crate::spawner::{self, Spawner};
 const BEAT: Duration = Duration::from_secs(3);
 /// How long before a report is sent again; doubled each time, up to [`BEAT`].
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the killing of what a dead spawner left may take.
+/// How long the killing of what a dead spawner or a panic left may take.
 const LAST_PATIENCE: Duration = Duration::from_secs(30);
 /// How many ended attempts are remembered, to answer an offer that is sent again.
 const REMEMBERED: usize = 4096;
@@ -363,10 +363,14 @@ impl Inner {
         }));
     }
 
-    /// Reports the failure of an attempt in which the worker itself went wrong.
+    /// Reports the failure of an attempt in which the worker itself went wrong, once nothing of it
+    /// is left.
     async fn panicked(&self, reference: &AttemptRef, what: &str) {
         tracing::error!(path = %reference.path, what, "the worker panicked");
         let message = format!("the worker panicked in this attempt; this is a bug of Ork: {what}");
+        if tokio::time::timeout(LAST_PATIENCE, self.spawner.quiet()).await.is_err() {
+            tracing::error!(path = %reference.path, "what the attempt had started lives on");
+        }
         let done = ended_as(Outcome::Failed(Failure::new(FailureKind::Failure, message)));
         self.finish(reference, done).await;
     }

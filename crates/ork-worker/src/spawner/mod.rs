@@ -10,7 +10,7 @@ mod process;
 mod tree;
 pub(crate) mod wire;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -96,7 +96,7 @@ impl Launched {
             next: AtomicU64::new(1),
             queue: Mutex::default(),
             queued: Notify::new(),
-            lives: Mutex::new(Some(HashMap::new())),
+            lives: Mutex::new(Some(Lives::default())),
             ended: Notify::new(),
         });
         drop(tokio::spawn(read(Arc::clone(&shared))));
@@ -142,9 +142,18 @@ struct Shared {
     /// What the socket did not take at once.
     queue: Mutex<VecDeque<(Vec<u8>, Vec<OwnedFd>)>>,
     queued: Notify,
-    /// Who waits for news of a tree; none once the spawner is gone.
-    lives: Mutex<Option<HashMap<u64, UnboundedSender<Word>>>>,
+    /// Whose trees there are; none once the spawner is gone.
+    lives: Mutex<Option<Lives>>,
+    /// Told when the spawner is gone, or the last tree that was let go.
     ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Lives {
+    /// Who waits for news of a tree.
+    watched: HashMap<u64, UnboundedSender<Word>>,
+    /// Trees that nobody waits for and that are being killed.
+    let_go: HashSet<u64>,
 }
 
 /// A word of the spawner about a tree.
@@ -156,6 +165,13 @@ pub enum Word {
     Refused(io::Error),
     /// All of it is gone.
     Gone(Gone),
+}
+
+impl Word {
+    /// Whether nothing is left of the tree.
+    fn is_last(&self) -> bool {
+        matches!(self, Self::Gone(_) | Self::Refused(_))
+    }
 }
 
 /// What a program has as stdin, stdout and stderr; without a stdin it reads `/dev/null`.
@@ -170,11 +186,22 @@ pub struct Stdio3 {
 }
 
 impl Spawner {
+    /// One whose process is the holder of the socket's other end.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> (Self, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        let launched = Launched { socket: ours, boot: Boot::of(&"nobody".into()) };
+        (launched.attach().unwrap(), theirs)
+    }
+
     /// Starts a program. A `keeper` serves other trees: it outlives them.
     pub fn spawn(&self, program: Program, stdio: Stdio3, keeper: bool) -> TreeHandle {
         let fds: Vec<OwnedFd> =
             stdio.stdin.into_iter().chain([stdio.stdout, stdio.stderr]).collect();
-        let tree = self.reserve();
+        let mut tree = self.reserve();
+        tree.known = true;
         let bytes = Order::Spawn { program, keeper }.encode(tree.id, fds.len());
         self.shared.send(bytes, fds);
         tree
@@ -186,9 +213,9 @@ impl Spawner {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let (sender, words) = unbounded_channel();
         if let Some(lives) = lock(&self.shared.lives).as_mut() {
-            lives.insert(id, sender);
+            lives.watched.insert(id, sender);
         }
-        TreeHandle { id, words, over: false, shared: Arc::clone(&self.shared) }
+        TreeHandle { id, words, known: false, over: false, shared: Arc::clone(&self.shared) }
     }
 
     /// Whether the spawner's process has ended: nothing can be started any more.
@@ -198,12 +225,12 @@ impl Spawner {
 
     /// Returns when the spawner's process has ended.
     pub async fn gone(&self) {
-        let ended = self.shared.ended.notified();
-        tokio::pin!(ended);
-        ended.as_mut().enable();
-        if !self.is_gone() {
-            ended.await;
-        }
+        self.shared.until(|lives| lives.is_none()).await;
+    }
+
+    /// Returns when nothing is left of the trees whose handles were dropped.
+    pub async fn quiet(&self) {
+        self.shared.until(|lives| lives.is_none_or(|lives| lives.let_go.is_empty())).await;
     }
 
     /// Kills every tree at once and ends the spawner; returns when nothing is left.
@@ -218,6 +245,8 @@ impl Spawner {
 pub struct TreeHandle {
     id: u64,
     words: UnboundedReceiver<Word>,
+    /// Whether the spawner knows of it.
+    known: bool,
     over: bool,
     shared: Arc<Shared>,
 }
@@ -231,12 +260,13 @@ impl TreeHandle {
     /// The next word of the tree; none when the spawner's process has died.
     pub async fn next(&mut self) -> Option<Word> {
         let word = self.words.recv().await;
-        self.over |= matches!(word, None | Some(Word::Gone(_) | Word::Refused(_)));
+        self.over |= word.as_ref().is_none_or(Word::is_last);
         word
     }
 
     /// Makes the first process of a reserved tree known.
-    pub fn adopt(&self, pid: i32) {
+    pub fn adopt(&mut self, pid: i32) {
+        self.known = true;
         self.order(&Order::Adopt { pid });
     }
 
@@ -267,8 +297,14 @@ impl Drop for TreeHandle {
         if !self.over {
             self.stop(Duration::ZERO);
         }
-        if let Some(lives) = lock(&self.shared.lives).as_mut() {
-            lives.remove(&self.id);
+        let mut lives = lock(&self.shared.lives);
+        let Some(lives) = lives.as_mut() else { return };
+        lives.watched.remove(&self.id);
+        while let Ok(word) = self.words.try_recv() {
+            self.over |= word.is_last();
+        }
+        if self.known && !self.over {
+            lives.let_go.insert(self.id);
         }
     }
 }
@@ -296,6 +332,19 @@ impl Shared {
         self.queued.notify_one();
     }
 
+    /// Waits until it is so, which is looked at whenever something has ended.
+    async fn until(&self, holds: impl Fn(Option<&Lives>) -> bool) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if holds(lock(&self.lives).as_ref()) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Sends what has queued up, as far as the socket takes it.
     fn drain(&self) -> io::Result<()> {
         let mut queue = lock(&self.queue);
@@ -320,7 +369,10 @@ impl Shared {
                 Some(News::Gone(gone)) => Word::Gone(gone),
                 None => return Err(io::ErrorKind::InvalidData.into()),
             };
-            if let Some(sender) = lives.get(&id) {
+            if word.is_last() && lives.let_go.remove(&id) {
+                self.ended.notify_waiters();
+            }
+            if let Some(sender) = lives.watched.get(&id) {
                 let _ = sender.send(word);
             }
         }

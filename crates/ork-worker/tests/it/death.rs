@@ -13,7 +13,7 @@ use ork_worker::{Ended, spawner};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::bed::{PATIENCE, end_of, failure, processes_with, unique_nap};
+use crate::bed::{PATIENCE, failure, processes_with, unique_nap};
 use crate::conformance::KINDS;
 
 fn watch(nap: &str) -> Vec<OwnedFd> {
@@ -114,10 +114,6 @@ async fn an_attempt_in_which_the_worker_panics_fails_and_the_worker_goes_on() {
         let message = "the worker panicked in this attempt; this is a bug of Ork: ";
         assert!(failed.message.starts_with(message), "{failed:?}");
         assert!(failed.message.contains("told to panic in logs"), "{failed:?}");
-        let pids = processes_with(&nap).into_iter().filter_map(Pid::from_raw);
-        for process in pids.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
-            end_of(process).await;
-        }
         assert_eq!(processes_with(&nap), [] as [i32; 0]);
         *bed.server.panics_in.lock().unwrap() = "";
         let fine = bed.run(bed.assignment(kind.name, (kind.spec)("fine", 0))).await;
@@ -144,11 +140,11 @@ async fn a_worker_that_panics_stops_what_it_has_and_says_goodbye() {
         assert!(!reports.iter().any(|r| matches!(r, Report::Finished(_))), "{reports:?}");
         let said = bed.server.reports.lock().unwrap();
         let last = said.last();
-        let crashed = |m: &FromWorker| match m {
-            FromWorker::Goodbye { departure, .. } => *departure == Departure::Crashed,
+        let broken = |m: &FromWorker| match m {
+            FromWorker::Goodbye { departure, .. } => *departure == Departure::Broken,
             _ => false,
         };
-        assert!(last.is_some_and(crashed), "{last:?}");
+        assert!(last.is_some_and(broken), "{last:?}");
     }
 }
 

@@ -52,8 +52,8 @@ struct State {
     children: HashMap<u64, UnboundedSender<Answer>>,
     next: u64,
     idle_since: Instant,
-    /// What the parent wrote to stderr.
-    last_words: String,
+    /// What the parent wrote to stderr, once it has ended.
+    last_words: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -94,31 +94,7 @@ impl Pool {
         fds: &[OwnedFd],
     ) -> io::Result<Forked> {
         let parent = self.parent(key, inner, package)?;
-        let tree = inner.spawner.reserve();
-        let (sender, answers) = unbounded_channel();
-        let id = {
-            let mut state = lock(&parent.state);
-            state.next += 1;
-            let id = state.next;
-            state.children.insert(id, sender);
-            id
-        };
-        let forked = Forked {
-            id,
-            parent,
-            tree,
-            answers,
-            pid: None,
-            status: None,
-            orphaned: false,
-            stop: None,
-        };
-        if let Err(error) = forked.request(fds) {
-            // It is dead, though its end has not been read yet: the next request gets another.
-            forked.parent.gone.store(true, Ordering::Release);
-            return Err(error);
-        }
-        Ok(forked)
+        Forked::ask(parent, inner.spawner.reserve(), fds)
     }
 }
 
@@ -172,7 +148,7 @@ impl Parent {
             children: HashMap::new(),
             next: 0,
             idle_since: Instant::now(),
-            last_words: String::new(),
+            last_words: None,
         };
         let parent = Arc::new(Self {
             control: UnixStream::from_std(ours.into())?,
@@ -198,6 +174,14 @@ impl Parent {
         let mut state = lock(&self.state);
         state.children.remove(&id);
         state.idle_since = Instant::now();
+    }
+
+    /// Nothing is left of it: whoever waits for it learns so, and what it said.
+    fn end(&self, said: &[u8]) {
+        self.gone.store(true, Ordering::Release);
+        let mut state = lock(&self.state);
+        state.last_words = Some(String::from_utf8_lossy(said).trim().to_owned());
+        state.children.clear();
     }
 
     /// Delivers the whole answers of what was read.
@@ -271,10 +255,7 @@ async fn serve(parent: Arc<Parent>, mut tree: TreeHandle, mut words: Receiver) {
         let n = rustix::io::read(&words, &mut rest).unwrap_or(0);
         said.extend_from_slice(&rest[..n]);
     }
-    parent.gone.store(true, Ordering::Release);
-    let mut state = lock(&parent.state);
-    String::from_utf8_lossy(&said).trim().clone_into(&mut state.last_words);
-    state.children.clear();
+    parent.end(&said);
 }
 
 /// The child of a warm parent that does an attempt.
@@ -293,6 +274,39 @@ pub(super) struct Forked {
 }
 
 impl Forked {
+    /// Asks a parent for a child. One that is dead already says so by [`Life::next`], with its last
+    /// words, as one does that dies then.
+    fn ask(parent: Arc<Parent>, tree: TreeHandle, fds: &[OwnedFd]) -> io::Result<Self> {
+        let (sender, answers) = unbounded_channel();
+        let id = {
+            let mut state = lock(&parent.state);
+            state.next += 1;
+            let id = state.next;
+            if state.last_words.is_none() {
+                state.children.insert(id, sender);
+            }
+            id
+        };
+        let forked = Self {
+            id,
+            parent,
+            tree,
+            answers,
+            pid: None,
+            status: None,
+            orphaned: false,
+            stop: None,
+        };
+        if let Err(error) = forked.request(fds) {
+            // Its end may not have been read yet: the next request gets another.
+            forked.parent.gone.store(true, Ordering::Release);
+            if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+                return Err(error);
+            }
+        }
+        Ok(forked)
+    }
+
     fn request(&self, fds: &[OwnedFd]) -> io::Result<()> {
         let mut request = [0; 17];
         request[0] = b'F';
@@ -334,7 +348,7 @@ impl Forked {
                 Some(Word::Refused(io::Error::from_raw_os_error(errno)))
             }
             None if self.pid.is_none() => {
-                let said = lock(&self.parent.state).last_words.clone();
+                let said = lock(&self.parent.state).last_words.clone().unwrap_or_default();
                 Some(Word::Refused(io::Error::other(said)))
             }
             None => {
@@ -382,5 +396,43 @@ impl Life for Forked {
 impl Drop for Forked {
     fn drop(&mut self) {
         self.parent.forget(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (UnixStream, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        (UnixStream::from_std(ours.into()).unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_a_parent_that_was_dead_before_it_was_asked_are_told() {
+        let (spawner, _other_end) = Spawner::of_nobody();
+        for its_end_was_read in [false, true] {
+            let (control, theirs) = pair();
+            let state = State {
+                children: HashMap::new(),
+                next: 0,
+                idle_since: Instant::now(),
+                last_words: None,
+            };
+            let (state, gone) = (Mutex::new(state), AtomicBool::new(false));
+            let parent = Arc::new(Parent { control, state, gone });
+            drop(theirs);
+            if its_end_was_read {
+                parent.end(b"too old\n");
+            }
+            let fds = [pair().1];
+            let mut forked = Forked::ask(Arc::clone(&parent), spawner.reserve(), &fds).unwrap();
+            assert!(parent.is_gone());
+            parent.end(b"too old\n");
+            let Some(Word::Refused(error)) = forked.next().await else { panic!() };
+            assert_eq!(error.to_string(), "too old");
+        }
     }
 }
