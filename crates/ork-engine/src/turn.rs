@@ -441,8 +441,20 @@ impl<S> Core<S> {
 
     fn quarantine(&mut self, project: ProjectId, run: RunId, reason: String) {
         self.aside.insert(run, reason.clone());
+        if self.is_asked_to_set_aside(run) {
+            return;
+        }
         let command = Command::Quarantine { run, reason };
         self.incoming.push_front(Waiting::new(Request::run(project, command), None));
+    }
+
+    /// Whether a request to set the run aside waits, perhaps since before a reload.
+    fn is_asked_to_set_aside(&self, run: RunId) -> bool {
+        let behind = self.behind.values().flatten();
+        let mut waiting = self.incoming.iter().chain(self.reading.values()).chain(behind);
+        waiting.any(|waiting| {
+            matches!(waiting.request.ask, Ask::Run(Command::Quarantine { run: of, .. }) if of == run)
+        })
     }
 
     /// Hears what came of a commit.
@@ -808,7 +820,7 @@ impl<S> Core<S> {
                 let refusal = Refusal { code: RefusalCode::Conflict, message };
                 self.give(waiting, Err(Error::Refused(refusal)), None, None);
             }
-            Found::Run(Some(active)) if self.is_outdated(&active, &waiting) => {
+            Found::Run(Some(active)) if self.is_outdated(&active) => {
                 self.urgent = true;
                 self.read_later(read.clone(), waiting);
             }
@@ -936,11 +948,10 @@ impl<S> Core<S> {
 
     /// Whether the run has ended since it was read: the machine holds all that have not, so its end
     /// is still on its way to the store.
-    fn is_outdated(&self, active: &ActiveRun, waiting: &Waiting<S>) -> bool {
-        let sets_aside = matches!(waiting.request.ask, Ask::Run(Command::Quarantine { .. }));
+    fn is_outdated(&self, active: &ActiveRun) -> bool {
         let run = active.run.id;
         let held = self.machine.as_ref().is_some_and(|machine| machine.holds(run));
-        !active.run.state.is_terminal() && !held && !sets_aside && !self.is_aside(run)
+        !active.run.state.is_terminal() && !held && !self.is_aside(run)
     }
 
     /// Why nothing can be asked of a run that is left alone.

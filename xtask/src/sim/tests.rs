@@ -82,6 +82,7 @@ fn what_was_found_once_stays_mended() {
         1_113_642, // What stood ready inside a map of a DAG was not counted after a restart.
         1_337_131, // What waited for a pause was said to wait for values.
         1_431_029, // A backfill took a run that was being set aside to be over.
+        2_034_790, // A run was set aside twice.
     ];
     for seed in seeds {
         let found = simulate(seed, &Config::default(), false);

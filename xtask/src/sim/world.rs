@@ -1084,18 +1084,16 @@ impl World {
     }
 }
 
-/// The attempt that an event takes for lost.
+/// The attempt that an event takes for lost, or whose run it sets aside.
 fn lost_token(kind: &EventKind) -> Option<Token> {
-    match kind {
-        EventKind::TaskRetrying { token, failure, .. } => {
-            (failure.kind == FailureKind::Lost).then_some(*token)
+    let (token, failure) = match kind {
+        EventKind::TaskRetrying { token, failure, .. } => (*token, failure),
+        EventKind::TaskFinished { token: Some(token), failure: Some(failure), .. } => {
+            (*token, failure)
         }
-        EventKind::TaskFinished { token, failure, .. } => {
-            let lost = failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Lost);
-            token.filter(|_| lost)
-        }
-        _ => None,
-    }
+        _ => return None,
+    };
+    matches!(failure.kind, FailureKind::Lost | FailureKind::Quarantined).then_some(token)
 }
 
 fn stopped() -> Report {

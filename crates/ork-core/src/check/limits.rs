@@ -90,10 +90,10 @@ impl<'a> Limits<'a> {
         self.differs(event, flow, place.as_ref().map(|place| place.max_runs))
     }
 
+    /// Where the current version has no limits, those of a run of another version may bind it.
     fn differs(&self, event: &EventRow, flow: &str, given: Option<u32>) -> Option<Broken> {
-        let said = *self.rules.get(&(event.project, flow))?;
-        let said = said.or(given.map(|_| u32::MAX)).filter(|said| given != Some(*said))?;
-        Some(Broken::LimitIgnored { given, said })
+        let said = (*self.rules.get(&(event.project, flow))?)?;
+        (given != Some(said)).then_some(Broken::LimitIgnored { given, said })
     }
 
     pub(super) fn event(&mut self, event: &'a EventRow, violations: &mut Vec<Violation>) {
