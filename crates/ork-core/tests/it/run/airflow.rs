@@ -1,5 +1,5 @@
-//! The trigger rules against Airflow's published meaning: a table of every combination of upstream
-//! states, up to three upstreams.
+//! The trigger rules against Airflow's: a table of every combination of upstream states, up to three
+//! upstreams, made by Airflow's own code (`airflow.py`).
 
 use ork_core::ids::RunId;
 use ork_core::plan::TriggerRule;
