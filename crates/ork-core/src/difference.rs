@@ -56,6 +56,9 @@ fn shape(plan: &Plan) -> Value {
     if let Some(Value::Object(metadata)) = plan.remove("metadata") {
         plan.extend(metadata);
     }
+    if let Some(Value::Object(preset)) = plan.remove("preset") {
+        plan.extend(preset);
+    }
     if let Some(body) = plan.remove("body") {
         plan.insert("tasks".to_owned(), body);
     }

@@ -46,6 +46,18 @@ pub struct Plan {
     /// When runs are made by themselves, by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub schedules: IndexMap<String, Schedule>,
+    /// What tasks that are made at run time have of the file; none where no task makes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Box<Preset>>,
+}
+
+/// What a file says once for all its tasks, for the compiler of those that are made at run time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Preset {
+    /// What stands under `defaults`; null where nothing does.
+    pub defaults: Value,
+    /// The named types.
+    pub types: IndexMap<String, Type>,
 }
 
 impl Plan {
@@ -65,6 +77,7 @@ impl Plan {
             concurrency: None,
             triggers: IndexMap::new(),
             schedules: IndexMap::new(),
+            preset: None,
         }
     }
 
@@ -354,7 +367,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn collect<'p>(&'p self, all: &mut Vec<&'p Task>) {
+    pub(crate) fn collect<'p>(&'p self, all: &mut Vec<&'p Task>) {
         for task in &self.tasks {
             all.push(task);
             if let Action::Group { tasks, .. } = &task.action {

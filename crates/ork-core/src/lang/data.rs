@@ -18,7 +18,8 @@ pub fn data(file: &str, bytes: &[u8]) -> Result<Value, Vec<Diagnostic>> {
     value.ok_or_else(|| report.finish())
 }
 
-fn value(report: &mut Report, node: &Node) -> Option<Value> {
+/// What stands there as JSON.
+pub(super) fn value(report: &mut Report, node: &Node) -> Option<Value> {
     match &node.yaml {
         Yaml::List { items, .. } => items.iter().map(|item| value(report, item)).collect(),
         Yaml::Map { entries, .. } => {

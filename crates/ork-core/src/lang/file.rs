@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use super::Lower;
 use super::binding::Bind;
+use super::data::value;
 use super::executors;
 use super::expr::{Name, Presence, TaskType};
 use super::given::before_a_run;
@@ -13,7 +14,7 @@ use super::keys::{CODE, DEFAULTS, FILE, FILE_WORDS, PARAM_KEYS, translate};
 use super::read::{Fields, Known, is_workflow_name};
 use super::task::{Facts, Head, World};
 use super::tree::{Entry, Node, Place};
-use crate::plan::{Binding, Code, Metadata, Param, Plan, Scope, Task};
+use crate::plan::{Action, Binding, Code, Metadata, Param, Plan, Preset, Scope, Task};
 use crate::types::Type;
 
 impl Lower<'_> {
@@ -56,6 +57,7 @@ impl Lower<'_> {
         world = World { tasks: &after, finally: true, ..world };
         let finally_scope = self.scope(&finally, &finally_facts, &world);
         let code = self.code(&fields, body_facts.iter().chain(&finally_facts));
+        let preset = self.preset(&fields, body_scope.iter().chain(&finally_scope));
         Some(Plan {
             name: name?,
             metadata: self.metadata(&fields),
@@ -70,6 +72,23 @@ impl Lower<'_> {
             concurrency,
             triggers: triggers.unwrap_or_default(),
             schedules: schedules.unwrap_or_default(),
+            preset,
+        })
+    }
+
+    /// What tasks that are made at run time have of the file, where any are.
+    fn preset<'s>(
+        &mut self,
+        fields: &Fields,
+        scopes: impl Iterator<Item = &'s Scope>,
+    ) -> Option<Box<Preset>> {
+        let mut tasks = Vec::new();
+        scopes.for_each(|scope| scope.collect(&mut tasks));
+        let makes = |task: &&Task| matches!(task.action, Action::Generate { .. });
+        tasks.iter().any(makes).then(|| {
+            let defaults = fields.get("defaults").and_then(|node| value(&mut self.report, node));
+            let types = self.aliases.all();
+            Box::new(Preset { defaults: defaults.unwrap_or_default(), types })
         })
     }
 
@@ -219,7 +238,7 @@ impl Lower<'_> {
         self.binding(node, Some(ty), &mut bind).map(|(binding, _)| binding)
     }
 
-    fn defaults<'n>(&mut self, node: &'n Node) -> Option<Fields<'n>> {
+    pub(crate) fn defaults<'n>(&mut self, node: &'n Node) -> Option<Fields<'n>> {
         let names: Vec<_> = executors::ALL.iter().map(|executor| executor.name).collect();
         let known = Known {
             what: "`defaults`",

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
 use super::diagnostic::{Diagnostic, Report};
 use super::keys::FILE;
 use super::notation::Aliases;
@@ -11,13 +13,14 @@ use super::read::Known;
 use super::task::{Form, Head, World};
 use super::tree::{self, Limits};
 use super::{Lower, Sources};
-use crate::plan::{Plan, Scope};
+use crate::plan::{Plan, Preset, Scope};
 use crate::types::Type;
 use crate::value::Value;
 
 /// Compiles a DAG that was made at run time in a task of `plan`. It sees the params, its own
-/// tasks, and `values`, the items of the maps that it is in; an executor has to be in `allow`; calls of workflows and further DAGs made at run time
-/// are refused. Its code is read from `sources`, which are those of `plan`.
+/// tasks, and `values`, the items of the maps that it is in; its tasks have the file's `defaults`
+/// and may name its `types`. An executor has to be in `allow`; calls of workflows and further DAGs
+/// made at run time are refused. Its code is read from `sources`, which are those of `plan`.
 ///
 /// # Errors
 /// All that is wrong. Places are lines and columns of the value written as indented JSON.
@@ -29,15 +32,17 @@ pub fn generated(
     sources: &dyn Sources,
 ) -> Result<Scope, Vec<Diagnostic>> {
     let limits = Limits::default();
-    let text = serde_json::to_string_pretty(&serde_json::json!({ "tasks": value }));
-    let text = text.unwrap_or_default();
+    let none = Preset::default();
+    let preset = plan.preset.as_deref().unwrap_or(&none);
+    let file = File { tasks: value, defaults: &preset.defaults };
+    let text = serde_json::to_string_pretty(&file).unwrap_or_default();
     let mut report = Report::new("tasks", &text);
     let root = tree::parse(&mut report, &limits, false);
     let mut lower = Lower {
         report,
         sources,
         limits: &limits,
-        aliases: Aliases::default(),
+        aliases: Aliases::of(&preset.types),
         reader: Reader::new(sources),
         signatures: HashMap::new(),
         older: false,
@@ -53,6 +58,13 @@ pub fn generated(
     }
 }
 
+/// What is compiled: first the value, so that places are its own.
+#[derive(Serialize)]
+struct File<'a> {
+    tasks: &'a Value,
+    defaults: &'a Value,
+}
+
 impl Lower<'_> {
     fn dag(
         &mut self,
@@ -65,10 +77,13 @@ impl Lower<'_> {
         let fields = self.fields(root, &known)?;
         let heads = self.heads(&fields, "tasks");
         self.check_tasks(&fields, &heads, &[]);
-        let facts: Vec<_> = heads.iter().map(|head| self.facts(head, None, &plan.params)).collect();
+        let defaults = fields.get("defaults").filter(|node| !node.is_null());
+        let defaults = defaults.and_then(|node| self.defaults(node));
+        let defaults = defaults.as_ref();
+        let facts: Vec<_> =
+            heads.iter().map(|head| self.facts(head, defaults, &plan.params)).collect();
         let types = super::file::types(&heads, &facts, false);
-        let world =
-            World { params: &plan.params, tasks: &types, defaults: None, finally: false, values };
+        let world = World { params: &plan.params, tasks: &types, defaults, finally: false, values };
         let scope = self.scope(&heads, &facts, &world);
         for head in heads {
             self.fence(&head, allow);

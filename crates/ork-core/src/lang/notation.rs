@@ -21,6 +21,17 @@ pub(crate) struct Aliases {
 }
 
 impl Aliases {
+    /// These types by name.
+    pub(crate) fn of(types: &IndexMap<String, Type>) -> Self {
+        let sized = types.iter().map(|(name, ty)| (name.clone(), (ty.clone(), parts(ty))));
+        Self { types: sized.collect(), spent: Cell::default() }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> IndexMap<String, Type> {
+        self.types.iter().map(|(name, (ty, _))| (name.clone(), ty.clone())).collect()
+    }
+
     fn find(&self, name: &str) -> Option<Type> {
         let (ty, size) = self.types.get(name)?;
         self.spent.set(self.spent.get() + size);
