@@ -4,6 +4,7 @@
 //! tests judge the machine, the engine and the store together.
 
 mod copies;
+mod firings;
 mod limits;
 mod ticks;
 
@@ -12,7 +13,9 @@ use std::fmt;
 
 use crate::ids::{InstancePath, RunId, Token, WorkerId};
 use crate::plan::{Action, Plan, Scope, Task, TriggerRule, Wait};
-use crate::rows::{AttemptRow, Change, EventRow, PauseRow, PoolRow, RunRow, TaskRow, WorkflowRow};
+use crate::rows::{
+    AttemptRow, Change, EventRow, PauseRow, PoolRow, RunRow, TaskRow, TriggerRow, WorkflowRow,
+};
 use crate::run::{
     AttemptState, EventKind, Failure, FailureKind, MAX_INTERRUPTIONS, RunState, Source, StopReason,
     TaskState, Waiting,
@@ -20,6 +23,7 @@ use crate::run::{
 use crate::time::Wall;
 
 pub use self::copies::check_copies;
+pub use self::firings::{BrokenFiring, check_firings};
 pub use self::ticks::{BrokenTick, check_ticks};
 
 /// A broken promise.
@@ -305,6 +309,8 @@ pub enum Fact<'a> {
     Pool(&'a PoolRow),
     /// A workflow has other limits from here on.
     Workflow(&'a WorkflowRow),
+    /// A workflow has this trigger from here on, or has it no more.
+    Trigger(&'a TriggerRow),
 }
 
 impl<'a> Fact<'a> {
@@ -315,6 +321,7 @@ impl<'a> Fact<'a> {
             Change::Pause(row) => Self::Pause(row),
             Change::Pool(row) => Self::Pool(row),
             Change::Workflow(row) => Self::Workflow(row),
+            Change::Trigger(row) => Self::Trigger(row),
             _ => return None,
         })
     }

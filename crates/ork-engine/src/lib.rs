@@ -15,10 +15,14 @@ pub mod failpoint;
 mod firings;
 mod recent;
 mod request;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod ticks;
 mod turn;
 
 pub use crate::clock::{Clock, SystemClock};
 pub use crate::engine::{Compiling, Effects, Engine, Ticket};
 pub use crate::request::{Answer, Ask, Error, Found, Key, Read, Request};
+#[cfg(feature = "sabotage")]
+pub use crate::sabotage::Sabotage;
 pub use crate::turn::{Config, Core, Led, Output, Step};

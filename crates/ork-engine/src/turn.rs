@@ -49,9 +49,9 @@ pub struct Config {
     pub patience: Span,
     /// How long after a stop the store may take for what it has been given.
     pub give_up: Span,
-    /// Broken on purpose: dispatches leave before their commit.
+    /// A rule that is broken on purpose.
     #[cfg(feature = "sabotage")]
-    pub dispatch_before_commit: bool,
+    pub sabotage: Option<crate::Sabotage>,
 }
 
 impl Default for Config {
@@ -67,7 +67,7 @@ impl Default for Config {
             patience: Span::from_secs(5),
             give_up: Span::from_secs(10),
             #[cfg(feature = "sabotage")]
-            dispatch_before_commit: false,
+            sabotage: None,
         }
     }
 }
@@ -412,6 +412,11 @@ impl<S> Core<S> {
         let mut known = Triggers::default();
         known.load(triggers);
         self.firings.begin(known);
+        #[cfg(feature = "sabotage")]
+        if self.config.breaks(crate::Sabotage::LoseEnds) {
+            self.firings.arrived();
+            self.firings.read(0);
+        }
         self.guarded(None, |machine, out| {
             machine.learn_pauses(pauses);
             machine.learn_pools(pools);
@@ -570,8 +575,11 @@ impl<S> Core<S> {
             return;
         }
         #[cfg(feature = "sabotage")]
-        if self.config.dispatch_before_commit {
-            self.outputs.extend(self.out.effects.drain(..).map(Output::Effect));
+        {
+            self.config.spoil_changes(&mut self.out.changes);
+            if self.config.breaks(crate::Sabotage::DispatchBeforeCommit) {
+                self.outputs.extend(self.out.effects.drain(..).map(Output::Effect));
+            }
         }
         self.urgent |= self.closing || !self.out.effects.is_empty();
         let since = *self.held_since.get_or_insert(now.mono);
@@ -784,6 +792,8 @@ impl<S> Core<S> {
 
     /// Goes on with the request that waited for a read.
     fn resume(&mut self, read: &Read, found: Found, now: Now) {
+        #[cfg(feature = "sabotage")]
+        let found = self.config.spoilt(found, now.wall);
         if let Read::Schedules { epoch } = read {
             return self.learn_schedules(*epoch, found);
         }

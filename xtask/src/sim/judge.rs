@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ork_core::check::{Fact, Rows, check_copies, check_feed, check_run, check_ticks};
-use ork_core::ids::{BackfillId, RunId};
+use ork_core::check::{
+    Fact, Rows, check_copies, check_feed, check_firings, check_run, check_ticks,
+};
+use ork_core::ids::{BackfillId, InstancePath, RunId};
+use ork_core::plan::{Action, Binding, TriggerRule};
 use ork_core::rows::{BackfillState, TickRow};
 use ork_core::run::{EventKind, Source, TaskState};
+use ork_core::schedule::Timetable;
 use ork_engine::{Config, Core};
 
 use super::store::Kept;
@@ -28,6 +32,7 @@ pub(super) fn judge(world: &mut World) {
     let runs = world.store.runs.values().map(|kept| &kept.run);
     let broken = check_ticks(&world.store.ticks, runs);
     problems.extend(broken.iter().map(ToString::to_string));
+    problems.extend(ends(world));
     problems.extend(unanswered(world));
     problems.extend(world.store.backfills.keys().filter_map(|id| of_backfill(world, *id)));
     problems.extend(facts(world));
@@ -51,7 +56,66 @@ fn of_run(world: &World, kept: &Kept) -> Vec<String> {
     let rows = Rows { run: &kept.run, tasks, attempts };
     violations.extend(check_run(&version.plan, world.store.events(id), &rows));
     let marks = marks(world, kept);
-    violations.iter().map(ToString::to_string).chain(marks).collect()
+    let files = world.files.is_some().then(|| files(world, kept)).into_iter().flatten();
+    violations.iter().map(ToString::to_string).chain(marks).chain(files).collect()
+}
+
+/// A task has the files that what is before it gave, as long as that was done once. What a cache
+/// gave is of any task that is defined alike.
+fn files(world: &World, kept: &Kept) -> Vec<String> {
+    let mut found = Vec::new();
+    for row in kept.tasks.values() {
+        let (run, path) = (row.run, &row.path);
+        let version = world.store.versions.get(&(kept.run.workflow.clone(), kept.run.version));
+        let task = version.and_then(|version| version.plan.task(path.as_str()));
+        let Some(task) = task else { continue };
+        let own = matches!(task.action, Action::Execute { .. }) && task.cache.is_none();
+        if let Some(digest) = world.strange_file(row).filter(|_| own) {
+            found.push(format!("{path} of {run} has the file {digest} of another task"));
+        }
+        let Some(Binding::Expr(source)) = task.inputs.get("x") else { continue };
+        if early(task.trigger_rule) {
+            continue;
+        }
+        let given = row.inputs.as_ref().and_then(|inputs| inputs.get("x"));
+        let before = source.source.trim_matches(['[', ']']).split('.').nth(1).unwrap_or_default();
+        let before = kept.tasks.get(&InstancePath::from(before));
+        if let (Some(given), Some(before)) = (given, before.filter(|row| row.generation == 1))
+            && world.files_of(Some(given)) != world.files_of(before.output.as_ref())
+        {
+            found.push(format!("{path} of {run} has other files than {} gave", before.path));
+        }
+    }
+    found
+}
+
+/// Whether a task may start before all that is before it is over.
+fn early(rule: TriggerRule) -> bool {
+    matches!(rule, TriggerRule::OneSuccess | TriggerRule::OneFailed | TriggerRule::OneDone)
+}
+
+/// The ends of runs against what they started.
+fn ends(world: &World) -> Vec<String> {
+    let store = &world.store;
+    let mut found = Vec::new();
+    let cut = world.poison.is_some() || world.config.max_changes != Config::default().max_changes;
+    // A batch that is cut takes what becomes of a trigger apart from the ends beside it.
+    if !cut || store.triggers.keys().all(|(workflow, _)| world.deploys(workflow) < 2) {
+        let facts = store.feed.iter();
+        let facts = facts.filter_map(|(commit, change)| Some((*commit, Fact::of(change)?)));
+        let runs = store.runs.values().map(|kept| &kept.run);
+        let broken = check_firings(facts, store.firings.values(), runs);
+        found.extend(broken.iter().map(ToString::to_string));
+    }
+    for row in store.firings.values() {
+        let Some(reason) = &row.reason else { continue };
+        let changed = world.deploys(&row.workflow) > 1 && reason.contains("no longer waits");
+        let lost = cut && reason.contains("the store will not keep") || world.panics();
+        if !changed && !lost {
+            found.push(format!("the end of {} started nothing: {reason}", row.source));
+        }
+    }
+    found
 }
 
 /// What a person set keeps the output that they gave it, and nothing is done for it.
@@ -92,12 +156,15 @@ fn unanswered(world: &World) -> Vec<String> {
             found.push(format!("schedule {name} of {workflow} is not there"));
             continue;
         };
-        let ork_core::plan::When::Interval(every) = schedule.spec.when else { continue };
+        let Ok(table) = Timetable::new(&schedule.spec.when, &schedule.spec.timezone) else {
+            continue;
+        };
         if world.deploys(workflow) > 1 {
             continue;
         }
         rows.sort_by_key(|row| row.tick);
-        let gap = rows.windows(2).find(|two| (two[1].tick - two[0].until).0 != every.0);
+        let next = |row: &TickRow| table.next(row.until).map(|tick| tick.at);
+        let gap = rows.windows(2).find(|two| next(two[0]) != Some(two[1].tick));
         if let Some(two) = gap {
             let (from, to) = (two[0].until, two[1].tick);
             found.push(format!(

@@ -6,9 +6,10 @@ use indexmap::IndexMap;
 use ork_core::plan::{
     Action, Approval, Backoff, Binding, Cache, Catchup, Concurrency, Expr, ForEach, Items, OnLimit,
     OnReject, OnTimeout, Param, Pinned, Plan, Poll, PoolUse, Retry, Schedule, Scope, Task,
-    Tolerate, TriggerRule, Wait, When,
+    Tolerate, Trigger, TriggerRule, Wait, WebhookAuth, When,
 };
 use ork_core::rows::{CodeRef, VersionId};
+use ork_core::run::RunState;
 use ork_core::schedule::Timetable;
 use ork_core::time::{Span, Wall};
 use ork_core::types::Type;
@@ -30,6 +31,8 @@ const RULES: [TriggerRule; 9] = [
 
 /// The signal that waits are for.
 pub(super) const SIGNAL: &str = "go";
+/// The name of the webhooks.
+pub(super) const HOOK: &str = "hook";
 /// What the spec of a sensor is, which its worker sees.
 pub(super) const SENSOR: &str = "sensor";
 
@@ -58,6 +61,42 @@ pub(super) fn workflow(chance: &mut Chance, name: &str, start: Wall) -> Workflow
     let third = other(chance, &plan, start);
     let contents = [plan, second, third].into_iter().map(Arc::new).collect();
     Workflow { contents, called: callee }
+}
+
+/// Lets the ends of another workflow's runs start runs of this one, in most of its contents, and
+/// gives it a webhook, and some a schedule.
+pub(super) fn link(
+    chance: &mut Chance,
+    workflow: &mut Workflow,
+    before: Option<&str>,
+    start: Wall,
+) {
+    let clock = chance.one_in(2).then(|| schedule(chance, start));
+    for plan in &mut workflow.contents {
+        let plan = Arc::make_mut(plan);
+        let k = IndexMap::from([("k".to_owned(), Binding::Expr(Expr::new("trigger.body.k")))]);
+        let body = Type::object(IndexMap::from([("k".to_owned(), Type::Int)]));
+        let hook = Trigger::Webhook { body, auth: WebhookAuth::Token, params: k };
+        plan.triggers.insert(HOOK.to_owned(), hook);
+        plan.schedules.extend(clock.clone().map(|clock| ("clock".to_owned(), clock)));
+        if let Some(before) = before.filter(|_| !chance.one_in(4)) {
+            plan.triggers.insert("after".to_owned(), after(chance, before));
+        }
+    }
+}
+
+fn after(chance: &mut Chance, before: &str) -> Trigger {
+    let k = chance.pick(&["0", "trigger.run.state == 'success' ? 1 : 0"]);
+    let states: &[RunState] = chance.pick(&[
+        &[RunState::Success][..],
+        &[RunState::Failed, RunState::Cancelled],
+        &[RunState::Success, RunState::Failed, RunState::Cancelled],
+    ]);
+    Trigger::Workflow {
+        workflow: before.to_owned(),
+        states: states.to_vec(),
+        params: IndexMap::from([("k".to_owned(), Binding::Expr(Expr::new(k)))]),
+    }
 }
 
 /// The last task gets a name on which the machine panics where that is broken on purpose.

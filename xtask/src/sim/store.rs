@@ -117,6 +117,20 @@ impl SimStore {
         }
     }
 
+    /// Keeps what was there before all began.
+    pub(super) fn begin_with(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            self.take(&change).unwrap_or_default();
+        }
+    }
+
+    fn take(&mut self, change: &Change) -> Result<(), StoreError> {
+        if !matches!(change, Change::Event(_)) && Fact::of(change).is_some() {
+            self.feed.push((self.commits, change.clone()));
+        }
+        self.apply(change)
+    }
+
     pub(super) fn commit(
         &mut self,
         epoch: Epoch,
@@ -138,10 +152,7 @@ impl SimStore {
         }
         self.commits += 1;
         for change in changes {
-            if !matches!(change, Change::Event(_)) && Fact::of(change).is_some() {
-                self.feed.push((self.commits, change.clone()));
-            }
-            self.apply(change)?;
+            self.take(change)?;
         }
         Ok(CommitSeq(self.commits))
     }

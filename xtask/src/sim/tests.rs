@@ -19,6 +19,10 @@ fn with(sabotage: Sabotage) -> Config {
     config
 }
 
+fn spoilt(sabotage: ork_engine::Sabotage) -> Config {
+    Config { sabotage: Some(sabotage), ..Config::default() }
+}
+
 #[test]
 fn an_honest_build_passes() {
     assert_eq!(caught(&Config::default()), None, "replay with: cargo xtask sim --seed N --trace");
@@ -51,7 +55,32 @@ fn pauses_that_are_ignored_are_caught() {
 
 #[test]
 fn a_dispatch_before_its_commit_is_caught() {
-    assert_caught(&Config { dispatch_before_commit: true, ..Config::default() });
+    assert_caught(&spoilt(ork_engine::Sabotage::DispatchBeforeCommit));
+}
+
+#[test]
+fn a_max_parallel_that_is_ignored_is_caught() {
+    assert_caught(&with(Sabotage::IgnoreMaxParallel));
+}
+
+#[test]
+fn a_tick_that_is_answered_again_after_a_restart_is_caught() {
+    assert_caught(&spoilt(ork_engine::Sabotage::RepeatTicks));
+}
+
+#[test]
+fn a_tick_that_is_lost_by_a_restart_is_caught() {
+    assert_caught(&spoilt(ork_engine::Sabotage::LoseTicks));
+}
+
+#[test]
+fn an_end_that_starts_a_run_again_is_caught() {
+    assert_caught(&spoilt(ork_engine::Sabotage::RepeatEnds));
+}
+
+#[test]
+fn an_end_that_is_lost_by_a_restart_is_caught() {
+    assert_caught(&spoilt(ork_engine::Sabotage::LoseEnds));
 }
 
 /// Some seed finds something, and finds nothing in the honest build: it is the sabotage.

@@ -11,6 +11,7 @@ macro_rules! trace {
 
 mod clients;
 mod explain;
+mod files;
 mod tend;
 
 use std::cmp::Reverse;
@@ -26,12 +27,15 @@ use ork_core::run::{
     Assignment, Command, Compile, Departure, Effect, EventKind, Failure, FailureKind, Finished,
     Outcome, Report, Sabotage,
 };
+use ork_core::schedule::{Declared, Schedules};
 use ork_core::time::{Mono, Now, Span, Wall};
+use ork_core::trigger::Triggers;
 use ork_core::value::{Data, Digest, Value};
 use ork_engine::{Answer, Ask, Config, Core, Error, Found, Output, Read, Request, Step};
 use ork_store::{CommitSeq, StoreError};
 
 use self::clients::Wish;
+use self::files::Files;
 use super::plans;
 use super::store::SimStore;
 use super::workers::{Held, Stage, Worker};
@@ -96,8 +100,17 @@ struct Weather {
     kills: usize,
 }
 
+/// What only some worlds have. It is drawn apart, so that the others are as they were before.
+#[derive(Debug)]
+struct Extra {
+    chance: Chance,
+    /// Whether workflows have triggers, and these and their schedules from the beginning.
+    linked: bool,
+}
+
 pub(super) struct World {
     pub(super) chance: Chance,
+    extra: Extra,
     pub(super) trace: bool,
     pub(super) store: SimStore,
     pub(super) problems: Vec<String>,
@@ -119,6 +132,8 @@ pub(super) struct World {
     wake_at: Option<i64>,
     pending: Option<Result<CommitSeq, StoreError>>,
     wishes: Vec<Wish>,
+    /// What tasks made of files, where they do.
+    pub(super) files: Option<Files>,
     healed: bool,
     trusted: HashMap<Token, Vec<bool>>,
     /// Attempts that the server took for lost: they may run until their workers hear of it.
@@ -159,7 +174,7 @@ impl Ord for Entry {
 
 impl World {
     pub(super) fn new(seed: u64, config: &Config, trace: bool) -> Self {
-        let mut chance = Chance::new(seed);
+        let (mut chance, mut extra) = (Chance::new(seed), Chance::new(!seed));
         let calm = chance.one_in(8);
         let often = |n: usize| if calm { 0 } else { n };
         let weather = Weather {
@@ -173,8 +188,11 @@ impl World {
         if chance.one_in(4) {
             config.max_changes = 6 + chance.below(30);
         }
+        let linked = extra.one_in(4);
+        let files = extra.one_in(4).then(Files::default);
         let mut world = Self {
             chance,
+            extra: Extra { linked, chance: extra },
             trace,
             store: SimStore::default(),
             problems: Vec::new(),
@@ -195,6 +213,7 @@ impl World {
             wake_at: Some(0),
             pending: None,
             wishes: Vec::new(),
+            files,
             healed: false,
             trusted: HashMap::new(),
             given_up: HashSet::new(),
@@ -240,17 +259,9 @@ impl World {
     }
 
     fn populate(&mut self, calm: bool) {
-        for number in 0..=self.chance.below(2) {
-            let start = self.now().wall;
-            let mut workflow = plans::workflow(&mut self.chance, &format!("p{number}"), start);
-            if self.panics() && number == 0 {
-                plans::explode(&mut workflow);
-            }
-            self.keep(&workflow.contents[0]);
-            if let Some(called) = &workflow.called {
-                self.keep(called);
-            }
-            self.plans.push(workflow.contents);
+        let more = self.chance.below(2);
+        for number in 0..=more.max(usize::from(self.extra.linked)) {
+            self.workflow(number);
         }
         for _ in 0..=self.chance.below(2) {
             let embedded = self.workers.is_empty() && self.chance.one_in(2);
@@ -283,14 +294,38 @@ impl World {
         self.at(until, Event::Heal);
     }
 
+    fn workflow(&mut self, number: usize) {
+        let start = self.now().wall;
+        let mut workflow = plans::workflow(&mut self.chance, &format!("p{number}"), start);
+        if self.panics() && number == 0 {
+            plans::explode(&mut workflow);
+        }
+        if self.extra.linked {
+            let before = self.plans.last().map(|contents| contents[0].name.clone());
+            plans::link(&mut self.extra.chance, &mut workflow, before.as_deref(), start);
+        }
+        self.keep(&workflow.contents[0]);
+        if let Some(called) = &workflow.called {
+            self.keep(called);
+        }
+        self.plans.push(workflow.contents);
+    }
+
     /// A workflow that was deployed before all began.
     fn keep(&mut self, plan: &Arc<Plan>) {
         let start = self.now().wall;
-        let row = version(plan, VersionId(1), Digest([0; 32]), start);
-        self.store.versions.insert((plan.name.clone(), VersionId(1)), Arc::new(row));
-        let row = workflow(plan, start);
-        self.store.feed.push((0, Change::Workflow(Box::new(row.clone()))));
-        self.store.workflows.insert(plan.name.clone(), row);
+        let (project, first) = (ProjectId::DEFAULT, VersionId(1));
+        let mut changes = Vec::new();
+        if self.extra.linked {
+            let (workflow, plan) = (plan.name.clone(), Arc::clone(plan));
+            self.deployed.push(workflow.clone());
+            changes.extend(Triggers::default().deploy(project, first, &plan, start));
+            let version = Declared { project, workflow, version: first, plan, code: code() };
+            changes.extend(Schedules::default().deploy(&Arc::new(version), start));
+        }
+        changes.push(Change::Version(Box::new(version(plan, first, Digest([0; 32]), start))));
+        changes.push(Change::Workflow(Box::new(workflow(plan, start))));
+        self.store.begin_with(changes);
     }
 
     /// Runs the world until all is quiet.
@@ -321,6 +356,7 @@ impl World {
         self.wishes.iter().all(|wish| wish.done)
             && self.pending.is_none()
             && self.schedules_rest()
+            && self.store.firings.values().all(|row| row.decided_at.is_some())
             && self.store.runs.values().all(|kept| kept.run.state.is_terminal())
             && self
                 .core
@@ -421,6 +457,7 @@ impl World {
 
     fn commit(&mut self, epoch: ork_core::ids::Epoch, changes: &[Change]) {
         self.note_trusted(changes);
+        self.check_references(changes);
         let fails = self.commit_fails();
         let fate = if fails { self.chance.below(4) } else { 9 };
         let result = match fate {
@@ -521,10 +558,20 @@ impl World {
                     self.last_streamed = commit;
                 }
                 Output::Read { read, after } => {
-                    let delay = after.0 + self.chance.between(50, 3 * MS);
+                    let delay = after.0 + self.chance.between(50, 3 * MS) + self.slow(&read);
                     self.at(delay, Event::Read(self.life, read));
                 }
             }
+        }
+    }
+
+    /// How much longer a read takes: between an end and what it starts there is time for faults.
+    fn slow(&mut self, read: &Read) -> i64 {
+        let slow = matches!(read, Read::Firings { .. }) && self.extra.linked && !self.healed;
+        if slow && self.extra.chance.one_in(2) {
+            self.extra.chance.between(0, 9 * SECOND)
+        } else {
+            0
         }
     }
 
@@ -886,10 +933,11 @@ impl World {
     }
 
     fn assign(&mut self, place: usize, assignment: &Assignment) {
-        let worker = &mut self.workers[place];
-        if !worker.alive {
+        if !self.workers[place].alive {
             return;
         }
+        self.check_inputs(assignment);
+        let worker = &mut self.workers[place];
         let token = assignment.attempt.token;
         if worker.held.contains_key(&token) {
             return self.repeat(place, token);
@@ -963,9 +1011,9 @@ impl World {
             self.at(0, Event::Sign(place, token));
         }
         let outcome = self.outcome(sensor);
-        let took_span = Span(took);
-        let finished =
-            Finished { outcome, logs: LogSummary::default(), artifacts: None, took: took_span };
+        let (outcome, artifacts) = self.with_files((id.0, &id.1), token, outcome);
+        let logs = LogSummary::default();
+        let finished = Finished { outcome, logs, artifacts, took: Span(took) };
         self.at(took, Event::End(place, token, Some(Report::Finished(Box::new(finished)))));
     }
 

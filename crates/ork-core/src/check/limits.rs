@@ -43,7 +43,7 @@ impl<'a> Limits<'a> {
     /// Something else holds from here on.
     pub(super) fn ruled(&mut self, fact: Fact<'a>) {
         match fact {
-            Fact::Event(_) => {}
+            Fact::Event(_) | Fact::Trigger(_) => {}
             Fact::Pause(row) => {
                 let key = (row.project, row.workflow.as_deref());
                 if row.pause.is_some() {

@@ -56,6 +56,8 @@ pub enum Sabotage {
     IgnorePlaces,
     /// Pauses keep nothing back.
     IgnorePauses,
+    /// All items of a map begin at once.
+    IgnoreMaxParallel,
     /// The end of a task named `boom` makes the machine panic.
     Panic,
 }

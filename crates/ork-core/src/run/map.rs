@@ -267,6 +267,15 @@ impl Run {
 
     /// Makes items while they may begin. Whether the map may be over.
     fn begin_items(&mut self, ix: Ix, each: &ForEach, cx: &mut Cx<'_>) -> Result<bool, Illegal> {
+        #[cfg(feature = "sabotage")]
+        let boundless;
+        #[cfg(feature = "sabotage")]
+        let each = if cx.desk.config.sabotage == Some(crate::run::Sabotage::IgnoreMaxParallel) {
+            boundless = ForEach { max_parallel: None, ..each.clone() };
+            &boundless
+        } else {
+            each
+        };
         while let Some(map) = self.map(ix)
             && let Some(item) = map.waiting.first().copied().filter(|_| !map.is_full(each))
         {

@@ -12,13 +12,14 @@ use ork_core::run::{
 };
 use ork_core::schedule::{NewBackfill, ScheduleKey, Steer};
 use ork_core::time::Wall;
+use ork_core::trigger::{Birth, triggered_run};
 use ork_core::value::{Digest, Value};
 use ork_engine::{Answer, Ask, Error, Key, Request};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{Event, MS, SECOND, Slot, World, code};
-use crate::sim::plans::SIGNAL;
+use crate::sim::plans::{HOOK, SIGNAL};
 
 /// A thing that a client wants, until it has an answer.
 #[derive(Debug)]
@@ -39,18 +40,49 @@ impl Wish {
 
 #[derive(Clone, Debug)]
 enum What {
-    Create { plan: usize, again: bool },
-    Cancel { path: bool, force: bool },
-    Retry { how: usize, over: bool },
-    Deploy { plan: usize, content: u8, draft: bool },
-    Pause { of: usize, on: bool },
+    Create {
+        plan: usize,
+        again: bool,
+    },
+    /// To call a webhook.
+    Call,
+    Cancel {
+        path: bool,
+        force: bool,
+    },
+    Retry {
+        how: usize,
+        over: bool,
+    },
+    Deploy {
+        plan: usize,
+        content: u8,
+        draft: bool,
+    },
+    Pause {
+        of: usize,
+        on: bool,
+    },
     Signal,
-    Decide { approved: bool },
-    Mark { outcome: Marked },
-    SetPool { slots: Option<u32> },
-    PauseSchedule { paused: bool },
-    Backfill { most: u32, order: Order },
-    Steer { how: usize },
+    Decide {
+        approved: bool,
+    },
+    Mark {
+        outcome: Marked,
+    },
+    SetPool {
+        slots: Option<u32>,
+    },
+    PauseSchedule {
+        paused: bool,
+    },
+    Backfill {
+        most: u32,
+        order: Order,
+    },
+    Steer {
+        how: usize,
+    },
 }
 
 impl World {
@@ -73,6 +105,11 @@ impl World {
         for _ in 0..self.chance.below(7).saturating_sub(2) {
             let what = self.some_wish();
             self.wish(what, 20 * SECOND);
+        }
+        if self.extra.linked {
+            for _ in 0..self.extra.chance.below(3) {
+                self.wish(What::Call, 20 * SECOND);
+            }
         }
         if self.plans.iter().any(|plans| !plans[0].schedules.is_empty()) {
             // Only a deploy declares schedules.
@@ -175,6 +212,7 @@ impl World {
         let by = Actor { request_id: Some(request_id(place)), ..someone() };
         let command = match what.clone() {
             What::Create { plan, again } => self.creation(plan, again, by)?,
+            What::Call => self.call(by)?,
             What::Cancel { path, force } => {
                 let run = self.some_run(false)?;
                 let path = if path { Some(self.some_path(run)?) } else { None };
@@ -355,6 +393,28 @@ impl World {
             after: None,
             by,
         })))
+    }
+
+    /// What a server makes of a call to a webhook.
+    fn call(&mut self, by: Actor) -> Option<Command> {
+        let rows = self.store.triggers.values().filter(|row| row.name == HOOK && !row.removed);
+        let rows: Vec<_> = rows.collect();
+        let row = (!rows.is_empty()).then(|| self.extra.chance.pick(&rows))?;
+        let version = self.store.declared(&row.workflow, row.version)?;
+        self.order += 1;
+        let birth = Birth {
+            id: RunId(Uuid::from_u128(u128::from(self.order))),
+            trigger: HOOK,
+            value: json!({ "body": { "k": self.extra.chance.below(2) }, "headers": {} }),
+            after: None,
+            by,
+            at: self.now().wall,
+        };
+        let run = triggered_run(&version, birth, &self.config.site);
+        if let Err(wrong) = &run {
+            self.problem(format!("a webhook's params are wrong: {wrong:?}"));
+        }
+        run.ok().map(|run| Command::Create(Box::new(run)))
     }
 
     pub(super) fn client_hears(&mut self, place: usize, result: &Result<Answer, Error>) {

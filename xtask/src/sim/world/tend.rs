@@ -23,7 +23,7 @@ impl World {
         for ask in asks {
             self.push(Request { project: ProjectId::DEFAULT, ask, key: None });
         }
-        for (run, path, blocker) in self.all_blockers() {
+        for (run, path, blocker) in self.what_waits() {
             if let Some(command) = self.cure(run, path, blocker) {
                 self.push(Request::run(ProjectId::DEFAULT, command));
             }
@@ -56,28 +56,29 @@ impl World {
         pause.chain(resume).collect()
     }
 
-    /// What keeps each open run and instance, by the machine.
-    pub(super) fn all_blockers(&self) -> Vec<(RunId, InstancePath, Blocker)> {
+    /// What keeps each open run, and each open instance by its path.
+    fn what_waits(&self) -> Vec<(RunId, Option<InstancePath>, Blocker)> {
         let Some(machine) = self.core.as_ref().and_then(Core::machine) else { return Vec::new() };
-        let open = self.store.runs.values().filter(|kept| !kept.run.state.is_terminal());
-        let of_runs = open.clone().flat_map(|kept| {
-            let path = kept.tasks.values().next().map(|row| row.path.clone());
-            let blockers = machine.run_blockers(kept.run.id).unwrap_or_default();
-            path.into_iter().flat_map(move |path| {
-                blockers.clone().into_iter().map(move |found| (kept.run.id, path.clone(), found))
-            })
-        });
-        let rows = open.flat_map(|kept| kept.tasks.values());
-        let rows = rows.filter(|row| !row.state.is_terminal());
-        let blockers = rows.flat_map(|row| {
-            let blockers = machine.blockers(row.run, &row.path).unwrap_or_default();
-            blockers.into_iter().map(|blocker| (row.run, row.path.clone(), blocker))
-        });
-        of_runs.chain(blockers).collect()
+        let mut found = Vec::new();
+        for kept in self.store.runs.values().filter(|kept| !kept.run.state.is_terminal()) {
+            let run = kept.run.id;
+            let rows = kept.tasks.values().filter(|row| !row.state.is_terminal());
+            let of_rows = rows.map(|row| (Some(&row.path), machine.blockers(run, &row.path)));
+            for (path, blockers) in of_rows.chain([(None, machine.run_blockers(run))]) {
+                let blockers = blockers.into_iter().flatten();
+                found.extend(blockers.map(|blocker| (run, path.cloned(), blocker)));
+            }
+        }
+        found
     }
 
     /// What ends a blocker that does not end by itself.
-    fn cure(&mut self, run: RunId, path: InstancePath, blocker: Blocker) -> Option<Command> {
+    fn cure(
+        &mut self,
+        run: RunId,
+        path: Option<InstancePath>,
+        blocker: Blocker,
+    ) -> Option<Command> {
         let by = someone();
         Some(match blocker {
             Blocker::Paused { scope, .. } => {
@@ -93,7 +94,7 @@ impl World {
             Blocker::Approval { .. } => {
                 let approved = self.chance.one_in(2);
                 let decision = Decision { approved, ..Decision::default() };
-                Command::Decide { run, path, decision, by }
+                Command::Decide { run, path: path?, decision, by }
             }
             Blocker::Pool { name, slots, of, .. } if of < slots => {
                 let project = ProjectId::DEFAULT;
