@@ -12,11 +12,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ork_api::client::Client;
 use ork_api::types::{Cancel, NewRun, RunQuery};
-use ork_core::check::{Rows, check_feed, check_run};
-use ork_core::ids::{ProjectId, RunId};
+use ork_core::check::{Fact, Rows, check_feed, check_firings, check_run};
+use ork_core::ids::{ProjectId, RunId, WorkerId};
 use ork_core::rows::{AttemptRow, EventRow};
-use ork_core::run::RunState;
-use ork_store::{CommitSeq, DataDir, Page, Sqlite, Store as _};
+use ork_core::run::{EventKind, RunState};
+use ork_store::{CommitSeq, DataDir, Page, RunFilter, Sqlite, Store as _};
 use tokio::time::Interval;
 
 use crate::Place;
@@ -29,10 +29,11 @@ const SIGN: &str =
     r#"echo "$ORK_RUN_ID $ORK_TASK $ORK_ATTEMPT $ORK_IDEMPOTENCY_KEY" >> "$WITNESS""#;
 
 /// Each workflow's name, and the state in which its runs end.
-const FLOWS: [(&str, RunState); 7] = [
+const FLOWS: [(&str, RunState); 8] = [
     ("chain", RunState::Success),
     ("dynamic", RunState::Success),
     ("fan", RunState::Success),
+    ("filed", RunState::Success),
     ("again", RunState::Success),
     ("snake", RunState::Success),
     ("mended", RunState::Failed),
@@ -74,6 +75,14 @@ fn flow(name: &str) -> String {
             let python = format!("    python: snake.py:sign\n    lost_retries: 100\n    {SOON}\n");
             let _ = write!(tasks, "  a:\n{python}  b:\n{python}    depends_on: a\n");
         }
+        "filed" => {
+            let makes = "echo \"$ORK_RUN_ID\" > \"$ORK_SCRATCH/made.txt\"; \
+                         echo left > \"$ORK_ARTIFACTS/left.txt\"; echo '\"made.txt\"' > \"$ORK_OUTPUT\"";
+            tasks += &task("make", "", "    output_type: file\n", makes);
+            let read = "    env: {MADE: \"${{ tasks.make.output }}\", DIGEST: \"${{ tasks.make.output.digest }}\"}\n";
+            let checks = "test \"$(sha256sum < \"$MADE\")\" = \"$DIGEST  -\" && test \"$(cat \"$MADE\")\" = \"$ORK_RUN_ID\"";
+            tasks += &task("check", "make", read, checks);
+        }
         "dynamic" => return dynamic(),
         "held" => tasks += &task("a", "", "", "read -rt 100 <> \"$HOLD\""),
         _ => {
@@ -102,6 +111,12 @@ fn dynamic() -> String {
          concurrency: {{max_runs: 6}}\n"
     )
 }
+
+/// What each run of `chain` that has ended starts.
+const AFTER: &str = "triggers: {chained: {workflow: chain}}\n";
+
+/// How many tasks run at a time.
+const SLOTS: u32 = 4;
 
 const SNAKE: &str = r#"import os
 
@@ -144,7 +159,9 @@ impl Up {
     fn with(place: &Place, change: impl FnOnce(&mut Command)) -> Self {
         let log = place.path("up.log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut command = place.command(&["up", "flows", "--bind", "127.0.0.1:0"]);
+        let slots = SLOTS.to_string();
+        let mut command =
+            place.command(&["up", "flows", "--bind", "127.0.0.1:0", "--slots", &slots]);
         change(&mut command);
         Self(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
     }
@@ -251,6 +268,31 @@ async fn open_runs(place: &Place) -> Option<usize> {
     open.ok()?.ok().map(|open| open.items.len())
 }
 
+/// Whether each end of a run of `chain` has started its run.
+async fn all_chained(place: &Place) -> bool {
+    let count = async |workflow: &str| {
+        let workflow = Some(workflow.to_owned());
+        let filter = RunQuery { workflow, limit: Some(RUNS + 1), ..RunQuery::default() };
+        Some(client(place)?.runs(&filter).await.ok()?.items.len())
+    };
+    let (chains, started) = (count("chain").await, count("after").await);
+    chains.is_some() && chains == started
+}
+
+/// The files that tasks left can be had.
+fn files_are_there(place: &Place, ids: &[RunId]) {
+    let filed =
+        ids.iter().enumerate().filter(|(number, _)| FLOWS[number % FLOWS.len()].0 == "filed");
+    for (_, id) in filed.take(8) {
+        let run = id.to_string();
+        for (name, content) in [("made.txt", &*format!("{run}\n")), ("left.txt", "left\n")] {
+            let mut command = place.command(&["artifacts", "get", &run, "make", name, "--to", "-"]);
+            let said = command.current_dir(place.path("flows")).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&said.stdout), content, "{run}: {said:?}");
+        }
+    }
+}
+
 /// Waits until tasks have begun `more` times, all runs have ended, or two seconds have gone by.
 async fn progress(place: &Place, tick: &mut Interval, more: usize) {
     let (goal, started) = (signed(place).lines().count() + more, Instant::now());
@@ -297,7 +339,7 @@ async fn all(place: &Place, tick: &mut Interval, numbers: Range<usize>) -> Vec<R
 
 async fn all_end(place: &Place, tick: &mut Interval) {
     let begun = Instant::now();
-    while open_runs(place).await != Some(0) {
+    while open_runs(place).await != Some(0) || !all_chained(place).await {
         let waited = begun.elapsed();
         assert!(waited < Duration::from_mins(2), "runs are open still: {}", place.read("up.log"));
         tick.tick().await;
@@ -315,6 +357,9 @@ fn place() -> Place {
         let text = format!("name: {name}\n{env}\ntasks:\n{}", flow(name));
         place.write(&format!("flows/{name}.ork.yaml"), &text);
     }
+    let env = format!("env: {{WITNESS: {}}}", witness.display());
+    let text = format!("name: after\n{env}\n{AFTER}tasks:\n{}", task("a", "", "", "true"));
+    place.write("flows/after.ork.yaml", &text);
     std::fs::create_dir(place.path("flows/.ork")).unwrap();
     place
 }
@@ -349,6 +394,7 @@ async fn nothing_is_lost_or_done_twice_whatever_is_killed() {
     all_end(&place, &mut own).await;
     assert_eq!(all(&place, &mut own, 0..RUNS).await, ids, "a key has another run");
     println!("{:?}: all runs have ended", begun.elapsed());
+    files_are_there(&place, &ids);
     up.end("TERM");
     assert_eq!(left(&place), BTreeSet::new(), "processes are left");
     done_once(&signed(&place));
@@ -455,6 +501,7 @@ async fn attempts_of(
     store.attempts(ProjectId::DEFAULT, run, &task.path, &page).await.unwrap().items
 }
 
+/// What spans runs is sound: slots, limits, and the runs that ends of others started.
 async fn feed_is_sound(store: &Sqlite) {
     let mut feed = Vec::new();
     let mut place = (CommitSeq(0), 0);
@@ -464,6 +511,22 @@ async fn feed_is_sound(store: &Sqlite) {
         place = (last.commit, last.position);
         feed.extend(part);
     }
-    let feed = feed.iter().map(|committed| (committed.commit.0, &*committed.event));
-    assert_eq!(check_feed(feed, &BTreeMap::new()), []);
+    let events = feed.iter().map(|committed| (committed.commit.0, &*committed.event));
+    let slots: BTreeMap<WorkerId, u32> = feed
+        .iter()
+        .filter_map(|committed| match &committed.event.kind {
+            EventKind::TaskDispatched { worker, .. } => Some((worker.clone(), SLOTS)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(check_feed(events.clone(), &slots), []);
+    let row = store.trigger(ProjectId::DEFAULT, "after", "chained").await.unwrap().unwrap();
+    let page = Page { limit: 1_000, cursor: None };
+    let fired = store.firings(ProjectId::DEFAULT, "after", "chained", &page).await.unwrap().items;
+    let runs = store.runs(ProjectId::DEFAULT, &RunFilter::default(), &page).await.unwrap().items;
+    let events = events.map(|(commit, event)| (commit, Fact::Event(event)));
+    let facts = std::iter::once((0, Fact::Trigger(&row))).chain(events);
+    assert_eq!(check_firings(facts, &fired, &runs), []);
+    let refused: Vec<_> = fired.iter().filter(|fired| fired.run.is_none()).collect();
+    assert!(refused.is_empty() && !fired.is_empty(), "{refused:?}");
 }

@@ -11,6 +11,7 @@ mod online;
 mod schedules;
 mod settings;
 mod terminal;
+mod triggers;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
