@@ -685,6 +685,19 @@ impl Lower<'_> {
         }
     }
 
+    /// No program can be given a NUL: the kernel's texts end with one.
+    pub(crate) fn without_nul(&mut self, node: &Node, what: &str) {
+        if node.scalar().is_some_and(|scalar| scalar.text.contains('\0')) {
+            self.report
+                .error(
+                    node.place,
+                    "holds-nul",
+                    format!("{what} holds NUL, which no program can get"),
+                )
+                .hint("pass it as an input");
+        }
+    }
+
     /// Entries of an environment; each becomes text.
     pub(crate) fn environment(
         &mut self,
@@ -706,6 +719,7 @@ impl Lower<'_> {
                 self.report.error(entry.place, "reserved-env", message);
             }
             let what = format!("the variable `{name}`");
+            self.without_nul(&entry.value, &what);
             if let Some(binding) = self.task_text(&entry.value, &what, bind) {
                 env.insert(entry.key.clone(), binding);
             }

@@ -188,6 +188,7 @@ fn program(lower: &mut Lower, block: &Block, bind: &mut Bind) -> Option<IndexMap
             if let Some(with) = block.own("with") {
                 lower.report.error(with.place, "run-with", "`with` goes with `shell` alone");
             }
+            items.iter().for_each(|item| lower.without_nul(item, "an argument"));
             let argv = lower.args_binding(items, bind)?;
             Some(IndexMap::from([("argv".to_owned(), argv)]))
         }
@@ -196,6 +197,7 @@ fn program(lower: &mut Lower, block: &Block, bind: &mut Bind) -> Option<IndexMap
 }
 
 fn shell(lower: &mut Lower, block: &Block, node: &Node) -> Option<IndexMap<String, Binding>> {
+    lower.without_nul(node, "`shell`");
     let text = lower.text(node, "`shell`")?;
     if let Some(at) = text.find("${{") {
         let place = node.part(lower.report.text(), at, 3);

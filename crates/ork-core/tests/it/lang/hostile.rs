@@ -73,3 +73,16 @@ fn each_ends_in_one_clear_finding() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn no_program_is_given_a_nul() {
+    for (yaml, what) in [
+        (r#"run: [echo, "a\0b"]"#, "an argument"),
+        (r#"run: { shell: "echo \0" }"#, "`shell`"),
+        (r#"run: [x], env: { A: "\0" }"#, "the variable `A`"),
+    ] {
+        let said = super::shown(&format!("tasks:\n  a: {{ {yaml} }}\n"));
+        assert!(said.contains("error[holds-nul]"), "{said}");
+        assert!(said.contains(&format!("{what} holds NUL")) && said.contains(":2:"), "{said}");
+    }
+}
