@@ -188,7 +188,9 @@ fn program(lower: &mut Lower, block: &Block, bind: &mut Bind) -> Option<IndexMap
             if let Some(with) = block.own("with") {
                 lower.report.error(with.place, "run-with", "`with` goes with `shell` alone");
             }
-            items.iter().for_each(|item| lower.without_nul(item, "an argument"));
+            for item in items {
+                lower.without_nul(item, "an argument");
+            }
             let argv = lower.args_binding(items, bind)?;
             Some(IndexMap::from([("argv".to_owned(), argv)]))
         }
