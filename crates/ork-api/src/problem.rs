@@ -124,6 +124,10 @@ codes! {
     Conflict = 409;
     /// A token of an attempt that is not the current one.
     StaleLease = 409;
+    /// The workflow was deleted; a deploy brings it back.
+    WorkflowDeleted = 409;
+    /// It is not any more what `If-Match` names.
+    PreconditionFailed = 412;
     /// The body is larger than the limit that the sentence names.
     TooLarge = 413;
     /// The body is not of the media type that is read here.

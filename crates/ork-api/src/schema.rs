@@ -73,6 +73,14 @@ pub(crate) fn tick_note() -> Object {
     words(&["changed", "moved", "first", "second"])
 }
 
+pub(crate) fn happened() -> Object {
+    words(&["deployed", "described", "paused", "resumed", "deleted"])
+}
+
+pub(crate) fn result() -> Object {
+    words(&["done", "tried", "refused"])
+}
+
 pub(crate) fn stream() -> Object {
     words(&["stdout", "stderr", "system"])
 }
@@ -103,6 +111,7 @@ pub(crate) fn diagnostics() -> Array {
 #[cfg(test)]
 mod tests {
     use ork_core::plan::TriggerRule;
+    use ork_core::rows::Happened;
     use ork_core::run::{AttemptState, RunState, TaskState};
     use serde::de::DeserializeOwned;
 
@@ -125,6 +134,8 @@ mod tests {
         all_are::<TaskState>(&task_state());
         all_are::<AttemptState>(&attempt_state());
         all_are::<TriggerRule>(&trigger_rule());
+        all_are::<Happened>(&happened());
+        all_are::<crate::types::ToldResult>(&result());
         all_are::<Stream>(&stream());
         all_are::<Level>(&level());
     }

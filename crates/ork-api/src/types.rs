@@ -7,12 +7,13 @@ use ork_core::difference::Difference;
 use ork_core::ids::{InstancePath, RunId};
 use ork_core::lang::Diagnostic;
 use ork_core::plan::TriggerRule;
-use ork_core::rows::{Actor, CacheNote, LogSummary};
+use ork_core::rows::{Actor, CacheNote, Happened, LogSummary};
 use ork_core::run::{AttemptState, EventKind, Failure, Planned, RunState, TaskState};
 use ork_core::value::{Data, Digest, Value};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::problem::Problem;
 use crate::schema;
 use crate::stamp::Stamp;
 use ork_core::logs::{Level, Stream};
@@ -119,6 +120,87 @@ pub struct Workflow {
     /// Who paused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
+    /// When it was deleted; a deploy brings it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deleted_at: Option<Stamp>,
+    /// Another for each other state of it; its `ETag`.
+    #[schema(value_type = String)]
+    pub revision: Digest,
+}
+
+/// Changes what people read of a workflow: a JSON merge patch. What is left out stays, what is
+/// `null` goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DescribeWorkflow {
+    /// Free text.
+    #[serde(default, deserialize_with = "sent", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub description: Option<Option<String>>,
+    /// Words to filter by: all of them.
+    #[serde(default, deserialize_with = "sent", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub tags: Option<Option<Vec<String>>>,
+    /// Keys and values to filter by; those that are not named stay, and one that is `null` goes.
+    #[serde(default, deserialize_with = "sent", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::HashMap<String, Option<String>>>)]
+    pub labels: Option<Option<IndexMap<String, Option<String>>>>,
+    /// Who answers for it.
+    #[serde(default, deserialize_with = "sent", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub owner: Option<Option<String>>,
+    /// Whether it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A field that is there, be it `null`.
+fn sent<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Something that was done to a workflow as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryItem {
+    /// Counts from 1 in the workflow.
+    pub number: u64,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Stamp,
+    /// Who, and why.
+    #[schema(value_type = Object)]
+    pub by: Actor,
+    /// What: `deployed`, `described`, `paused`, `resumed`, `deleted`.
+    #[schema(schema_with = schema::happened)]
+    pub what: Happened,
+    /// The version that became current, if this made one so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// What is another in its description, tags, labels and owner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub changes: Vec<Difference>,
+}
+
+/// How something is deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Removal {
+    /// Whether it is told what would change, and nothing does.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A version in a list.
@@ -1007,14 +1089,87 @@ pub struct DryRun {
     pub dry_run: bool,
 }
 
-/// What a command came to: the run as it is then, or what would change.
+/// What a command came to: what it was given to as it is then, or what would change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
-pub enum Commanded {
-    /// The run.
-    Run(Box<Run>),
+pub enum Commanded<T> {
+    /// It is done.
+    Done(Box<T>),
     /// For a dry run.
     Preview(Preview),
+}
+
+impl<T> Commanded<T> {
+    /// It is done.
+    pub fn done(it: T) -> Self {
+        Self::Done(Box::new(it))
+    }
+}
+
+/// What a command that was given to many runs came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Each {
+    /// Each run that the filter found, newest first.
+    pub items: Vec<Told>,
+}
+
+/// What a command came to for one of many runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Told {
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: String,
+    /// `done`, `tried` or `refused`.
+    #[schema(schema_with = schema::result)]
+    pub result: ToldResult,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// For a dry run: what would change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub changes: Vec<Planned>,
+    /// The run that was made, for a rerun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub made: Option<RunId>,
+}
+
+/// Whether a command was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToldResult {
+    /// It was.
+    Done,
+    /// It was only tried.
+    Tried,
+    /// It was refused.
+    Refused,
+}
+
+/// The most runs that one command is given to.
+pub const MAX_TOLD: usize = 1_000;
+
+/// Decides on the approval of a task, in many runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveEach {
+    /// The task.
+    pub task: String,
+    /// Whether it is a yes.
+    pub approved: bool,
+    /// What is said to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// The values of its form, by name.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[schema(value_type = Object)]
+    pub form: Value,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a command would change.

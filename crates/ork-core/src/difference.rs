@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
-use crate::plan::Plan;
+use crate::plan::{Metadata, Plan};
 use crate::time::Span;
 use crate::value::Value;
 
@@ -24,6 +24,20 @@ pub struct Difference {
 /// All that differs, by path: what is gone, new or another in `after`. What a file leaves out and
 /// what it says as the default are the same.
 pub fn differences(before: &Plan, after: &Plan) -> Vec<Difference> {
+    let mut found = Vec::new();
+    compare("", &shape(before), &shape(after), &mut found);
+    found
+}
+
+/// What differs between the metadata of a workflow and another.
+pub fn described(before: &Metadata, after: &Metadata) -> Vec<Difference> {
+    let shape = |metadata: &Metadata| match serde_json::to_value(metadata) {
+        Ok(Value::Object(mut fields)) => {
+            fields.retain(|_, value| !value.is_null());
+            Value::Object(fields)
+        }
+        _ => Value::Null,
+    };
     let mut found = Vec::new();
     compare("", &shape(before), &shape(after), &mut found);
     found

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::difference::Difference;
 use crate::ids::{BackfillId, InstancePath, ProjectId, RunId, Token, WorkerId};
 use crate::plan::{Concurrency, Metadata, Plan, Schedule, Trigger};
 use crate::run::{AttemptState, EventKind, Failure, RunState, TaskState};
@@ -49,6 +50,8 @@ pub enum Change {
     Cache(Box<CacheRow>),
     /// Inserts, replaces or removes a pool.
     Pool(Box<PoolRow>),
+    /// Appends to the history of a workflow; the store gives it its number.
+    History(Box<HistoryRow>),
 }
 
 impl Change {
@@ -70,6 +73,7 @@ impl Change {
             | Self::Workflow(_)
             | Self::Version(_)
             | Self::Pause(_)
+            | Self::History(_)
             | Self::Pool(_) => None,
         }
     }
@@ -474,6 +478,12 @@ pub struct WorkflowRow {
     pub current: Option<VersionId>,
     /// What people read and filter by.
     pub metadata: Metadata,
+    /// What its file said of that at the last deploy; none: the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Box<Metadata>>,
+    /// When it was deleted; a deploy brings it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Wall>,
     /// The limits of the current version, which bind all runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Concurrency>,
@@ -481,6 +491,46 @@ pub struct WorkflowRow {
     pub created_at: Wall,
     /// When it last changed.
     pub updated_at: Wall,
+}
+
+/// Something that was done to a workflow as a whole. Key: `(project, workflow, number)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    /// The project.
+    pub project: ProjectId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// Counts from 1, without gaps, in the workflow; given by the store.
+    #[serde(default)]
+    pub number: u64,
+    /// When.
+    pub at: Wall,
+    /// Who, and why.
+    pub by: Actor,
+    /// What.
+    pub what: Happened,
+    /// The version that became current, if this made one so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// What is another in its metadata.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Difference>,
+}
+
+/// What was done to a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Happened {
+    /// It was deployed, and something of it is new.
+    Deployed,
+    /// Its metadata was changed.
+    Described,
+    /// It was paused.
+    Paused,
+    /// Its pause was ended.
+    Resumed,
+    /// It was deleted.
+    Deleted,
 }
 
 /// A version of a workflow. Key: `(project, workflow, version)`; unique by `(project, workflow,

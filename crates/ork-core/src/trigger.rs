@@ -58,7 +58,7 @@ impl TriggerKey {
 }
 
 /// The triggers of all current versions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Triggers(BTreeMap<TriggerKey, TriggerRow>);
 
 impl Triggers {
@@ -91,16 +91,8 @@ impl Triggers {
         plan: &Plan,
         now: Wall,
     ) -> Vec<Change> {
-        let gone = self.0.iter_mut().filter(|(key, row)| {
-            let is_own = key.project == project && key.workflow == plan.name;
-            is_own && !row.removed && !plan.triggers.contains_key(&key.name)
-        });
-        let mut changed = Vec::new();
-        for (_, row) in gone {
-            row.removed = true;
-            row.updated_at = now;
-            changed.push(row.clone());
-        }
+        let stays = |name: &str| plan.triggers.contains_key(name);
+        let mut changed = self.remove(project, &plan.name, stays, now);
         for (name, spec) in &plan.triggers {
             let key = TriggerKey { project, workflow: plan.name.clone(), name: name.clone() };
             let known = self.0.get(&key);
@@ -112,6 +104,32 @@ impl Triggers {
             }
         }
         changed.into_iter().map(|row| Change::Trigger(Box::new(row))).collect()
+    }
+
+    /// A workflow is deleted: its triggers are kept by their names, with their secrets.
+    pub fn retire(&mut self, project: ProjectId, workflow: &str, now: Wall) -> Vec<Change> {
+        let removed = self.remove(project, workflow, |_| false, now);
+        removed.into_iter().map(|row| Change::Trigger(Box::new(row))).collect()
+    }
+
+    fn remove(
+        &mut self,
+        project: ProjectId,
+        workflow: &str,
+        stays: impl Fn(&str) -> bool,
+        now: Wall,
+    ) -> Vec<TriggerRow> {
+        let gone = self.0.iter_mut().filter(|(key, row)| {
+            let is_own = key.project == project && key.workflow == workflow;
+            is_own && !row.removed && !stays(&key.name)
+        });
+        let mut removed = Vec::new();
+        for (_, row) in gone {
+            row.removed = true;
+            row.updated_at = now;
+            removed.push(row.clone());
+        }
+        removed
     }
 
     /// Gives a webhook a new secret; the old one is of no use from then on. None where there is no

@@ -19,6 +19,7 @@ impl Owner {
         match change {
             Change::Workflow(row) => Some(Self::Workflow(row.project, row.name.clone())),
             Change::Pool(row) => Some(Self::Pool(row.project, row.name.clone())),
+            Change::History(row) => Some(Self::Workflow(row.project, row.workflow.clone())),
             Change::Trigger(row) => Some(Self::Workflow(row.project, row.workflow.clone())),
             Change::Firing(row) if row.decided_at.is_some() && row.run.is_none() => {
                 Some(Self::Workflow(row.project, row.workflow.clone()))

@@ -131,13 +131,6 @@ fn row<'c>(changes: &'c [Change], event: &EventRow) -> Option<&'c RunRow> {
     })
 }
 
-/// There is no such webhook.
-pub(crate) fn unknown(key: &TriggerKey) -> Refusal {
-    let (name, workflow) = (&key.name, &key.workflow);
-    let message = format!("workflow `{workflow}` has no webhook `{name}`; see `ork triggers list`");
-    Refusal { code: RefusalCode::NotFound, message }
-}
-
 /// Workflows would start each other without an end.
 pub(crate) fn cycle(way: &[String]) -> Refusal {
     let message = format!("workflows start each other: {}", way.join(" -> "));

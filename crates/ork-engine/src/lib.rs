@@ -10,6 +10,7 @@
 
 mod batch;
 mod clock;
+mod decide;
 mod engine;
 pub mod failpoint;
 mod firings;

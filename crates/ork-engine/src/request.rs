@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use ork_core::catalog::{Deploy, Known};
+use ork_core::catalog::{Deploy, Known, Patch};
 use ork_core::ids::{AttemptRef, BackfillId, Epoch, ProjectId, RunId};
-use ork_core::plan::Metadata;
 use ork_core::rows::{
     ActiveRun, Actor, AnswerRow, BackfillRow, HookSecret, ScheduleRow, VersionId,
 };
-use ork_core::run::{Command, Refusal, Report};
+use ork_core::run::{Command, Planned, Refusal, Report};
 use ork_core::schedule::{Declared, NewBackfill, ScheduleKey, Steer};
 use ork_core::time::Wall;
 use ork_core::trigger::{Fired, TriggerKey};
@@ -25,6 +24,10 @@ pub struct Request {
     pub ask: Ask,
     /// With a key, the answer is kept and given again.
     pub key: Option<Key>,
+    /// Whether it is only told what would change. For what is asked of workflows, schedules,
+    /// triggers, backfills and pools, save deploys; runs are tried by
+    /// [`preview`](ork_core::run::preview).
+    pub dry_run: bool,
 }
 
 /// A client's idempotency key.
@@ -48,7 +51,22 @@ pub enum Ask {
         /// The workflow.
         workflow: String,
         /// What they will read.
-        metadata: Metadata,
+        patch: Box<Patch>,
+        /// Whether it is to be paused; none: that stays.
+        paused: Option<bool>,
+        /// The revision that is to be changed; none: whatever it is.
+        expected: Option<Digest>,
+        /// Who asked.
+        by: Actor,
+    },
+    /// To delete a workflow of which no run is active. What was stays.
+    Delete {
+        /// The workflow.
+        workflow: String,
+        /// The revision that is to be deleted; none: whatever it is.
+        expected: Option<Digest>,
+        /// Who asked.
+        by: Actor,
     },
     /// To make runs for the ticks of a range.
     Backfill(Box<NewBackfill>),
@@ -86,9 +104,14 @@ pub enum Ask {
 }
 
 impl Request {
+    /// A request without a key.
+    pub fn new(project: ProjectId, ask: Ask) -> Self {
+        Self { project, ask, key: None, dry_run: false }
+    }
+
     /// A request about runs, without a key.
     pub fn run(project: ProjectId, command: Command) -> Self {
-        Self { project, ask: Ask::Run(command), key: None }
+        Self::new(project, Ask::Run(command))
     }
 
     /// A worker's word.
@@ -98,13 +121,13 @@ impl Request {
 
     /// A deploy, without a key.
     pub fn deploy(project: ProjectId, deploy: Deploy) -> Self {
-        Self { project, ask: Ask::Deploy(Box::new(deploy)), key: None }
+        Self::new(project, Ask::Deploy(Box::new(deploy)))
     }
 
     /// The request with an idempotency key.
     #[must_use]
-    pub fn with_key(self, key: Key) -> Self {
-        Self { key: Some(key), ..self }
+    pub fn with_key(self, key: impl Into<Option<Key>>) -> Self {
+        Self { key: key.into(), ..self }
     }
 
     /// Whether its commit may wait a little for another one to ride with.
@@ -164,6 +187,8 @@ pub enum Answer {
         /// Which; with a key it may be one that was made before.
         id: BackfillId,
     },
+    /// What would change.
+    Preview(Vec<Planned>),
     /// The workflow is kept.
     Deployed {
         /// The version that has this content.

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use ork_core::ids::{BackfillId, RunId};
 use ork_core::rows::Change;
-use ork_core::run::{Refusal, RefusalCode};
 use ork_core::schedule::{Backfills, Due, ScheduleKey, Schedules, Tick};
 use ork_core::time::{Mono, Now, Span, Wall};
 
@@ -51,8 +50,11 @@ impl Ticks {
     pub(crate) fn holds_up(&self, request: &Request) -> bool {
         let concerned = match &request.ask {
             Ask::Deploy(deploy) => !deploy.draft,
-            Ask::PauseSchedule { .. } | Ask::Backfill(_) | Ask::Steer { .. } => true,
-            _ => false,
+            Ask::PauseSchedule { .. }
+            | Ask::Backfill(_)
+            | Ask::Steer { .. }
+            | Ask::Delete { .. } => true,
+            Ask::Run(_) | Ask::Describe { .. } | Ask::RotateTrigger { .. } => false,
         };
         concerned && !self.known
     }
@@ -101,12 +103,4 @@ impl Ticks {
     pub(crate) fn is_cursed(&self, due: &Due) -> bool {
         self.cursed.contains(&(due.key.clone(), due.tick.at))
     }
-}
-
-/// There is no such schedule.
-pub(crate) fn unknown(key: &ScheduleKey) -> Refusal {
-    let (name, workflow) = (&key.name, &key.workflow);
-    let message =
-        format!("workflow `{workflow}` has no schedule `{name}`; see `ork schedules list`");
-    Refusal { code: RefusalCode::NotFound, message }
 }

@@ -1,6 +1,6 @@
 //! The engine without a clock, a task or a wait: what is to be done next, as a value.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use ork_core::value::Digest;
 use ork_store::{CommitSeq, Committed, StoreError};
 
 use crate::batch::{self, Chunk, Owner};
+use crate::decide;
 use crate::firings::{self, Firings};
 use crate::recent::{Kept, Recent};
 use crate::request::{Answer, Ask, Error, Found, Read, Request};
@@ -272,6 +273,8 @@ pub struct Core<S> {
     left_alone: BTreeMap<RunId, String>,
     /// What is left of set-aside runs at workers, from one machine to the next.
     remnants: Vec<Remnant>,
+    /// Workflows that were deleted under this epoch: no run of them is made by who read them before.
+    deleted: BTreeSet<(ProjectId, String)>,
     /// A panic could not be laid to a run: each is tried alone at the next load.
     suspicious: bool,
     lead_tries: u32,
@@ -311,6 +314,7 @@ impl<S> Core<S> {
             aside: BTreeMap::new(),
             left_alone: BTreeMap::new(),
             remnants: Vec::new(),
+            deleted: BTreeSet::new(),
             suspicious: false,
             lead_tries: 0,
             schedule_tries: 0,
@@ -322,7 +326,10 @@ impl<S> Core<S> {
     }
 
     /// Takes a request in.
-    pub fn push(&mut self, request: Request, slot: S) {
+    pub fn push(&mut self, mut request: Request, slot: S) {
+        if request.dry_run {
+            request.key = None;
+        }
         self.incoming.push_back(Waiting::new(request, Some(slot)));
     }
 
@@ -714,42 +721,6 @@ impl<S> Core<S> {
         true
     }
 
-    /// Begins a backfill, or does what is asked with one.
-    fn steer(&mut self, waiting: Waiting<S>, now: Now) {
-        let backfills = &mut self.ticks.backfills;
-        let (change, answer, workflow) = match waiting.request.ask.clone() {
-            Ask::Backfill(new) => {
-                let (id, workflow) = (new.id, new.version.workflow.clone());
-                (Some(backfills.create(*new, now.wall)), Answer::Backfill { id }, workflow)
-            }
-            Ask::Steer { id, steer, by, over } => {
-                if let Some((row, version)) = over.map(|over| *over) {
-                    backfills.reopen(row, version);
-                }
-                let key = (waiting.request.project, id);
-                (backfills.steer(key, steer, &by, now.wall), Answer::Done, String::new())
-            }
-            _ => return,
-        };
-        let result = match change {
-            Some(Ok(change)) => {
-                self.out.changes.push(change);
-                Ok(answer)
-            }
-            Some(Err(message)) => {
-                Err(Error::Refused(Refusal { code: RefusalCode::Conflict, message }))
-            }
-            None => Err(Error::Refused(Refusal {
-                code: RefusalCode::Conflict,
-                message: "the backfill is over; `retry` does its failed runs again".into(),
-            })),
-        };
-        self.urgent = true;
-        let owner = Some(Owner::Workflow(waiting.request.project, workflow));
-        self.keep_answer(&waiting, &result, owner.clone(), now);
-        self.give(waiting, result, owner, None);
-    }
-
     fn admit(&mut self, waiting: Waiting<S>, now: Now) {
         if self.ticks.holds_up(&waiting.request) {
             return self.parked.push(waiting);
@@ -766,12 +737,13 @@ impl<S> Core<S> {
             };
         }
         let (name, digest, draft) = match &request.ask {
+            Ask::Run(_) if request.dry_run => return self.decide(waiting, None, now),
             Ask::Run(_) => return self.command(waiting, now),
             Ask::Deploy(deploy) => (&deploy.plan.name, Some(deploy.digest), deploy.draft),
-            Ask::Describe { workflow, .. } => (workflow, None, false),
-            Ask::PauseSchedule { .. } => return self.pause_schedule(waiting, now),
-            Ask::RotateTrigger { .. } => return self.rotate(waiting, now),
-            Ask::Backfill(_) | Ask::Steer { .. } => return self.steer(waiting, now),
+            Ask::Describe { workflow, .. } | Ask::Delete { workflow, .. } => {
+                (workflow, None, false)
+            }
+            _ => return self.decide(waiting, None, now),
         };
         let gate = Gate::Workflow(project, name.clone());
         let read = Read::Workflow { project, name: name.clone(), digest, draft };
@@ -817,7 +789,7 @@ impl<S> Core<S> {
                     self.admit(waiting, now);
                 }
             },
-            Found::Workflow(known) => self.catalog(waiting, *known, now),
+            Found::Workflow(known) => self.catalog(waiting, &known, now),
             Found::Ended(true) => self.give(waiting, Ok(Answer::Done), None, None),
             Found::Ended(false) => {
                 waiting.loaded = true;
@@ -964,8 +936,14 @@ impl<S> Core<S> {
         !active.run.state.is_terminal() && !held && !self.is_aside(run)
     }
 
-    /// Why nothing can be asked of a run that is left alone.
+    /// Why nothing can be asked of a run that is left alone, or why it cannot be made.
     fn untouched(&self, command: &Command, run: RunId) -> Option<Refusal> {
+        if let Command::Create(new) = command {
+            let workflow = (new.project, new.plan.name.clone());
+            let deleted = !new.version.is_draft() && self.deleted.contains(&workflow);
+            let message = decide::deleted(&new.plan.name);
+            return deleted.then_some(Refusal { code: RefusalCode::Deleted, message });
+        }
         let why = self.left_alone.get(&run)?;
         let asked = matches!(
             command,
@@ -1062,64 +1040,56 @@ impl<S> Core<S> {
         Some(applied.map(|_| id).map_err(|refusal| refusal.message))
     }
 
-    fn rotate(&mut self, waiting: Waiting<S>, now: Now) {
-        let Ask::RotateTrigger { key, secret, shown, by } = &waiting.request.ask else { return };
-        let owner = Some(Owner::Workflow(key.project, key.workflow.clone()));
-        let result = match self.firings.triggers.rotate(key, secret.clone(), by, now.wall) {
-            Some(change) => {
-                self.out.changes.push(change);
-                Ok(Answer::Rotated { shown: *shown })
-            }
-            None => Err(Error::Refused(firings::unknown(key))),
+    /// Does what is asked of workflows, schedules, triggers and backfills, or tells what it would
+    /// change.
+    fn decide(&mut self, waiting: Waiting<S>, known: Option<&Known>, now: Now) {
+        let Some(machine) = self.machine.as_ref() else {
+            let error = Error::Unavailable("the engine does not lead".into());
+            return self.give(waiting, Err(error), None, None);
         };
         self.urgent = true;
-        self.keep_answer(&waiting, &result, owner.clone(), now);
-        self.give(waiting, result, owner, None);
-    }
-
-    fn pause_schedule(&mut self, waiting: Waiting<S>, now: Now) {
-        let Ask::PauseSchedule { key, paused, by } = &waiting.request.ask else { return };
-        let owner = Some(Owner::Workflow(key.project, key.workflow.clone()));
-        let result = match self.ticks.schedules.pause(key, *paused, by, now.wall) {
-            Some(change) => {
-                self.out.changes.extend(change);
-                Ok(Answer::Done)
+        let request = waiting.request.clone();
+        let project = request.project;
+        let (schedules, backfills) = (&mut self.ticks.schedules, &mut self.ticks.backfills);
+        let triggers = &mut self.firings.triggers;
+        if request.dry_run {
+            let there = (&*schedules, &*backfills, &*triggers);
+            let tried = decide::try_out(request, known, there, (machine, now));
+            let result = tried.map(Answer::Preview).map_err(Error::Refused);
+            return self.give(waiting, result, None, None);
+        }
+        let deletes = matches!(request.ask, Ask::Delete { .. });
+        let parts = decide::Parts { schedules, backfills, triggers };
+        let (result, workflow) = match decide::decide(request, known, parts, (machine, now)) {
+            Ok(decided) => {
+                self.out.changes.extend(decided.changes);
+                if deletes {
+                    self.deleted.insert((project, decided.workflow.clone()));
+                }
+                if let Some(command) = decided.command {
+                    self.guarded(None, |machine, out| machine.apply(command, now, out));
+                }
+                (Ok(decided.answer), decided.workflow)
             }
-            None => Err(Error::Refused(ticks::unknown(key))),
+            Err(refusal) => (Err(Error::Refused(refusal)), String::new()),
         };
-        self.urgent = true;
+        let owner = Some(Owner::Workflow(project, workflow));
         self.keep_answer(&waiting, &result, owner.clone(), now);
         self.give(waiting, result, owner, None);
     }
 
     /// Decides a deploy, or a change of metadata.
-    fn catalog(&mut self, mut waiting: Waiting<S>, known: Known, now: Now) {
+    fn catalog(&mut self, mut waiting: Waiting<S>, known: &Known, now: Now) {
         if self.ticks.holds_up(&waiting.request) {
             self.open(std::mem::take(&mut waiting.gates));
             return self.parked.push(waiting);
         }
         let project = waiting.request.project;
-        let (name, result) = match waiting.request.ask.clone() {
-            Ask::Run(_)
-            | Ask::PauseSchedule { .. }
-            | Ask::RotateTrigger { .. }
-            | Ask::Backfill(_)
-            | Ask::Steer { .. } => return,
-            Ask::Deploy(deploy) => {
-                (deploy.plan.name.clone(), self.deploy(project, *deploy, &known, now))
-            }
-            Ask::Describe { workflow, metadata } => match known.workflow {
-                Some(row) => {
-                    self.out.changes.extend(catalog::describe(&row, metadata, now.wall));
-                    (workflow, Ok(Answer::Done))
-                }
-                None => {
-                    let message = format!("there is no workflow {workflow:?}; deploy it first");
-                    let refusal = Refusal { code: RefusalCode::NotFound, message };
-                    (workflow, Err(Error::Refused(refusal)))
-                }
-            },
+        let Ask::Deploy(deploy) = waiting.request.ask.clone() else {
+            return self.decide(waiting, Some(known), now);
         };
+        let name = deploy.plan.name.clone();
+        let result = self.deploy(project, *deploy, known, now);
         self.urgent = true;
         let owner = Some(Owner::Workflow(project, name));
         self.keep_answer(&waiting, &result, owner.clone(), now);
@@ -1136,6 +1106,9 @@ impl<S> Core<S> {
         let (plan, code, draft) = (deploy.plan.clone(), deploy.code.clone(), deploy.draft);
         if let (false, Some(way)) = (draft, self.firings.triggers.cycle(project, &plan)) {
             return Err(Error::Refused(firings::cycle(&way)));
+        }
+        if !draft {
+            self.deleted.remove(&(project, plan.name.clone()));
         }
         let deployed = catalog::deploy(project, deploy, known, now.wall);
         self.out.changes.extend(deployed.changes);
@@ -1378,7 +1351,14 @@ impl<S> Core<S> {
     /// Takes back what the store refused: of a run, to what the store has of it, and ends it there.
     fn set_aside(&mut self, lost: Lost) {
         self.recent.forget(&lost.owner);
-        let Owner::Run(run) = lost.owner else { return };
+        let run = match lost.owner {
+            Owner::Run(run) => run,
+            Owner::Workflow(project, name) => {
+                self.deleted.remove(&(project, name));
+                return;
+            }
+            Owner::Pool(..) => return,
+        };
         self.guarded(Some(run), |machine, _| machine.drop_run(run));
         if self.aside.contains_key(&run) {
             return self.leave_alone(run, lost.reason);
@@ -1415,6 +1395,7 @@ impl<S> Core<S> {
             self.condemn(run, reason);
         }
         self.out = Out::default();
+        self.deleted.clear();
         self.recent.clear();
         self.held_since = None;
         self.urgent = false;

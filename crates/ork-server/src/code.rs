@@ -62,7 +62,8 @@ impl<S: Sources> Sources for InCatalog<S> {
 
     fn workflow(&self, name: &str) -> Option<Pinned> {
         let current = async {
-            let version = self.store.workflow(self.project, name).await.ok()??.current?;
+            let row = self.store.workflow(self.project, name).await.ok()??;
+            let version = row.current.filter(|_| row.deleted_at.is_none())?;
             self.store.version(self.project, name, version).await.ok()?
         };
         let VersionRow { version, plan, code, .. } = self.runtime.block_on(current)?;

@@ -10,6 +10,7 @@ use ork_core::rows::{CodeRef, VersionId};
 use ork_core::value::Digest;
 use ork_store::Store;
 
+use crate::handlers::workflows::present;
 use crate::refused::{Refused, Result};
 
 /// How many names and drafts are remembered; when there are more, all are asked for anew.
@@ -119,8 +120,7 @@ impl Plans {
         }
         let deploys = self.state().deploys;
         let row = store.workflow(key.0, &key.1).await?;
-        let row = row.ok_or_else(|| Refused::not_found(format_args!("workflow `{}`", key.1)))?;
-        let version = row.current.ok_or_else(|| {
+        let version = present(row, &key.1)?.current.ok_or_else(|| {
             Refused::not_found(format_args!(
                 "current version of workflow `{0}`: it was only tried; deploy it with `ork deploy`",
                 key.1

@@ -70,6 +70,8 @@ impl From<ork_engine::Error> for Refused {
                     RefusalCode::KeyReused => Code::IdempotencyKeyReused,
                     RefusalCode::Invalid => Code::Invalid,
                     RefusalCode::Forbidden => Code::Forbidden,
+                    RefusalCode::Changed => Code::PreconditionFailed,
+                    RefusalCode::Deleted => Code::WorkflowDeleted,
                 };
                 Self::new(code, refusal.message)
             }

@@ -82,6 +82,9 @@ routes! {
     get "/api/v1/projects/{project}/workflows" Token workflows::list;
     post "/api/v1/projects/{project}/workflows" Token workflows::deploy;
     get "/api/v1/projects/{project}/workflows/{name}" Token workflows::show;
+    patch "/api/v1/projects/{project}/workflows/{name}" Token workflows::describe;
+    delete "/api/v1/projects/{project}/workflows/{name}" Token workflows::delete;
+    get "/api/v1/projects/{project}/workflows/{name}/history" Token workflows::history;
     get "/api/v1/projects/{project}/workflows/{name}/diff" Token workflows::diff;
     post "/api/v1/projects/{project}/workflows/{name}/diff" Token workflows::diff_with;
     get "/api/v1/projects/{project}/workflows/{name}/versions" Token workflows::versions;
@@ -89,6 +92,14 @@ routes! {
     get "/api/v1/projects/{project}/runs" Token runs::list;
     post "/api/v1/projects/{project}/runs" Token runs::create;
     get "/api/v1/projects/{project}/runs/{id}" Token runs::show;
+    post "/api/v1/projects/{project}/runs/cancel" Token each::cancel;
+    post "/api/v1/projects/{project}/runs/retry" Token each::retry;
+    post "/api/v1/projects/{project}/runs/pause" Token each::pause;
+    post "/api/v1/projects/{project}/runs/resume" Token each::resume;
+    post "/api/v1/projects/{project}/runs/mark" Token each::mark;
+    post "/api/v1/projects/{project}/runs/signal" Token each::signal;
+    post "/api/v1/projects/{project}/runs/rerun" Token each::rerun;
+    post "/api/v1/projects/{project}/runs/approve" Token each::approve;
     post "/api/v1/projects/{project}/runs/{id}/cancel" Token runs::cancel;
     post "/api/v1/projects/{project}/runs/{id}/retry" Token runs::retry;
     post "/api/v1/projects/{project}/runs/{id}/pause" Token operate::pause;

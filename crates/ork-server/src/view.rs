@@ -6,13 +6,14 @@ use ork_api::schedules::{self, Schedule, Ticked};
 use ork_api::stamp::Stamp;
 use ork_api::triggers::{Firing, Trigger};
 use ork_api::types::{
-    Attempt, Blocker, Code, Event, OpenApproval, Param, Paused, Payload, Run, Task,
+    Attempt, Blocker, Code, Event, HistoryItem, OpenApproval, Param, Paused, Payload, Run, Task,
     TaskDeclaration, Version, VersionItem, Workflow,
 };
+use ork_core::catalog;
 use ork_core::plan::{self, Action, Binding, Plan, Scope};
 use ork_core::rows::{
-    AttemptRow, BackfillRow, CodeRef, FiringRow, Pause, PauseRow, RunRow, ScheduleRow, TaskRow,
-    TickRow, TriggerRow, VersionRow, WorkflowRow,
+    AttemptRow, BackfillRow, CodeRef, FiringRow, HistoryRow, Pause, PauseRow, RunRow, ScheduleRow,
+    TaskRow, TickRow, TriggerRow, VersionRow, WorkflowRow,
 };
 use ork_core::run;
 use ork_core::schedule::Zone;
@@ -25,7 +26,10 @@ pub(crate) fn workflow(row: WorkflowRow, pauses: &[PauseRow]) -> Workflow {
         .iter()
         .find(|pause| pause.project == row.project && pause.workflow.as_ref() == Some(&row.name));
     let pause = own.and_then(|row| row.pause.clone());
+    let revision = catalog::revision(&row, pause.is_some());
     Workflow {
+        revision,
+        deleted_at: row.deleted_at.map(Stamp),
         name: row.name,
         current: row.current.map(|version| version.0),
         description: row.metadata.description,
@@ -35,6 +39,17 @@ pub(crate) fn workflow(row: WorkflowRow, pauses: &[PauseRow]) -> Workflow {
         created_at: Stamp(row.created_at),
         updated_at: Stamp(row.updated_at),
         paused: pause.map(paused),
+    }
+}
+
+pub(crate) fn history(row: HistoryRow) -> HistoryItem {
+    HistoryItem {
+        number: row.number,
+        at: Stamp(row.at),
+        by: row.by,
+        what: row.what,
+        version: row.version.map(|version| version.0),
+        changes: row.changes,
     }
 }
 

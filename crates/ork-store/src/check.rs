@@ -4,8 +4,8 @@
 use std::io;
 
 use ork_core::rows::{
-    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, FiringRow, RunRow, ScheduleRow,
-    TaskRow, TickRow, TriggerRow, VersionRow, WorkflowRow,
+    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, FiringRow, HistoryRow, RunRow,
+    ScheduleRow, TaskRow, TickRow, TriggerRow, VersionRow, WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind, Failure};
 use ork_core::value::{DETAIL_LIMIT, Data, INLINE_LIMIT, Value};
@@ -32,6 +32,7 @@ fn change(change: &Change) -> Result<()> {
         Change::Attempt(row) => attempt(row),
         Change::Event(row) => event(row),
         Change::Workflow(row) => workflow(row),
+        Change::History(row) => history(row),
         Change::Version(row) => version(row),
         Change::Answer(row) => answer(row),
         Change::Pool(row) => fits(|| "a pool".to_owned(), "its name", row.name.len(), MAX_NAME),
@@ -131,6 +132,11 @@ fn event(row: &EventRow) -> Result<()> {
 fn workflow(row: &WorkflowRow) -> Result<()> {
     let name = || format!("workflow `{}`", row.name);
     holds(row.current.is_none_or(|version| version.0 > 0), name, "a draft is never current")
+}
+
+fn history(row: &HistoryRow) -> Result<()> {
+    let name = || format!("what was done to workflow `{}`", row.workflow);
+    fits(name, "row", json_len(row), MAX_VERSION)
 }
 
 fn version(row: &VersionRow) -> Result<()> {

@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
     ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, FiringRow,
-    PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow,
-    WorkflowRow,
+    HistoryRow, PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId,
+    VersionRow, WorkflowRow,
 };
 use ork_core::run::{RunState, TaskState};
 use ork_core::time::{Span, Wall};
@@ -243,8 +243,16 @@ pub trait Store: Send + Sync + 'static {
     /// A workflow.
     async fn workflow(&self, project: ProjectId, name: &str) -> Result<Option<WorkflowRow>>;
 
-    /// Workflows by name.
+    /// Workflows by name, without those that are deleted.
     async fn workflows(&self, project: ProjectId, page: &Page) -> Result<Items<WorkflowRow>>;
+
+    /// What was done to a workflow, the latest first.
+    async fn history(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        page: &Page,
+    ) -> Result<Items<HistoryRow>>;
 
     /// A version.
     async fn version(

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
     ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, CacheRow, Change, EventRow, FiringRow,
-    PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow,
-    WorkflowRow,
+    HistoryRow, PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId,
+    VersionRow, WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -48,6 +48,7 @@ struct State {
     events: BTreeMap<(RunKey, u64), (CommitSeq, u32)>,
     feed: BTreeMap<(CommitSeq, u32), Arc<EventRow>>,
     workflows: BTreeMap<(ProjectId, String), WorkflowRow>,
+    history: BTreeMap<(ProjectId, String), Vec<HistoryRow>>,
     versions: BTreeMap<(ProjectId, String, VersionId), Arc<VersionRow>>,
     answers: BTreeMap<(ProjectId, String), AnswerRow>,
     pauses: BTreeMap<(ProjectId, Option<String>), PauseRow>,
@@ -181,6 +182,12 @@ impl State {
             }
             Change::Workflow(row) => {
                 self.workflows.insert((row.project, row.name.clone()), (**row).clone());
+            }
+            Change::History(row) => {
+                let key = (row.project, row.workflow.clone());
+                let rows = self.history.entry(key).or_default();
+                let number = rows.len() as u64 + 1;
+                rows.push(HistoryRow { number, ..(**row).clone() });
             }
             Change::Version(row) => {
                 let key = (row.project, row.workflow.clone(), row.version);
@@ -464,10 +471,25 @@ impl Store for Memory {
     async fn workflows(&self, project: ProjectId, page: &Page) -> Result<Items<WorkflowRow>> {
         let after: Option<String> = page::after(page)?;
         let state = self.state();
-        let rows = state.workflows.values().filter(|row| row.project == project);
+        let there = |row: &&WorkflowRow| row.project == project && row.deleted_at.is_none();
+        let rows = state.workflows.values().filter(there);
         let rows = rows.filter(|row| after.as_ref().is_none_or(|after| row.name > *after));
         let rows = rows.take(page.limit + 1).cloned().collect();
         Ok(page::items(rows, page.limit, |row: &WorkflowRow| row.name.clone()))
+    }
+
+    async fn history(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        page: &Page,
+    ) -> Result<Items<HistoryRow>> {
+        let before = page::after(page)?.unwrap_or(u64::MAX);
+        let state = self.state();
+        let rows = state.history.get(&(project, workflow.to_owned()));
+        let rows = rows.into_iter().flatten().rev().filter(|row| row.number < before);
+        let rows = rows.take(page.limit + 1).cloned().collect();
+        Ok(page::items(rows, page.limit, |row: &HistoryRow| row.number))
     }
 
     async fn version(

@@ -88,6 +88,16 @@ impl Key for String {
     }
 }
 
+impl Key for u64 {
+    fn encode(&self) -> String {
+        self.to_string()
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
 impl Key for VersionId {
     fn encode(&self) -> String {
         self.0.to_string()

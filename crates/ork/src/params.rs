@@ -43,6 +43,26 @@ impl ParamFlags {
         Ok(Given(all.chain(single.0).collect()))
     }
 
+    /// The params of the file as they are, and single ones as they were typed: where the types are
+    /// not known here.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or an argument has no `=` or names a file.
+    pub(crate) fn untyped(&self) -> Result<(IndexMap<String, Value>, IndexMap<String, String>)> {
+        let mut all = self.file.as_deref().map(from_file).transpose()?.unwrap_or_default();
+        let mut single = IndexMap::new();
+        for pair in &self.params {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, "@"));
+            if value.starts_with('@') {
+                let message = format!("-p {pair}: beside a filter it is NAME=VALUE");
+                return Err(Failure::usage(message));
+            }
+            all.shift_remove(name);
+            single.insert(name.to_owned(), value.to_owned());
+        }
+        Ok((all, single))
+    }
+
     /// Whether a param is given by itself.
     pub(crate) fn is_empty(&self) -> bool {
         self.params.is_empty()

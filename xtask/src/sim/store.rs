@@ -204,6 +204,8 @@ impl SimStore {
                 self.pauses.insert(row.workflow.clone(), (**row).clone());
             }
             Change::Cache(row) => self.cache.push((**row).clone()),
+            // Nothing that is checked follows from it.
+            Change::History(_) => {}
         }
         Ok(())
     }

@@ -1163,6 +1163,8 @@ fn workflow(plan: &Plan, now: Wall) -> WorkflowRow {
         name: plan.name.clone(),
         current: Some(VersionId(1)),
         metadata: plan.metadata.clone(),
+        declared: None,
+        deleted_at: None,
         limits: plan.concurrency.clone(),
         created_at: now,
         updated_at: now,

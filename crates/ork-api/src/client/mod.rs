@@ -22,11 +22,11 @@ use crate::problem::{self, Code, Problem};
 use crate::schedules::{PauseSchedule, PreviewQuery, Schedule, ScheduleQuery, Ticked, Upcoming};
 use crate::triggers::{Firing, RotateTrigger, Rotated, Trigger, TriggerQuery};
 use crate::types::{
-    Approve, Artifact, ArtifactQuery, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed, Diff,
-    DiffQuery, Event, EventQuery, Explanation, Health, LOG_COMPLETE, List, LogFormat, LogLine,
-    LogQuery, Mark, Me, NewRun, OpenApproval, Part, Pause, Pool, Preview, Rerun, Retry, Run,
-    RunLogQuery, RunQuery, SCANNED_TO, SetPool, Signal, Task, TaskQuery, Validate, Validated,
-    Version, VersionItem, Workflow,
+    Approve, Artifact, ArtifactQuery, Attempt, AttemptQuery, Blob, Cancel, Deploy, Deployed,
+    DescribeWorkflow, Diff, DiffQuery, Each, Event, EventQuery, Explanation, Health, HistoryItem,
+    LOG_COMPLETE, List, LogFormat, LogLine, LogQuery, Mark, Me, NewRun, OpenApproval, Part, Pause,
+    Pool, Preview, Removal, Rerun, Retry, Run, RunLogQuery, RunQuery, SCANNED_TO, SetPool, Signal,
+    Task, TaskQuery, Validate, Validated, Version, VersionItem, Workflow,
 };
 use crate::worker::Content;
 use ork_core::ids::{BackfillId, RunId};
@@ -167,6 +167,61 @@ impl Client {
         self.get(self.path("/workflows/") + &segment(name)).await
     }
 
+    /// What was done to a workflow, the latest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn workflow_history(&self, name: &str, part: &Part) -> Result<List<HistoryItem>> {
+        let path = format!("/workflows/{}/history", segment(name));
+        self.get(self.path(&path) + &query(part)).await
+    }
+
+    /// Changes what people read of a workflow; with a revision only where it is as it was then.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`Code::PreconditionFailed`] where it is of another revision.
+    pub async fn describe_workflow(
+        &self,
+        name: &str,
+        patch: &DescribeWorkflow,
+        revision: Option<&Digest>,
+    ) -> Result<Workflow> {
+        self.patch_workflow(name, "", patch, revision).await
+    }
+
+    /// What that would change.
+    ///
+    /// # Errors
+    /// See [`Client::describe_workflow`].
+    pub async fn preview_describe(&self, name: &str, patch: &DescribeWorkflow) -> Result<Preview> {
+        self.patch_workflow(name, "?dry_run=true", patch, None).await
+    }
+
+    async fn patch_workflow<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        rest: &str,
+        patch: &DescribeWorkflow,
+        revision: Option<&Digest>,
+    ) -> Result<T> {
+        let target = self.path(&format!("/workflows/{}{rest}", segment(name)));
+        let key = self.transport.may_lose_answers().then(new_key).transpose()?;
+        let mut sent =
+            Sent { method: Method::PATCH, target, body: written(patch)?, key, tag: None };
+        sent.tag = revision.map(|digest| format!("\"{digest}\""));
+        self.write(sent).await
+    }
+
+    /// Deletes a workflow of which no run is active, or tells what that would change. What was
+    /// stays.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn delete_workflow(&self, name: &str, how: &Removal) -> Result<Preview> {
+        let target = self.path(&format!("/workflows/{}", segment(name))) + &query(how);
+        read(&whole(self.send(Method::DELETE, target, Bytes::new()).await?).await?)
+    }
+
     /// A workflow's versions without its drafts, newest first.
     ///
     /// # Errors
@@ -238,12 +293,27 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn runs(&self, filter: &RunQuery) -> Result<List<Run>> {
-        let mut target = self.path("/runs") + &query(filter);
-        for (key, value) in &filter.labels {
+        self.get(self.path("/runs") + &filtered(filter)).await
+    }
+
+    /// Gives a command to all runs that a filter finds, or tells what it would change: `verb` is
+    /// the last part of its path, such as `cancel`, and `body` what it takes.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; what is wrong with one of the runs is in the answer.
+    pub async fn each<T: Serialize>(
+        &self,
+        verb: &str,
+        filter: &RunQuery,
+        body: &T,
+        dry_run: bool,
+    ) -> Result<Each> {
+        let mut target = self.path(&format!("/runs/{verb}")) + &filtered(filter);
+        if dry_run {
             target.push(if target.contains('?') { '&' } else { '?' });
-            let _ = write!(target, "label.{}={}", segment(key), segment(value));
+            target.push_str("dry_run=true");
         }
-        self.get(target).await
+        self.post(target, body).await
     }
 
     /// A run.
@@ -411,19 +481,20 @@ impl Client {
         self.post(self.path(if on { "/pause" } else { "/resume" }), pause).await
     }
 
-    /// What a pause of a workflow, or of the project, or its end would change.
+    /// What a command would change, without doing it: `of` is the path of what it is given to, such
+    /// as `["schedules", "etl", "nightly"]`, `verb` the last part of its path, and `body` what it
+    /// takes.
     ///
     /// # Errors
     /// See [`ClientError`]; so does the command.
-    pub async fn preview_pause(
+    pub async fn preview_of<T: Serialize>(
         &self,
-        workflow: Option<&str>,
-        on: bool,
-        pause: &Pause,
+        of: &[&str],
+        verb: &str,
+        body: &T,
     ) -> Result<Preview> {
-        let verb = if on { "pause" } else { "resume" };
-        let of = workflow.map(|name| format!("/workflows/{}", segment(name))).unwrap_or_default();
-        self.post(self.path(&format!("{of}/{verb}?dry_run=true")), pause).await
+        let of: String = of.iter().map(|name| format!("/{}", segment(name))).collect();
+        self.post(self.path(&format!("{of}/{verb}?dry_run=true")), body).await
     }
 
     /// The pools of the project that are declared or in use, by name.
@@ -439,19 +510,36 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn set_pool(&self, name: &str, set: &SetPool) -> Result<Pool> {
-        let body = written(set)?;
-        let request = Request::put(self.path(&format!("/pools/{}", segment(name))))
-            .header(header::CONTENT_TYPE, "application/json");
-        read(&whole(self.call(request.body(transport::at_hand(body))).await?).await?)
+        self.put_pool(name, "", set).await
     }
 
-    /// Forgets the size of a pool: each task that names it has to say it by `of` then.
+    /// What that would change.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn delete_pool(&self, name: &str) -> Result<()> {
-        let target = self.path(&format!("/pools/{}", segment(name)));
-        self.send(Method::DELETE, target, Bytes::new(), None).await.map(drop)
+    pub async fn preview_pool(&self, name: &str, set: &SetPool) -> Result<Preview> {
+        self.put_pool(name, "?dry_run=true", set).await
+    }
+
+    async fn put_pool<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        rest: &str,
+        set: &SetPool,
+    ) -> Result<T> {
+        let target = self.path(&format!("/pools/{}{rest}", segment(name)));
+        let body = written(set)?;
+        self.write(Sent { method: Method::PUT, target, body, key: None, tag: None }).await
+    }
+
+    /// Forgets the size of a pool: each task that names it has to say it by `of` then. Or tells
+    /// what that would change.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn delete_pool(&self, name: &str, how: &Removal) -> Result<Preview> {
+        let target = self.path(&format!("/pools/{}", segment(name))) + &query(how);
+        read(&whole(self.send(Method::DELETE, target, Bytes::new()).await?).await?)
     }
 
     /// Sets the outcome of an instance.
@@ -667,7 +755,7 @@ impl Client {
         if self.has_blob(&digest).await? {
             return Ok(Blob { digest, size: content.len() as u64 });
         }
-        read(&whole(self.send(Method::PUT, target, content, None).await?).await?)
+        read(&whole(self.send(Method::PUT, target, content).await?).await?)
     }
 
     /// Whether the server has a blob; it keeps it for a day from now on.
@@ -676,7 +764,7 @@ impl Client {
     /// See [`ClientError`].
     pub async fn has_blob(&self, digest: &Digest) -> Result<bool> {
         let target = self.path(&format!("/blobs/{digest}"));
-        match self.send(Method::HEAD, target, Bytes::new(), None).await {
+        match self.send(Method::HEAD, target, Bytes::new()).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some(Code::NotFound) => Ok(false),
             Err(error) => Err(error),
@@ -745,7 +833,7 @@ impl Client {
     }
 
     async fn fetch(&self, target: String) -> Result<Response<Body>> {
-        self.send(Method::GET, target, Bytes::new(), None).await
+        self.send(Method::GET, target, Bytes::new()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, target: String) -> Result<T> {
@@ -766,31 +854,22 @@ impl Client {
         key: Option<String>,
     ) -> Result<T> {
         let body = written(body)?;
-        let first = self.send(Method::POST, target.clone(), body.clone(), key.as_deref()).await;
-        let response = match first {
-            Err(ClientError::Unreachable(_)) if key.is_some() => {
-                self.send(Method::POST, target, body, key.as_deref()).await?
+        self.write(Sent { method: Method::POST, target, body, key, tag: None }).await
+    }
+
+    /// Sends JSON; under a key once more where its answer is lost.
+    async fn write<T: DeserializeOwned>(&self, sent: Sent) -> Result<T> {
+        let response = match self.call(sent.request()).await {
+            Err(ClientError::Unreachable(_)) if sent.key.is_some() => {
+                self.call(sent.request()).await?
             }
             other => other?,
         };
         read(&whole(response).await?)
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        target: String,
-        body: Bytes,
-        key: Option<&str>,
-    ) -> Result<Response<Body>> {
-        let json = method == Method::POST;
-        let mut request = Request::builder().method(method).uri(target);
-        if json {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
-        }
+    async fn send(&self, method: Method, target: String, body: Bytes) -> Result<Response<Body>> {
+        let request = Request::builder().method(method).uri(target);
         self.call(request.body(transport::at_hand(body))).await
     }
 
@@ -807,6 +886,40 @@ impl Client {
         let response = self.transport.send(request).await?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
+}
+
+/// JSON on its way.
+struct Sent {
+    method: Method,
+    target: String,
+    body: Bytes,
+    key: Option<String>,
+    /// What it is given to, as it has to be.
+    tag: Option<String>,
+}
+
+impl Sent {
+    fn request(&self) -> http::Result<Request<Body>> {
+        let mut request = Request::builder().method(self.method.clone()).uri(&self.target);
+        request = request.header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = &self.key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(tag) = &self.tag {
+            request = request.header(header::IF_MATCH, tag);
+        }
+        request.body(transport::at_hand(self.body.clone()))
+    }
+}
+
+/// The fields of a filter, and its labels, as a query.
+fn filtered(filter: &RunQuery) -> String {
+    let mut text = query(filter);
+    for (key, value) in &filter.labels {
+        text.push(if text.contains('?') { '&' } else { '?' });
+        let _ = write!(text, "label.{}={}", segment(key), segment(value));
+    }
+    text
 }
 
 fn written(body: &impl Serialize) -> Result<Bytes> {

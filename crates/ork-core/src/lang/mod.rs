@@ -89,8 +89,8 @@ pub struct Compiled {
     /// What could not be checked here, since only a server knows it, each once: workflows that are
     /// called or waited for, pools and queues.
     pub unchecked: Vec<String>,
-    /// The digest of the file, of the code files that it names and of the workflows that it calls:
-    /// what makes a version.
+    /// The digest of the file without its metadata, of the code files that it names and of the
+    /// workflows that it calls: what makes a version.
     pub digest: Digest,
     /// The digest of the code files that it names, with their paths.
     pub code: Digest,
@@ -141,12 +141,35 @@ pub fn compile_within(
         escaped: Vec::new(),
         unchecked: Vec::new(),
     };
+    let content = tree.as_ref().map_or_else(|| bytes.to_vec(), |tree| content(bytes, &tree.root));
     let plan = tree.and_then(|tree| lower.file(&tree.root, file));
     let files = plan.as_ref().map(|plan| digests(plan, sources)).unwrap_or_default();
-    let digest = digest(bytes, plan.as_ref(), &files);
+    let digest = digest(&content, plan.as_ref(), &files);
     let plan = plan.filter(|_| !lower.report.has_errors());
     let (diagnostics, code) = (lower.report.finish(), Digest::of(&files));
     Compiled { plan, diagnostics, unchecked: lower.unchecked, digest, code }
+}
+
+/// The keys that say nothing of what a workflow does.
+const METADATA: [&str; 4] = ["description", "tags", "labels", "owner"];
+
+/// What is written in a file beside the workflow's metadata. A value that others may refer to
+/// stays.
+fn content(bytes: &[u8], root: &tree::Node) -> Vec<u8> {
+    let mut content = Vec::with_capacity(bytes.len());
+    let mut from = 0;
+    let entries = root.entries().unwrap_or_default().iter();
+    for entry in entries.filter(|entry| METADATA.contains(&entry.key.as_str())) {
+        let (start, end) = (entry.place.start, entry.value.place.end.min(bytes.len()));
+        if start < from || end < start || bytes[start..end].contains(&b'&') {
+            continue;
+        }
+        content.extend(&bytes[from..start]);
+        let blank = bytes[end..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        from = end + blank;
+    }
+    content.extend(&bytes[from..]);
+    content
 }
 
 /// The digests of the code files that a plan names, each after that of its path.

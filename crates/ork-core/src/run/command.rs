@@ -489,4 +489,8 @@ pub enum RefusalCode {
     Invalid,
     /// Not theirs to decide.
     Forbidden,
+    /// It is not any more what the asker saw.
+    Changed,
+    /// The workflow is deleted.
+    Deleted,
 }

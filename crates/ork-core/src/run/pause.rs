@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ProjectId, RunId};
-use crate::rows::{Actor, Change, Pause, PauseRow};
+use crate::rows::{Actor, Change, Happened, HistoryRow, Pause, PauseRow};
 use crate::run::active::{Cx, Desk, Run, Stage};
 use crate::run::control::{Answered, over};
 use crate::run::instance::{Hold, Ix, Phase};
@@ -66,6 +66,11 @@ impl Machine {
         own.or_else(|| pauses.project(project))
     }
 
+    /// Whether a workflow itself is paused.
+    pub fn pauses_workflow(&self, project: ProjectId, workflow: &str) -> bool {
+        self.desk.pauses.workflow(project, workflow).is_some()
+    }
+
     pub(super) fn pause(
         &mut self,
         what: Pausable,
@@ -97,12 +102,27 @@ impl Machine {
         let mut ids: Vec<RunId> =
             self.runs.values().filter(|run| mine(run)).map(|run| run.id).collect();
         ids.sort_unstable();
+        out.changes.extend(noted(&row));
         out.changes.push(Change::Pause(Box::new(row)));
         for id in ids {
             self.step_by(id, by, (now, out), Run::rest);
         }
         Ok(Answer::Done)
     }
+}
+
+/// The pause of a workflow, or its end, in the workflow's history.
+fn noted(row: &PauseRow) -> Option<Change> {
+    Some(Change::History(Box::new(HistoryRow {
+        project: row.project,
+        workflow: row.workflow.clone()?,
+        number: 0,
+        at: row.at,
+        by: row.by.clone(),
+        what: if row.pause.is_some() { Happened::Paused } else { Happened::Resumed },
+        version: None,
+        changes: Vec::new(),
+    })))
 }
 
 impl Run {

@@ -103,6 +103,15 @@ pub(super) struct Pools {
 }
 
 impl Pools {
+    /// Takes the sizes over that a project said.
+    pub(super) fn declare_as(&mut self, other: &Self) {
+        for (name, pool) in &other.all {
+            if pool.declared.is_some() {
+                self.declare(name.clone(), pool.declared);
+            }
+        }
+    }
+
     /// The size of a pool for a claim; none where nobody says.
     pub(super) fn size(&self, claim: &Claim) -> Option<u32> {
         self.all.get(&claim.pool).map_or(claim.of, |pool| pool.size(claim))

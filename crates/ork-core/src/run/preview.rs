@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Epoch, InstancePath, RunId};
+use crate::ids::{Epoch, InstancePath, ProjectId, RunId};
 use crate::plan::Plan;
 use crate::rows::{ActiveRun, Change, CodeRef, VersionRow};
 use crate::run::active::Run;
@@ -17,16 +17,34 @@ use crate::value::Digest;
 /// One thing that a command would change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
-    /// The run.
-    pub run: RunId,
+    /// The run, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// Else what it is, in words: `schedule nightly of etl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
     /// The instance; none: the run itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<InstancePath>,
-    /// How it stands: a state, `paused` or `not paused`.
+    /// How it stands: a state, `paused` or `not paused`, a value.
     pub from: String,
     /// How it would stand.
     pub to: String,
     /// Whether it would get a new generation.
     pub again: bool,
+}
+
+impl Planned {
+    /// A change of a run, or of an instance of it.
+    pub fn of_run(run: RunId, path: Option<InstancePath>, from: String, to: String) -> Self {
+        Self { run: Some(run), what: None, path, from, to, again: false }
+    }
+
+    /// A change of something that is no run.
+    pub fn of(what: String, from: impl Into<String>, to: impl Into<String>) -> Self {
+        let (from, to) = (from.into(), to.into());
+        Self { run: None, what: Some(what), path: None, from, to, again: false }
+    }
 }
 
 /// What a command on a run would change at once, before anything else happens. It is applied to a
@@ -64,28 +82,40 @@ pub fn preview_rerun(earlier: &ActiveRun, plan: &Plan, code: &CodeRef) -> Vec<Pl
         old.is_some() && old == new
     };
     successes
-        .map(|row| Planned {
-            run: earlier.run.id,
-            path: Some(row.path.clone()),
-            from: name(&row.state),
-            to: if same(&row.path) && !row.marked {
-                "copied if its inputs are the same".into()
+        .map(|row| {
+            let to = if same(&row.path) && !row.marked {
+                "copied if its inputs are the same".to_owned()
             } else {
-                "done again".into()
-            },
-            again: true,
+                "done again".to_owned()
+            };
+            let path = Some(row.path.clone());
+            Planned { again: true, ..Planned::of_run(earlier.run.id, path, name(&row.state), to) }
         })
         .collect()
 }
 
 impl Machine {
-    /// A machine with the settings and the pauses of this one, and without its runs: to try
-    /// commands in.
+    /// A machine with the settings, the pauses and the sizes of the pools of this one, and without
+    /// its runs: to try commands in.
     #[must_use]
     pub fn scratch(&self) -> Self {
         let mut scratch = Self::new(self.desk.config.clone(), Epoch(u32::MAX));
         scratch.desk.pauses = self.desk.pauses.clone();
+        scratch.desk.pools.declare_as(&self.desk.pools);
         scratch
+    }
+
+    /// The runs of a workflow that are not over.
+    pub fn open_runs(&self, project: ProjectId, workflow: &str) -> Vec<RunId> {
+        let own = |run: &&Run| run.facts.project == project && *run.facts.workflow == *workflow;
+        let mut runs: Vec<_> = self.runs.values().filter(own).map(|run| run.id).collect();
+        runs.sort_unstable();
+        runs
+    }
+
+    /// How a run that it holds stands.
+    pub fn state(&self, run: RunId) -> Option<RunState> {
+        self.runs.get(&run).map(|run| run.stage.state())
     }
 
     /// A run that it holds, as a store would give it back now.
@@ -128,13 +158,7 @@ impl Machine {
         let word = |rests: bool| if rests { "paused" } else { "not paused" }.to_owned();
         let mut changes: Vec<Planned> = runs
             .filter(|run| run.rests != rests_after(run))
-            .map(|run| Planned {
-                run: run.id,
-                path: None,
-                from: word(run.rests),
-                to: word(!run.rests),
-                again: false,
-            })
+            .map(|run| Planned::of_run(run.id, None, word(run.rests), word(!run.rests)))
             .collect();
         changes.sort_unstable_by_key(|planned| planned.run);
         changes
@@ -179,7 +203,7 @@ impl Standing {
 
     fn differences(&self, after: &Self, run: RunId) -> Vec<Planned> {
         let planned =
-            |path, from: String, to: String, again| Planned { run, path, from, to, again };
+            |path, from, to, again| Planned { again, ..Planned::of_run(run, path, from, to) };
         let mut found = Vec::new();
         if (self.run, self.round) != (after.run, after.round) {
             let again = self.round != after.round;

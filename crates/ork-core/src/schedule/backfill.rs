@@ -71,10 +71,10 @@ pub enum Need {
 }
 
 /// The backfills that are not over.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Backfills(BTreeMap<BackfillId, Entry>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     row: BackfillRow,
     table: Timetable,
@@ -176,6 +176,17 @@ impl Entry {
 }
 
 impl Backfills {
+    /// A backfill that is under way.
+    pub fn get(&self, id: BackfillId) -> Option<&BackfillRow> {
+        self.0.get(&id).map(|entry| &entry.row)
+    }
+
+    /// A backfill of a workflow that is under way.
+    pub fn under_way(&self, project: ProjectId, workflow: &str) -> Option<BackfillId> {
+        let own = |row: &&BackfillRow| row.project == project && row.workflow == workflow;
+        self.0.values().map(|entry| &entry.row).find(own).map(|row| row.id)
+    }
+
     /// Takes over what a store has: those that are not over, and their versions.
     pub fn load(&mut self, rows: Vec<BackfillRow>, versions: &[Arc<Declared>]) {
         self.0.clear();

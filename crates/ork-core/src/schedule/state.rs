@@ -103,14 +103,14 @@ pub struct Due {
 }
 
 /// The schedules of all current versions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Schedules {
     entries: BTreeMap<ScheduleKey, Entry>,
     /// When each has to be looked at next.
     wakes: BTreeSet<(Wall, ScheduleKey)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     row: ScheduleRow,
     table: Timetable,
@@ -241,20 +241,40 @@ impl Schedules {
             self.insert(row, table, version.clone());
             changes.extend(self.changed(&key, before.as_ref(), now));
         }
-        let of_workflow =
-            |key: &&ScheduleKey| key.project == version.project && key.workflow == version.workflow;
-        let keys: Vec<_> = self.entries.keys().filter(of_workflow).cloned().collect();
-        for key in keys.iter().filter(|key| !version.plan.schedules.contains_key(&key.name)) {
-            let before = self.get(key).cloned();
-            if let Some(entry) = self.entries.get_mut(key) {
-                entry.row.removed = true;
-                entry.row.version = version.version;
-                entry.version = version.clone();
+        for key in self.of(version.project, &version.workflow) {
+            if !version.plan.schedules.contains_key(&key.name) {
+                changes.extend(self.remove(&key, Some(version), now));
             }
-            self.arm(key);
-            changes.extend(self.changed(key, before.as_ref(), now));
         }
         changes
+    }
+
+    /// A workflow is deleted: its schedules are kept by their names.
+    pub fn retire(&mut self, project: ProjectId, workflow: &str, now: Wall) -> Vec<Change> {
+        let keys = self.of(project, workflow);
+        keys.iter().filter_map(|key| self.remove(key, None, now)).collect()
+    }
+
+    fn of(&self, project: ProjectId, workflow: &str) -> Vec<ScheduleKey> {
+        let own = |key: &&ScheduleKey| key.project == project && key.workflow == workflow;
+        self.entries.keys().filter(own).cloned().collect()
+    }
+
+    fn remove(
+        &mut self,
+        key: &ScheduleKey,
+        version: Option<&Arc<Declared>>,
+        now: Wall,
+    ) -> Option<Change> {
+        let before = self.get(key).cloned();
+        let entry = self.entries.get_mut(key)?;
+        entry.row.removed = true;
+        if let Some(version) = version {
+            entry.row.version = version.version;
+            entry.version = version.clone();
+        }
+        self.arm(key);
+        self.changed(key, before.as_ref(), now)
     }
 
     /// The row of a schedule, where it is not as it was.

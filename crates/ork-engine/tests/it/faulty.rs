@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, FiringRow, PauseRow, PoolRow,
-    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, FiringRow, HistoryRow,
+    PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow,
+    WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::value::Digest;
@@ -166,6 +167,15 @@ impl Store for Faulty {
 
     async fn workflows(&self, project: ProjectId, page: &Page) -> Result<Items<WorkflowRow>> {
         self.memory.workflows(project, page).await
+    }
+
+    async fn history(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        page: &Page,
+    ) -> Result<Items<HistoryRow>> {
+        self.memory.history(project, workflow, page).await
     }
 
     async fn version(

@@ -88,7 +88,7 @@ fn key() -> ScheduleKey {
 
 async fn pause(setup: &Setup, key: ScheduleKey, paused: bool) -> Result<(), String> {
     let ask = Ask::PauseSchedule { key, paused, by: Actor::default() };
-    let request = Request { project: ProjectId::DEFAULT, ask, key: None };
+    let request = Request::new(ProjectId::DEFAULT, ask);
     setup.engine.submit(request).await.map(drop).map_err(|error| error.to_string())
 }
 
@@ -230,13 +230,13 @@ async fn backfill(setup: &Setup, order: Order, max_runs: u32) {
         by: Actor::default(),
     };
     let ask = Ask::Backfill(Box::new(new));
-    let request = Request { project: ProjectId::DEFAULT, ask, key: None };
+    let request = Request::new(ProjectId::DEFAULT, ask);
     setup.engine.submit(request).await.unwrap();
 }
 
 async fn steer(setup: &Setup, steer: Steer) -> Result<(), String> {
     let ask = Ask::Steer { id: id(), steer, by: Actor::default(), over: None };
-    let request = Request { project: ProjectId::DEFAULT, ask, key: None };
+    let request = Request::new(ProjectId::DEFAULT, ask);
     setup.engine.submit(request).await.map(drop).map_err(|error| error.to_string())
 }
 
@@ -247,7 +247,7 @@ async fn retry(setup: &Setup, runs: &[RunId]) {
     let over = Some(Box::new((over, Arc::new(version.unwrap().into()))));
     let steer = Steer::Retry(runs.to_vec());
     let ask = Ask::Steer { id: id(), steer, by: Actor::default(), over };
-    let request = Request { project: ProjectId::DEFAULT, ask, key: None };
+    let request = Request::new(ProjectId::DEFAULT, ask);
     setup.engine.submit(request).await.unwrap();
 }
 

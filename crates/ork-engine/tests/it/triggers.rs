@@ -227,7 +227,7 @@ async fn a_webhook_keeps_its_address_and_its_secret() {
             TriggerKey { project: ProjectId::DEFAULT, workflow: "v".into(), name: name.into() };
         let shown = Digest::of(b"s");
         let ask = Ask::RotateTrigger { key, secret, shown, by: Actor::default() };
-        setup.engine.submit(Request { project: ProjectId::DEFAULT, ask, key: None })
+        setup.engine.submit(Request::new(ProjectId::DEFAULT, ask))
     };
     let secret = HookSecret::Hmac { key: "s".into() };
     rotate(secret.clone(), "t").await.unwrap();

@@ -7,22 +7,23 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use ork_api::backfills::{Backfill, Backfilled, NewBackfill, SteerBackfill};
 use ork_api::schedules::shown;
-use ork_api::types::{List, Part};
+use ork_api::types::{Commanded, DryRun, List, Part};
 use ork_core::ids::{BackfillId, ProjectId, RunId};
 use ork_core::rows::{BackfillRow, BackfillState};
 use ork_core::run::RunState;
 use ork_core::schedule::{self, Declared, Steer, Zone, count, day, listed};
 use ork_core::time::Wall;
-use ork_engine::{Answer, Ask, Key, Request};
+use ork_engine::{Answer, Ask, Request};
 use ork_store::{MAX_PAGE, Page, RunFilter};
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::extract::{At, Fields, InProject, Sent, page};
 use crate::guard::Asker;
+use crate::handlers::command::On;
 use crate::handlers::runs::bounded_reason;
 use crate::handlers::schedules::timetable;
-use crate::handlers::workflows::WorkflowAt;
+use crate::handlers::workflows::{WorkflowAt, refuse_deleted};
 use crate::refused::{Refused, Result};
 use crate::{random, view};
 
@@ -123,7 +124,9 @@ pub(crate) async fn create(
         by: asker.actor(bounded_reason(body.reason)?),
     };
     let ask = Ask::Backfill(Box::new(new));
-    let Answer::Backfill { id } = app.engine.submit(Request { project, ask, key }).await? else {
+    let Answer::Backfill { id } =
+        app.engine.submit(Request::new(project, ask).with_key(key)).await?
+    else {
         return Err(Refused::internal("a backfill came to something else"));
     };
     let backfill = Some(view_of(row(&app, project, id).await?)?);
@@ -138,21 +141,17 @@ fn bound(zone: &Zone, field: &str, text: &str, end: impl Fn((Wall, Wall)) -> Wal
     }
 }
 
+type OnBackfill = On<BackfillAt, SteerBackfill>;
+
 /// Does the failed runs of a backfill again, within its limit.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/backfills/{id}/retry",
-    params(("project" = String, Path), ("id" = String, Path)),
-    request_body = SteerBackfill, responses((status = 200, body = Backfill))
+    params(("project" = String, Path), ("id" = String, Path), DryRun),
+    request_body = SteerBackfill, responses((status = 200, body = Commanded<Backfill>))
 )]
-pub(crate) async fn retry(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    Extension(asker): Extension<Asker>,
-    At(at): At<BackfillAt>,
-    Sent { body, key }: Sent<SteerBackfill>,
-) -> Result<Json<Backfill>> {
-    let runs = failed(&app, project, at.id).await?;
-    steer(&app, project, &asker, at.id, Steer::Retry(runs), (body, key)).await
+pub(crate) async fn retry(asked: OnBackfill) -> Result<Json<Commanded<Backfill>>> {
+    let runs = failed(&asked.app, asked.project, asked.at.id).await?;
+    steer(asked, Steer::Retry(runs)).await
 }
 
 /// The failed runs of a backfill, newest first.
@@ -174,17 +173,14 @@ async fn failed(app: &App, project: ProjectId, id: BackfillId) -> Result<Vec<Run
     }
 }
 
-async fn steer(
-    app: &App,
-    project: ProjectId,
-    asker: &Asker,
-    id: BackfillId,
-    steer: Steer,
-    (body, key): (SteerBackfill, Option<Key>),
-) -> Result<Json<Backfill>> {
-    let by = asker.actor(bounded_reason(body.reason)?);
+async fn steer(asked: OnBackfill, steer: Steer) -> Result<Json<Commanded<Backfill>>> {
+    let by = asked.by(asked.body.reason.clone())?;
+    let (app, project, id) = (&asked.app, asked.project, asked.at.id);
     let row_before = row(app, project, id).await?;
     let retries = matches!(steer, Steer::Retry(_));
+    if retries {
+        refuse_deleted(app, project, &row_before.workflow).await?;
+    }
     let over = match row_before.state {
         BackfillState::Done if retries => {
             let version = row_before.version;
@@ -194,54 +190,35 @@ async fn steer(
         _ => None,
     };
     let ask = Ask::Steer { id, steer, by, over };
-    app.engine.submit(Request { project, ask, key }).await?;
-    Ok(Json(view_of(row(app, project, id).await?)?))
+    asked.done(ask, async { view_of(row(app, project, id).await?) }).await
 }
 
 /// Makes no new runs of a backfill until it is resumed.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/backfills/{id}/pause",
-    params(("project" = String, Path), ("id" = String, Path)),
-    request_body = SteerBackfill, responses((status = 200, body = Backfill))
+    params(("project" = String, Path), ("id" = String, Path), DryRun),
+    request_body = SteerBackfill, responses((status = 200, body = Commanded<Backfill>))
 )]
-pub(crate) async fn pause(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    Extension(asker): Extension<Asker>,
-    At(at): At<BackfillAt>,
-    Sent { body, key }: Sent<SteerBackfill>,
-) -> Result<Json<Backfill>> {
-    steer(&app, project, &asker, at.id, Steer::Pause, (body, key)).await
+pub(crate) async fn pause(asked: OnBackfill) -> Result<Json<Commanded<Backfill>>> {
+    steer(asked, Steer::Pause).await
 }
 
 /// Lets a paused backfill go on.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/backfills/{id}/resume",
-    params(("project" = String, Path), ("id" = String, Path)),
-    request_body = SteerBackfill, responses((status = 200, body = Backfill))
+    params(("project" = String, Path), ("id" = String, Path), DryRun),
+    request_body = SteerBackfill, responses((status = 200, body = Commanded<Backfill>))
 )]
-pub(crate) async fn resume(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    Extension(asker): Extension<Asker>,
-    At(at): At<BackfillAt>,
-    Sent { body, key }: Sent<SteerBackfill>,
-) -> Result<Json<Backfill>> {
-    steer(&app, project, &asker, at.id, Steer::Resume, (body, key)).await
+pub(crate) async fn resume(asked: OnBackfill) -> Result<Json<Commanded<Backfill>>> {
+    steer(asked, Steer::Resume).await
 }
 
 /// Ends a backfill: no new runs, and those that go on are cancelled.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/backfills/{id}/cancel",
-    params(("project" = String, Path), ("id" = String, Path)),
-    request_body = SteerBackfill, responses((status = 200, body = Backfill))
+    params(("project" = String, Path), ("id" = String, Path), DryRun),
+    request_body = SteerBackfill, responses((status = 200, body = Commanded<Backfill>))
 )]
-pub(crate) async fn cancel(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    Extension(asker): Extension<Asker>,
-    At(at): At<BackfillAt>,
-    Sent { body, key }: Sent<SteerBackfill>,
-) -> Result<Json<Backfill>> {
-    steer(&app, project, &asker, at.id, Steer::Cancel, (body, key)).await
+pub(crate) async fn cancel(asked: OnBackfill) -> Result<Json<Commanded<Backfill>>> {
+    steer(asked, Steer::Cancel).await
 }

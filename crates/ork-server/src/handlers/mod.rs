@@ -3,6 +3,8 @@
 pub(crate) mod artifacts;
 pub(crate) mod backfills;
 pub(crate) mod blobs;
+pub(crate) mod command;
+pub(crate) mod each;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod logs;

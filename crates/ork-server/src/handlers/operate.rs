@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use ork_api::problem::Code;
 use ork_api::types::{
     Approve, Commanded, DryRun, List, Mark, MarkState, NewRun, OpenApproval, Part, Pause, Preview,
-    Rerun, Signal,
+    Rerun, Run, Signal,
 };
 use ork_core::ids::{InstancePath, ProjectId, RunId};
 use ork_core::rows::{RunRow, VersionId};
@@ -16,9 +16,10 @@ use ork_core::run::{self, Command, Decision, Marked, Pausable};
 use ork_core::value::Value;
 use ork_engine::{Ask, Request};
 
-use super::runs::{OnRun, accepted, bounded_reason, loaded_run, made, made_before, new_run, row};
+use super::command::OnRun;
+use super::runs::{RunAt, accepted, bounded_reason, loaded_run, made, made_before, new_run, row};
 use super::tasks::TaskAt;
-use super::workflows::WorkflowAt;
+use super::workflows::{WorkflowAt, present};
 use crate::app::App;
 use crate::extract::{At, Fields, InProject, Sent, page};
 use crate::guard::Asker;
@@ -30,9 +31,9 @@ use crate::view;
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/pause",
     params(("project" = String, Path), ("id" = String, Path), DryRun),
-    request_body = Pause, responses((status = 200, body = Commanded))
+    request_body = Pause, responses((status = 200, body = Commanded<Run>))
 )]
-pub(crate) async fn pause(asked: OnRun<Pause>) -> Result<Json<Commanded>> {
+pub(crate) async fn pause(asked: OnRun<Pause>) -> Result<Json<Commanded<Run>>> {
     set_pause(asked, true).await
 }
 
@@ -40,13 +41,13 @@ pub(crate) async fn pause(asked: OnRun<Pause>) -> Result<Json<Commanded>> {
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/resume",
     params(("project" = String, Path), ("id" = String, Path), DryRun),
-    request_body = Pause, responses((status = 200, body = Commanded))
+    request_body = Pause, responses((status = 200, body = Commanded<Run>))
 )]
-pub(crate) async fn resume(asked: OnRun<Pause>) -> Result<Json<Commanded>> {
+pub(crate) async fn resume(asked: OnRun<Pause>) -> Result<Json<Commanded<Run>>> {
     set_pause(asked, false).await
 }
 
-async fn set_pause(asked: OnRun<Pause>, on: bool) -> Result<Json<Commanded>> {
+async fn set_pause(asked: OnRun<Pause>, on: bool) -> Result<Json<Commanded<Run>>> {
     let command = |run, _, by| Command::Pause { what: Pausable::Run(run), on, by };
     asked.told(|body| body.reason.take(), command).await
 }
@@ -55,9 +56,9 @@ async fn set_pause(asked: OnRun<Pause>, on: bool) -> Result<Json<Commanded>> {
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/mark",
     params(("project" = String, Path), ("id" = String, Path), DryRun),
-    request_body = Mark, responses((status = 200, body = Commanded))
+    request_body = Mark, responses((status = 200, body = Commanded<Run>))
 )]
-pub(crate) async fn mark(asked: OnRun<Mark>) -> Result<Json<Commanded>> {
+pub(crate) async fn mark(asked: OnRun<Mark>) -> Result<Json<Commanded<Run>>> {
     if asked.body.state != MarkState::Success && !asked.body.output.is_null() {
         return Err(Refused::field("output", "only a success has an output"));
     }
@@ -76,9 +77,9 @@ pub(crate) async fn mark(asked: OnRun<Mark>) -> Result<Json<Commanded>> {
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/signal",
     params(("project" = String, Path), ("id" = String, Path), DryRun),
-    request_body = Signal, responses((status = 200, body = Commanded))
+    request_body = Signal, responses((status = 200, body = Commanded<Run>))
 )]
-pub(crate) async fn signal(asked: OnRun<Signal>) -> Result<Json<Commanded>> {
+pub(crate) async fn signal(asked: OnRun<Signal>) -> Result<Json<Commanded<Run>>> {
     let command = |run, body: Signal, by| {
         let Signal { name, payload, .. } = body;
         Command::Signal { run, name, payload, by }
@@ -90,9 +91,12 @@ pub(crate) async fn signal(asked: OnRun<Signal>) -> Result<Json<Commanded>> {
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/tasks/{path}/approve",
     params(("project" = String, Path), ("id" = String, Path), ("path" = String, Path), DryRun),
-    request_body = Approve, responses((status = 200, body = Commanded))
+    request_body = Approve, responses((status = 200, body = Commanded<Run>))
 )]
-pub(crate) async fn approve(At(at): At<TaskAt>, asked: OnRun<Approve>) -> Result<Json<Commanded>> {
+pub(crate) async fn approve(
+    At(at): At<TaskAt>,
+    asked: OnRun<Approve>,
+) -> Result<Json<Commanded<Run>>> {
     let command = |run, body: Approve, by| {
         let Approve { approved, comment, form, .. } = body;
         let decision = Decision { approved, comment, form };
@@ -207,9 +211,8 @@ async fn of_workflow(
     on: bool,
     dry_run: bool,
 ) -> Result<Json<Preview>> {
-    if app.store.workflow(project, &name).await?.is_none() {
-        return Err(Refused::not_found(format_args!("workflow `{name}`")));
-    }
+    let row = app.store.workflow(project, &name).await?;
+    present(row, &name)?;
     pause_all(app, project, Pausable::Workflow(project, name), asker, sent, (on, dry_run)).await
 }
 
@@ -228,7 +231,7 @@ async fn pause_all(
     let changes = app.engine.inspect(move |machine| machine.preview_pause(&asked, on)).await?;
     if !dry_run {
         let ask = Ask::Run(Command::Pause { what, on, by });
-        app.engine.submit(Request { project, ask, key: sent.key }).await?;
+        app.engine.submit(Request::new(project, ask).with_key(sent.key)).await?;
     }
     Ok(Json(Preview { changes }))
 }
@@ -237,13 +240,13 @@ async fn pause_all(
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/rerun",
     params(("project" = String, Path), ("id" = String, Path), DryRun),
-    request_body = Rerun, responses((status = 201, body = Commanded))
+    request_body = Rerun, responses((status = 201, body = Commanded<Run>))
 )]
-pub(crate) async fn rerun(asked: OnRun<Rerun>) -> Result<(StatusCode, Json<Commanded>)> {
-    let OnRun { app, project, run: id, asker, body, key, dry_run } = asked;
+pub(crate) async fn rerun(asked: OnRun<Rerun>) -> Result<(StatusCode, Json<Commanded<Run>>)> {
+    let OnRun { app, project, at: RunAt { id }, asker, body, key, dry_run, .. } = asked;
     if let Some(row) = made_before(&app, project, key.as_ref()).await? {
-        let run = Box::new(view::run(row, &app.project));
-        return Ok((StatusCode::CREATED, Json(Commanded::Run(run))));
+        let run = view::run(row, &app.project);
+        return Ok((StatusCode::CREATED, Json(Commanded::done(run))));
     }
     let earlier = row(&app, project, id).await?;
     let loaded = version(&app, project, &asker, &earlier, &body).await?;
@@ -265,7 +268,7 @@ pub(crate) async fn rerun(asked: OnRun<Rerun>) -> Result<(StatusCode, Json<Comma
     } else {
         row(&app, project, made).await?
     };
-    Ok((StatusCode::CREATED, Json(Commanded::Run(Box::new(view::run(row, &app.project))))))
+    Ok((StatusCode::CREATED, Json(Commanded::done(view::run(row, &app.project)))))
 }
 
 async fn version(

@@ -3,36 +3,36 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts as _, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::{Extension, Json};
 use indexmap::IndexMap;
 use ork_api::problem::{Code, FieldError};
 use ork_api::stamp::{NoStamp, Stamp};
 use ork_api::types::{
-    Cancel, Commanded, Draft, DryRun, List, MAX_LABEL, MAX_LABELS, MAX_REASON, NewRun, Preview,
-    Retry, Run, RunQuery,
+    Cancel, Commanded, Draft, DryRun, List, MAX_LABEL, MAX_LABELS, MAX_REASON, NewRun, Retry, Run,
+    RunQuery,
 };
 use ork_core::catalog;
 use ork_core::ids::{InstancePath, ProjectId, RunId};
 use ork_core::lang::{Given, ParamError, RunFacts, bind_params};
 use ork_core::plan::Plan;
-use ork_core::rows::{ActiveRun, Actor, CodeRef, RunRow, VersionId, WorkflowRow};
+use ork_core::rows::{ActiveRun, CodeRef, RunRow, VersionId, WorkflowRow};
 use ork_core::run::{self, Command, RetrySelection, RunState};
 use ork_core::time::Wall;
 use ork_core::value::{Digest, INLINE_LIMIT, Value};
 use ork_engine::{Answer, Ask, Key, Request};
 use ork_store::{MAX_PAGE, Page, RunFilter};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::artifacts::keep_files;
 use crate::app::App;
 use crate::code::Folder;
 use crate::door::Entered;
-use crate::extract::{At, Fields, InProject, Sent, fields, page, words};
+use crate::extract::{At, InProject, Sent, fields, page, words};
 use crate::guard::Asker;
-use crate::handlers::workflows::{checked, compile};
+use crate::handlers::command::OnRun;
+use crate::handlers::workflows::{checked, compile, refuse_deleted};
 use crate::plans::Loaded;
 use crate::refused::{Refused, Result};
 use crate::{random, view};
@@ -66,21 +66,61 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Result<Json<List<Run>>> {
     let (query, labels) = filter(&uri)?;
-    let workflows = chosen(&app, project, &query).await?;
-    let oldest_first = oldest_first(query.sort.as_deref())?;
-    let page = page(query.limit, query.cursor)?;
-    let filter = RunFilter {
+    let page = page(query.limit, query.cursor.clone())?;
+    let filter = run_filter(&app, project, query, labels).await?;
+    let found = app.store.runs(project, &filter, &page).await?;
+    let items = found.items.into_iter().map(|row| view::run(row, &app.project)).collect();
+    Ok(Json(List { items, next_cursor: found.next }))
+}
+
+async fn run_filter(
+    app: &App,
+    project: ProjectId,
+    query: RunQuery,
+    labels: Vec<(String, String)>,
+) -> Result<RunFilter> {
+    let workflows = chosen(app, project, &query).await?;
+    Ok(RunFilter {
         workflows,
-        oldest_first,
+        oldest_first: oldest_first(query.sort.as_deref())?,
         states: words("state", query.state.as_deref())?,
         trigger: query.trigger,
         labels,
         created_after: query.created_after.map(|stamp| stamp.0),
         created_before: query.created_before.map(|stamp| stamp.0),
-    };
-    let found = app.store.runs(project, &filter, &page).await?;
-    let items = found.items.into_iter().map(|row| view::run(row, &app.project)).collect();
-    Ok(Json(List { items, next_cursor: found.next }))
+    })
+}
+
+/// The runs that a command is for.
+pub(crate) struct Chosen(pub(crate) RunFilter);
+
+/// The runs that a query finds, and whether it is only told what would become of them. All runs
+/// are not meant by saying nothing.
+pub(crate) async fn chosen_runs(
+    app: &App,
+    project: ProjectId,
+    uri: &Uri,
+) -> Result<(Chosen, DryRun)> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let (tried, rest): (Vec<_>, Vec<_>) = pairs.partition(|pair| pair.starts_with("dry_run="));
+    let tried = fields(&in_query(&tried)?)?;
+    let (query, labels) = filter(&in_query(&rest)?)?;
+    let RunQuery { limit, cursor, .. } = &query;
+    if limit.is_some() || cursor.is_some() {
+        return Err(Refused::malformed("a command is for all runs that the filter finds"));
+    }
+    let asked = RunQuery { sort: None, ..query.clone() };
+    if asked == RunQuery::default() && labels.is_empty() {
+        let message = "say which runs: by `workflow`, `state`, `label.KEY`, `tag`, `trigger`, \
+                       `created_after` or `created_before`";
+        return Err(Refused::malformed(message));
+    }
+    Ok((Chosen(run_filter(app, project, query, labels).await?), tried))
+}
+
+fn in_query(pairs: &[&str]) -> Result<Uri> {
+    let uri = format!("/?{}", pairs.join("&"));
+    uri.parse::<Uri>().map_err(|error| Refused::malformed(error.to_string()))
 }
 
 /// The most workflows whose runs are listed together by a tag or a text.
@@ -140,15 +180,13 @@ fn oldest_first(sort: Option<&str>) -> Result<bool> {
 fn filter(uri: &Uri) -> Result<(RunQuery, Vec<(String, String)>)> {
     let is_label = |pair: &&str| pair.starts_with("label.");
     let pairs = || uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    let query = |pairs: Vec<&str>| {
-        let uri = format!("/?{}", pairs.join("&"));
-        uri.parse::<Uri>().map_err(|error| Refused::malformed(error.to_string()))
-    };
-    let labels: Vec<(String, String)> = fields(&query(pairs().filter(is_label).collect())?)?;
+    let labels: Vec<_> = pairs().filter(is_label).collect();
+    let labels: Vec<(String, String)> = fields(&in_query(&labels)?)?;
     let labels = labels.into_iter().filter_map(|(name, value)| {
         name.strip_prefix("label.").map(|name| (name.to_owned(), value))
     });
-    let rest = fields(&query(pairs().filter(|pair| !is_label(pair)).collect())?)?;
+    let rest: Vec<_> = pairs().filter(|pair| !is_label(pair)).collect();
+    let rest = fields(&in_query(&rest)?)?;
     Ok((rest, labels.collect()))
 }
 
@@ -261,7 +299,7 @@ pub(crate) async fn made(
 ) -> Result<(RunId, Wall)> {
     keep_files(app, &run.params).await?;
     let ask = Ask::Run(Command::Create(Box::new(run)));
-    match app.engine.submit(Request { project, ask, key }).await? {
+    match app.engine.submit(Request::new(project, ask).with_key(key)).await? {
         Answer::Created { run, at } => Ok((run, at)),
         other => Err(Refused::internal(format!("a run was asked for, and came to {other:?}"))),
     }
@@ -325,7 +363,7 @@ pub(crate) fn bounded_params(params: &Value) -> Result<()> {
     Err(Refused::field("params", message))
 }
 
-fn bounded_labels(labels: &IndexMap<String, String>) -> Result<()> {
+pub(crate) fn bounded_labels(labels: &IndexMap<String, String>) -> Result<()> {
     if labels.len() > MAX_LABELS {
         let message = format!("there are {}, and {MAX_LABELS} is the most", labels.len());
         return Err(Refused::field("labels", message));
@@ -454,58 +492,6 @@ fn narrowed(digest: Digest, plan: Plan, draft: &Draft) -> Result<(Digest, Arc<Pl
     Ok((Digest::of(&[&digest.0[..], &what].concat()), Arc::new(alone)))
 }
 
-/// A command on the run in the path: who gives it, and what was sent.
-pub(crate) struct OnRun<T> {
-    pub(crate) app: Arc<App>,
-    pub(crate) project: ProjectId,
-    pub(crate) run: RunId,
-    pub(crate) asker: Asker,
-    pub(crate) body: T,
-    pub(crate) key: Option<Key>,
-    /// Whether it is only told what would change.
-    pub(crate) dry_run: bool,
-}
-
-impl<T: DeserializeOwned + Send> FromRequest<Arc<App>> for OnRun<T> {
-    type Rejection = Refused;
-
-    async fn from_request(request: axum::extract::Request, app: &Arc<App>) -> Result<Self> {
-        let (mut parts, body) = request.into_parts();
-        let InProject(project) = InProject::from_request_parts(&mut parts, app).await?;
-        let At(RunAt { id }) = At::from_request_parts(&mut parts, app).await?;
-        let Fields(DryRun { dry_run }) = Fields::from_request_parts(&mut parts, app).await?;
-        let asker = parts.extensions.get::<Asker>().cloned();
-        let asker = asker.ok_or_else(|| Refused::internal("nobody asks"))?;
-        let Sent { body, key } =
-            Sent::from_request(axum::extract::Request::from_parts(parts, body), app).await?;
-        Ok(Self { app: app.clone(), project, run: id, asker, body, key, dry_run })
-    }
-}
-
-impl<T> OnRun<T> {
-    /// Gives the command, which is by `reason`'s sender, and answers with the run as it is then.
-    pub(crate) async fn told(
-        self,
-        reason: impl FnOnce(&mut T) -> Option<String>,
-        command: impl FnOnce(RunId, T, Actor) -> Command,
-    ) -> Result<Json<Commanded>> {
-        let Self { app, project, run, asker, mut body, key, dry_run } = self;
-        let by = asker.actor(bounded_reason(reason(&mut body))?);
-        known(&app, project, run).await?;
-        let command = command(run, body, by);
-        if dry_run {
-            let active = loaded_run(&app, project, run).await?;
-            let scratch = app.engine.inspect(run::Machine::scratch).await?;
-            let changes = run::preview(scratch, active, command, app.clock.now());
-            let changes = changes.map_err(ork_engine::Error::Refused)?;
-            return Ok(Json(Commanded::Preview(Preview { changes })));
-        }
-        app.engine.submit(Request { project, ask: Ask::Run(command), key }).await?;
-        let row = row(&app, project, run).await?;
-        Ok(Json(Commanded::Run(Box::new(view::run(row, &app.project)))))
-    }
-}
-
 /// A run with its instances, as it is at the moment.
 pub(crate) async fn loaded_run(app: &App, project: ProjectId, run: RunId) -> Result<ActiveRun> {
     if let Some(active) = app.engine.inspect(move |machine| machine.snapshot(run)).await? {
@@ -519,9 +505,9 @@ pub(crate) async fn loaded_run(app: &App, project: ProjectId, run: RunId) -> Res
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/cancel",
     params(("project" = String, Path), ("id" = String, Path), DryRun),
-    request_body = Cancel, responses((status = 200, body = Commanded))
+    request_body = Cancel, responses((status = 200, body = Commanded<Run>))
 )]
-pub(crate) async fn cancel(asked: OnRun<Cancel>) -> Result<Json<Commanded>> {
+pub(crate) async fn cancel(asked: OnRun<Cancel>) -> Result<Json<Commanded<Run>>> {
     let command = |run, body: Cancel, by| {
         let path = body.task.as_deref().map(InstancePath::from);
         Command::Cancel { run, path, force: body.force, by }
@@ -534,11 +520,13 @@ pub(crate) async fn cancel(asked: OnRun<Cancel>) -> Result<Json<Commanded>> {
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/runs/{id}/retry",
     params(("project" = String, Path), ("id" = String, Path), DryRun),
-    request_body = Retry, responses((status = 200, body = Commanded))
+    request_body = Retry, responses((status = 200, body = Commanded<Run>))
 )]
-pub(crate) async fn retry(asked: OnRun<Retry>) -> Result<Json<Commanded>> {
-    let open = asked.app.clone();
-    let _open = open.door.enter().await?;
+pub(crate) async fn retry(asked: OnRun<Retry>) -> Result<Json<Commanded<Run>>> {
+    let app = asked.app.clone();
+    let _open = app.door.enter().await?;
+    let earlier = row(&app, asked.project, asked.at.id).await?;
+    refuse_deleted(&app, asked.project, &earlier.workflow).await?;
     let command = |run, body: Retry, by| {
         let paths = body.tasks.iter().map(|path| path.as_str().into()).collect();
         let selection = match (body.tasks.is_empty(), body.only) {

@@ -2,25 +2,23 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::{Extension, Json};
-use ork_api::problem::Code;
 use ork_api::schedules::{
     DEFAULT_PREVIEW, MAX_PREVIEW, PauseSchedule, PreviewQuery, Schedule, ScheduleQuery, Ticked,
     Upcoming, upcoming,
 };
-use ork_api::types::{List, Part};
+use ork_api::types::{Commanded, DryRun, List, Part};
 use ork_core::ids::ProjectId;
 use ork_core::plan;
 use ork_core::rows::ScheduleRow;
 use ork_core::schedule::{ScheduleKey, Timetable};
-use ork_engine::{Answer, Ask, Key, Request};
+use ork_engine::Ask;
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::extract::{At, Fields, InProject, Sent, page};
-use crate::guard::Asker;
-use crate::handlers::runs::bounded_reason;
+use crate::extract::{At, Fields, InProject, page};
+use crate::handlers::command::On;
 use crate::refused::{Refused, Result};
 use crate::{random, view};
 
@@ -129,49 +127,33 @@ pub(crate) async fn preview(
 /// Pauses a schedule. What it misses follows its `catchup` when it is resumed.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/pause",
-    params(("project" = String, Path), ("workflow" = String, Path), ("schedule" = String, Path)),
-    request_body = PauseSchedule, responses((status = 200, body = Schedule))
+    params(
+        ("project" = String, Path), ("workflow" = String, Path), ("schedule" = String, Path), DryRun
+    ),
+    request_body = PauseSchedule, responses((status = 200, body = Commanded<Schedule>))
 )]
-pub(crate) async fn pause(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    Extension(asker): Extension<Asker>,
-    At(at): At<ScheduleAt>,
-    Sent { body, key }: Sent<PauseSchedule>,
-) -> Result<Json<Schedule>> {
-    set_paused(&app, project, &asker, &at, true, (body, key)).await
+pub(crate) async fn pause(asked: OnSchedule) -> Result<Json<Commanded<Schedule>>> {
+    set_paused(asked, true).await
 }
 
 /// Lets a paused schedule go on.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/schedules/{workflow}/{schedule}/resume",
-    params(("project" = String, Path), ("workflow" = String, Path), ("schedule" = String, Path)),
-    request_body = PauseSchedule, responses((status = 200, body = Schedule))
+    params(
+        ("project" = String, Path), ("workflow" = String, Path), ("schedule" = String, Path), DryRun
+    ),
+    request_body = PauseSchedule, responses((status = 200, body = Commanded<Schedule>))
 )]
-pub(crate) async fn resume(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    Extension(asker): Extension<Asker>,
-    At(at): At<ScheduleAt>,
-    Sent { body, key }: Sent<PauseSchedule>,
-) -> Result<Json<Schedule>> {
-    set_paused(&app, project, &asker, &at, false, (body, key)).await
+pub(crate) async fn resume(asked: OnSchedule) -> Result<Json<Commanded<Schedule>>> {
+    set_paused(asked, false).await
 }
 
-async fn set_paused(
-    app: &App,
-    project: ProjectId,
-    asker: &Asker,
-    at: &ScheduleAt,
-    paused: bool,
-    (body, key): (PauseSchedule, Option<Key>),
-) -> Result<Json<Schedule>> {
-    let by = asker.actor(bounded_reason(body.reason)?);
-    let schedule =
-        ScheduleKey { project, workflow: at.workflow.clone(), name: at.schedule.clone() };
-    let ask = Ask::PauseSchedule { key: schedule, paused, by };
-    match app.engine.submit(Request { project, ask, key }).await? {
-        Answer::Done => Ok(Json(shown(row(app, project, at).await?)?)),
-        _ => Err(Refused::new(Code::Internal, "a pause came to something else")),
-    }
+type OnSchedule = On<ScheduleAt, PauseSchedule>;
+
+async fn set_paused(asked: OnSchedule, paused: bool) -> Result<Json<Commanded<Schedule>>> {
+    let by = asked.by(asked.body.reason.clone())?;
+    let (project, at) = (asked.project, &asked.at);
+    let key = ScheduleKey { project, workflow: at.workflow.clone(), name: at.schedule.clone() };
+    let ask = Ask::PauseSchedule { key, paused, by };
+    asked.done(ask, async { shown(row(&asked.app, project, at).await?) }).await
 }

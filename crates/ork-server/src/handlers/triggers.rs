@@ -7,20 +7,21 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use ork_api::problem::Code;
 use ork_api::triggers::{Delivered, Firing, RotateTrigger, Rotated, Trigger, TriggerQuery};
-use ork_api::types::{List, Part};
+use ork_api::types::{Commanded, DryRun, List, Part, Preview};
 use ork_core::ids::ProjectId;
 use ork_core::plan;
 use ork_core::rows::{Actor, TriggerRow};
 use ork_core::schedule::{Declared, Site};
 use ork_core::trigger::{Birth, TriggerKey, triggered_run};
 use ork_core::value::{Digest, Value};
-use ork_engine::{Answer, Ask, Key, Request};
+use ork_engine::{Answer, Ask, Key};
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::extract::{At, Delivery, Fields, InProject, Sent, page};
+use crate::extract::{At, Delivery, Fields, InProject, page};
 use crate::guard::Asker;
-use crate::handlers::runs::{bounded_params, bounded_reason, made, made_before, refused_params};
+use crate::handlers::command::On;
+use crate::handlers::runs::{bounded_params, made, made_before, refused_params};
 use crate::plans::Loaded;
 use crate::refused::{Refused, Result};
 use crate::{hooks, random, view};
@@ -103,26 +104,25 @@ pub(crate) async fn firings(
 /// of no use from then on.
 #[utoipa::path(
     post, path = "/api/v1/projects/{project}/triggers/{workflow}/{trigger}/rotate",
-    params(("project" = String, Path), ("workflow" = String, Path), ("trigger" = String, Path)),
-    request_body = RotateTrigger, responses((status = 200, body = Rotated))
+    params(
+        ("project" = String, Path), ("workflow" = String, Path), ("trigger" = String, Path), DryRun
+    ),
+    request_body = RotateTrigger, responses((status = 200, body = Commanded<Rotated>))
 )]
 pub(crate) async fn rotate(
-    State(app): State<Arc<App>>,
-    InProject(project): InProject,
-    Extension(asker): Extension<Asker>,
-    At(at): At<TriggerAt>,
-    Sent { body, key }: Sent<RotateTrigger>,
-) -> Result<Json<Rotated>> {
-    let row = row(&app, project, &at).await?;
+    asked: On<TriggerAt, RotateTrigger>,
+) -> Result<Json<Commanded<Rotated>>> {
+    let row = row(&asked.app, asked.project, &asked.at).await?;
     let (plan::Trigger::Webhook { auth, .. }, Some(hook)) = (&row.spec, &row.hook) else {
         let message = format!("`{}` waits for a workflow, and has no secret", row.name);
         return Err(Refused::new(Code::Conflict, message));
     };
     let (shown, secret) = hooks::make(*auth)?;
     let digest = Digest::of(shown.as_bytes());
-    let by = asker.actor(bounded_reason(body.reason)?);
+    let by = asked.by(asked.body.reason.clone())?;
     let ask = Ask::RotateTrigger { key: TriggerKey::of(&row), secret, shown: digest, by };
-    match app.engine.submit(Request { project, ask, key }).await? {
+    match asked.submit(ask).await? {
+        Answer::Preview(changes) => return Ok(Json(Commanded::Preview(Preview { changes }))),
         Answer::Rotated { shown: kept } if kept == digest => {}
         Answer::Rotated { .. } => {
             let message = "the secret was made by an earlier request with this idempotency key, \
@@ -131,9 +131,9 @@ pub(crate) async fn rotate(
         }
         other => return Err(Refused::internal(format!("a secret came to {other:?}"))),
     }
-    let url = format!("{}/hooks/{hook}", app.url);
+    let url = format!("{}/hooks/{hook}", asked.app.url);
     let (workflow, name) = (row.workflow.clone(), row.name.clone());
-    Ok(Json(Rotated { workflow, name, url, auth: *auth, secret: shown }))
+    Ok(Json(Commanded::done(Rotated { workflow, name, url, auth: *auth, secret: shown })))
 }
 
 /// Takes a delivery to a webhook: it starts a run. The same delivery again is answered by the same

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use ork_api::problem::{Code, Problem};
+use ork_api::stamp::Stamp;
 use ork_api::types::{
-    Deploy, Deployed, Diff, DiffQuery, List, Part, Validate, Validated, Version, VersionItem,
+    Commanded, Deploy, Deployed, DescribeWorkflow, Diff, DiffQuery, DryRun, HistoryItem, List,
+    MAX_LABEL, MAX_LABELS, Part, Preview, Removal, Validate, Validated, Version, VersionItem,
     Workflow,
 };
-use ork_core::catalog;
+use ork_core::catalog::{self, Patch};
 use ork_core::difference::differences;
 use ork_core::ids::ProjectId;
 use ork_core::lang::{self, Compiled, Diagnostic, Severity, Sources};
 use ork_core::plan::Plan;
-use ork_core::rows::{CodeRef, VersionId};
+use ork_core::rows::{CodeRef, VersionId, WorkflowRow};
 use ork_core::value::Digest;
 use ork_engine::{Answer, Ask, Request};
 use ork_store::Blobs as _;
@@ -26,7 +29,8 @@ use crate::app::App;
 use crate::code::{Bundle, InCatalog};
 use crate::extract::{At, Fields, InProject, Sent, page};
 use crate::guard::Asker;
-use crate::handlers::runs::bounded_reason;
+use crate::handlers::command::{On, expected, removed};
+use crate::handlers::runs::{bounded_labels, bounded_reason};
 use crate::refused::{Refused, Result};
 use crate::view;
 
@@ -42,6 +46,12 @@ pub(crate) struct VersionAt {
     name: String,
     version: i64,
 }
+
+/// The longest description, in bytes.
+const MAX_DESCRIPTION: usize = 16 << 10;
+
+/// A workflow with its `ETag`.
+type Tagged = ([(HeaderName, HeaderValue); 1], Json<Workflow>);
 
 /// Workflows by name.
 #[utoipa::path(
@@ -69,10 +79,145 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     InProject(project): InProject,
     At(at): At<WorkflowAt>,
-) -> Result<Json<Workflow>> {
-    let row = app.store.workflow(project, &at.name).await?;
-    let row = row.ok_or_else(|| Refused::not_found(format_args!("workflow `{}`", at.name)))?;
-    Ok(Json(view::workflow(row, &app.store.pauses().await?)))
+) -> Result<Tagged> {
+    tagged(viewed(&app, project, &at.name).await?)
+}
+
+/// What was done to a workflow as a whole, the latest first; what was done to one that is deleted,
+/// too.
+#[utoipa::path(
+    get, path = "/api/v1/projects/{project}/workflows/{name}/history",
+    params(("project" = String, Path), ("name" = String, Path), Part),
+    responses((status = 200, body = List<HistoryItem>))
+)]
+pub(crate) async fn history(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    At(at): At<WorkflowAt>,
+    Fields(part): Fields<Part>,
+) -> Result<Json<List<HistoryItem>>> {
+    let page = page(part.limit, part.cursor)?;
+    let found = app.store.history(project, &at.name, &page).await?;
+    if found.items.is_empty() && app.store.workflow(project, &at.name).await?.is_none() {
+        return Err(Refused::not_found(format_args!("workflow `{}`", at.name)));
+    }
+    let items = found.items.into_iter().map(view::history).collect();
+    Ok(Json(List { items, next_cursor: found.next }))
+}
+
+/// Changes what people read of a workflow, and whether it is paused, without a version: a JSON
+/// merge patch. With `If-Match` only where the workflow is as it was then.
+#[utoipa::path(
+    patch, path = "/api/v1/projects/{project}/workflows/{name}",
+    params(("project" = String, Path), ("name" = String, Path), DryRun),
+    request_body = DescribeWorkflow, responses((status = 200, body = Commanded<Workflow>))
+)]
+pub(crate) async fn describe(asked: On<WorkflowAt, DescribeWorkflow>) -> Result<Response> {
+    let DescribeWorkflow { description, tags, labels, owner, paused, reason } = asked.body.clone();
+    let by = asked.by(reason)?;
+    let labels_sent = labels.is_some();
+    let labels = labels.map(Option::unwrap_or_default);
+    let patch = Patch {
+        description,
+        tags: tags.map(Option::unwrap_or_default),
+        clear_labels: labels_sent && asked.body.labels == Some(None),
+        labels: labels.unwrap_or_default(),
+        owner,
+    };
+    bounded(&asked, &patch).await?;
+    let workflow = asked.at.name.clone();
+    let ask = Ask::Describe {
+        workflow: workflow.clone(),
+        patch: Box::new(patch),
+        paused,
+        expected: asked.expected,
+        by,
+    };
+    match asked.submit(ask).await? {
+        Answer::Preview(changes) => Ok(Json(Preview { changes }).into_response()),
+        Answer::Done => {
+            Ok(tagged(viewed(&asked.app, asked.project, &workflow).await?)?.into_response())
+        }
+        other => Err(Refused::internal(format!("a description came to {other:?}"))),
+    }
+}
+
+/// Deletes a workflow of which no run is active: its schedules and triggers are no more. Its runs,
+/// its versions and its history stay, and a deploy of it brings it back. Answers with what that
+/// changes.
+#[utoipa::path(
+    delete, path = "/api/v1/projects/{project}/workflows/{name}",
+    params(("project" = String, Path), ("name" = String, Path), Removal),
+    responses((status = 200, body = Preview))
+)]
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    InProject(project): InProject,
+    At(at): At<WorkflowAt>,
+    Extension(asker): Extension<Asker>,
+    Fields(Removal { dry_run, reason }): Fields<Removal>,
+    headers: HeaderMap,
+) -> Result<Json<Preview>> {
+    let (workflow, expected) = (at.name, expected(&headers)?);
+    let by = asker.actor(bounded_reason(reason)?);
+    let ask = Ask::Delete { workflow: workflow.clone(), expected, by };
+    let preview = removed(&app, Request::new(project, ask), dry_run).await?;
+    app.plans.deployed(project, &workflow);
+    Ok(preview)
+}
+
+/// A workflow that is there, be it deleted.
+async fn viewed(app: &App, project: ProjectId, name: &str) -> Result<Workflow> {
+    let row = app.store.workflow(project, name).await?;
+    let row = row.ok_or_else(|| Refused::not_found(format_args!("workflow `{name}`")))?;
+    Ok(view::workflow(row, &app.store.pauses().await?))
+}
+
+fn tagged(workflow: Workflow) -> Result<Tagged> {
+    let tag = HeaderValue::from_str(&format!("\"{}\"", workflow.revision));
+    Ok(([(header::ETAG, tag.map_err(Refused::internal)?)], Json(workflow)))
+}
+
+/// A workflow that is there and is not deleted.
+pub(crate) fn present(row: Option<WorkflowRow>, name: &str) -> Result<WorkflowRow> {
+    let row = row.ok_or_else(|| Refused::not_found(format_args!("workflow `{name}`")))?;
+    match row.deleted_at {
+        None => Ok(row),
+        Some(at) => {
+            let at = Stamp(at);
+            let message =
+                format!("workflow `{name}` was deleted at {at}; deploy it to bring it back");
+            Err(Refused::new(Code::WorkflowDeleted, message))
+        }
+    }
+}
+
+/// Refuses what would make a deleted workflow run.
+pub(crate) async fn refuse_deleted(app: &App, project: ProjectId, name: &str) -> Result<()> {
+    match app.store.workflow(project, name).await? {
+        Some(row) if row.deleted_at.is_some() => present(Some(row), name).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses metadata that is more than people read.
+async fn bounded(asked: &On<WorkflowAt, DescribeWorkflow>, patch: &Patch) -> Result<()> {
+    let row = asked.app.store.workflow(asked.project, &asked.at.name).await?;
+    let about = patch.clone().applied(&present(row, &asked.at.name)?.metadata);
+    let long = |text: &Option<String>, most| text.as_ref().is_some_and(|text| text.len() > most);
+    if long(&about.description, MAX_DESCRIPTION) {
+        let message = format!("it may have {MAX_DESCRIPTION} bytes");
+        return Err(Refused::field("description", message));
+    }
+    if long(&about.owner, MAX_LABEL) {
+        return Err(Refused::field("owner", format!("it may have {MAX_LABEL} bytes")));
+    }
+    let good = |tag: &String| (1..=MAX_LABEL).contains(&tag.len());
+    if about.tags.len() > MAX_LABELS || !about.tags.iter().all(good) {
+        let message = format!("at most {MAX_LABELS}, of 1 to {MAX_LABEL} bytes each");
+        return Err(Refused::field("tags", message));
+    }
+    bounded_labels(&about.labels)
 }
 
 /// A workflow's versions without its drafts, newest first.
@@ -189,7 +334,7 @@ pub(crate) async fn deploy(
         draft: false,
         by: asker.actor(bounded_reason(body.reason)?),
     };
-    let request = Request { project, ask: Ask::Deploy(Box::new(deploy)), key };
+    let request = Request::deploy(project, deploy).with_key(key);
     let Answer::Deployed { version, created } = app.engine.submit(request).await? else {
         return Err(Refused::internal("a deploy came to something else"));
     };

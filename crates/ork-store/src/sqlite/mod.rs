@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use ork_core::ids::{BackfillId, Epoch, InstancePath, ProjectId, RunId};
 use ork_core::rows::{
-    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, FiringRow, PauseRow, PoolRow,
-    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow, WorkflowRow,
+    ActiveRun, AnswerRow, AttemptRow, BackfillRow, CacheKey, Change, FiringRow, HistoryRow,
+    PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, VersionRow,
+    WorkflowRow,
 };
 use ork_core::run::TaskState;
 use ork_core::time::Wall;
@@ -248,9 +249,25 @@ impl Store for Sqlite {
         let after: String = page::after(page)?.unwrap_or_default();
         let limit = page.limit;
         let sql = "SELECT row FROM workflows WHERE project = ?1 AND name > ?2
-                   ORDER BY name LIMIT ?3";
+                     AND json_extract(row, '$.deleted_at') IS NULL ORDER BY name LIMIT ?3";
         let rows = self.read(move |db| read::list(db, sql, params![project.0, after, limit + 1]));
         Ok(page::items(rows.await?, limit, |row: &WorkflowRow| row.name.clone()))
+    }
+
+    async fn history(
+        &self,
+        project: ProjectId,
+        workflow: &str,
+        page: &Page,
+    ) -> Result<Items<HistoryRow>> {
+        let before = page::after(page)?.unwrap_or(u64::MAX).min(i64::MAX as u64);
+        let (workflow, limit) = (workflow.to_owned(), page.limit);
+        let sql = "SELECT row FROM history
+                   WHERE project = ?1 AND workflow = ?2 AND number < ?3
+                   ORDER BY number DESC LIMIT ?4";
+        let list =
+            move |db: &_| read::list(db, sql, params![project.0, workflow, before, limit + 1]);
+        Ok(page::items(self.read(list).await?, limit, |row: &HistoryRow| row.number))
     }
 
     async fn version(

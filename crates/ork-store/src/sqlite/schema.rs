@@ -14,8 +14,11 @@ use crate::{Result, StoreError};
 /// Every step from an empty database to the present form; the number of those taken is the
 /// database's `user_version`, and `migrations` holds the digest of each. A step never changes: what
 /// it lacks is a further step.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_init.sql"), include_str!("migrations/0002_triggers.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_init.sql"),
+    include_str!("migrations/0002_triggers.sql"),
+    include_str!("migrations/0003_history.sql"),
+];
 
 const STEPS_TAKEN: &str = "CREATE TABLE IF NOT EXISTS migrations (
     number INTEGER PRIMARY KEY, digest TEXT NOT NULL) STRICT";
@@ -181,6 +184,7 @@ mod tests {
     const FROZEN: &[&str] = &[
         "a1d38e9620ed856cfd1c44711ffdde0ac6b6b617c80df66508d45d00789a7c19",
         "151ffa8ae0242852fb54a91a3bc4e18d502ffa2f9270a9955a0363520b010b12",
+        "1db904ac811e3f58fa0faee4ac8827b394d26fc2fd8c66f4658a53a465ff72ec",
     ];
 
     #[test]

@@ -2,8 +2,8 @@
 
 use ork_core::ids::{Epoch, ProjectId, RunId};
 use ork_core::rows::{
-    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, FiringRow, PauseRow, PoolRow,
-    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionRow, WorkflowRow,
+    AnswerRow, AttemptRow, BackfillRow, CacheRow, Change, EventRow, FiringRow, HistoryRow,
+    PauseRow, PoolRow, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionRow, WorkflowRow,
 };
 use ork_core::time::Wall;
 use ork_core::value::Digest;
@@ -84,6 +84,7 @@ fn apply(db: &Connection, change: &Change, commit: CommitSeq, position: &mut u32
             event(db, row, place)
         }
         Change::Workflow(row) => workflow(db, row),
+        Change::History(row) => history(db, row),
         Change::Version(row) => version(db, row),
         Change::Answer(row) => answer(db, row),
         Change::Pool(row) => pool(db, row),
@@ -206,6 +207,19 @@ fn workflow(db: &Connection, row: &WorkflowRow) -> Result<()> {
         &[&row.project.0, &row.name, &current, &json(row)?],
     )
     .map_err(failed("store a workflow"))?;
+    Ok(())
+}
+
+fn history(db: &Connection, row: &HistoryRow) -> Result<()> {
+    execute(
+        db,
+        "INSERT INTO history (project, workflow, number, row)
+         SELECT ?1, ?2, n, json_set(?3, '$.number', n) FROM
+           (SELECT coalesce(max(number), 0) + 1 AS n FROM history
+            WHERE project = ?1 AND workflow = ?2)",
+        &[&row.project.0, &row.workflow, &json(row)?],
+    )
+    .map_err(failed("store what was done to a workflow"))?;
     Ok(())
 }
 

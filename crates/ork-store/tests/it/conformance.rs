@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use ork_core::difference::described;
 use ork_core::ids::{BackfillId, Epoch, ProjectId, RunId};
-use ork_core::plan::{Catchup, Concurrency, OnLimit, Schedule, Trigger, WebhookAuth, When};
+use ork_core::plan::{
+    Catchup, Concurrency, Metadata, OnLimit, Schedule, Trigger, WebhookAuth, When,
+};
 use ork_core::rows::{
-    Actor, AttemptRow, BackfillRow, BackfillState, Change, CodeRef, FiringRow, HookSecret, Order,
-    RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId, WorkflowRow,
+    Actor, AttemptRow, BackfillRow, BackfillState, Change, CodeRef, FiringRow, Happened,
+    HistoryRow, HookSecret, Order, RunRow, ScheduleRow, TaskRow, TickRow, TriggerRow, VersionId,
+    WorkflowRow,
 };
 use ork_core::run::{Failure, FailureKind, RunState, TaskState};
 use ork_core::time::{Span, Wall};
@@ -20,8 +24,8 @@ use ork_store::{
 use serde_json::json;
 
 use crate::rows::{
-    IntoChange, PROJECT, answer, attempt, cache_key, ended, event, failed, in_state, pause, pool,
-    run, run_id, success, task, version, workflow,
+    IntoChange, PROJECT, answer, attempt, cache_key, ended, event, failed, happened, in_state,
+    pause, pool, run, run_id, success, task, version, workflow,
 };
 
 /// One test of the suite for each member.
@@ -68,6 +72,8 @@ conformance!(
     prune_drafts_and_answers,
     schedules_and_their_ticks,
     triggers_and_their_firings,
+    the_history_of_a_workflow_is_numbered_and_kept,
+    deleted_workflows_are_not_listed,
     backfills_are_listed_newest_first,
     blobs_in_use_are_known,
     pauses_are_kept,
@@ -897,6 +903,40 @@ async fn pools_are_kept_until_nothing_is_said_of_them(store: Any) {
     put(&store, epoch, vec![more.clone().change(), pool("a", None).change()]).await;
     assert_eq!(store.pools().await.unwrap(), [more]);
     put(&store, epoch, vec![pool("never", None).change()]).await;
+}
+
+async fn the_history_of_a_workflow_is_numbered_and_kept(store: Any) {
+    let epoch = store.lead().await.unwrap();
+    let told = |what, at| {
+        let changes = described(
+            &Metadata::default(),
+            &Metadata { owner: Some("team".into()), ..Metadata::default() },
+        );
+        HistoryRow { changes, version: Some(VersionId(2)), ..happened("etl", what, at) }
+    };
+    let rows = [told(Happened::Deployed, 7), told(Happened::Paused, 3), told(Happened::Deleted, 9)];
+    let [first_row, second, third] = rows.clone();
+    put(&store, epoch, vec![first_row.change(), second.change()]).await;
+    put(&store, epoch, vec![happened("report", Happened::Deployed, 1).change()]).await;
+    put(&store, epoch, vec![third.change()]).await;
+    let numbered = rows.into_iter().zip(1..).map(|(row, number)| HistoryRow { number, ..row });
+    let mut latest_first: Vec<_> = numbered.collect();
+    latest_first.reverse();
+    for limit in [1, 2, 10] {
+        let found = collect!(limit, |page| store.history(PROJECT, "etl", page));
+        assert_eq!(found, latest_first);
+    }
+    let other = store.history(PROJECT, "report", &first(9)).await.unwrap().items;
+    assert_eq!(other, [HistoryRow { number: 1, ..happened("report", Happened::Deployed, 1) }]);
+    assert!(store.history(PROJECT, "none", &first(9)).await.unwrap().items.is_empty());
+}
+
+async fn deleted_workflows_are_not_listed(store: Any) {
+    let epoch = store.lead().await.unwrap();
+    let gone = WorkflowRow { deleted_at: Some(Wall(5)), ..workflow("gone") };
+    put(&store, epoch, vec![workflow("etl").change(), gone.clone().change()]).await;
+    assert_eq!(store.workflows(PROJECT, &first(9)).await.unwrap().items, [workflow("etl")]);
+    assert_eq!(store.workflow(PROJECT, "gone").await.unwrap(), Some(gone));
 }
 
 async fn limits_of_workflows_are_loaded(store: Any) {

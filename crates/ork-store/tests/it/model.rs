@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ork_core::plan::{Concurrency, OnLimit};
-use ork_core::rows::{Change, WorkflowRow};
+use ork_core::rows::{Change, Happened, WorkflowRow};
 use ork_core::run::{RunState, TaskState};
 use ork_core::time::Wall;
 use ork_store::{
@@ -12,8 +12,8 @@ use ork_store::{
 use proptest::prelude::*;
 
 use crate::rows::{
-    IntoChange, PROJECT, answer, attempt, cache_key, ended, event, failed, in_state, pause, pool,
-    run, run_id, success, task, version, workflow,
+    IntoChange, PROJECT, answer, attempt, cache_key, ended, event, failed, happened, in_state,
+    pause, pool, run, run_id, success, task, version, workflow,
 };
 
 #[derive(Clone, Debug)]
@@ -48,7 +48,10 @@ fn change() -> impl Strategy<Value = Change> {
             if end { failed(row) } else { row }.change()
         }),
         (n.clone(), 1..40_u64).prop_map(|(n, seq)| event(n, seq).change()),
-        name.prop_map(|name| workflow(name).change()),
+        (name.clone(), prop::option::of(1..9_i64)).prop_map(|(name, gone)| {
+            WorkflowRow { deleted_at: gone.map(Wall), ..workflow(name) }.change()
+        }),
+        (name, 0..9_i64).prop_map(|(name, at)| happened(name, Happened::Described, at).change()),
         (-3..4_i64).prop_map(|number| version("etl", number).change()),
         (1..3_i64).prop_map(|number| version("report", number).change()),
         (0..3_u8, prop::option::of(n.clone()))
@@ -143,6 +146,10 @@ async fn same(store: &dyn Store, model: &dyn Store) {
     same!(|s| s.last_commit());
     same!(|s| s.feed((CommitSeq(0), 0), 1_000));
     same!(|s| s.workflows(PROJECT, &page));
+    for name in ["a", "b[1]"] {
+        same!(|s| s.workflow(PROJECT, name));
+        same!(|s| s.history(PROJECT, name, &page));
+    }
     same!(|s| s.versions(PROJECT, "etl", &page));
     same!(|s| s.version_numbers(PROJECT, "etl"));
     same!(|s| s.runs(PROJECT, &RunFilter::default(), &page));

@@ -7,7 +7,8 @@ use ork_core::ids::{Epoch, InstancePath, ProjectId, RunId, Token, WorkerId};
 use ork_core::plan::{Metadata, Plan, Scope};
 use ork_core::rows::{
     Actor, AnswerRow, AttemptRow, CacheKey, CacheParts, CacheRow, Change, CodeRef, EventRow,
-    LogSummary, Pause, PauseRow, PoolRow, RunRow, TaskRow, VersionId, VersionRow, WorkflowRow,
+    Happened, HistoryRow, LogSummary, Pause, PauseRow, PoolRow, RunRow, TaskRow, VersionId,
+    VersionRow, WorkflowRow,
 };
 use ork_core::run::{AttemptState, EventKind, Failure, FailureKind, RunState, TaskState};
 use ork_core::time::Wall;
@@ -136,9 +137,25 @@ pub(crate) fn workflow(name: &str) -> WorkflowRow {
         name: name.into(),
         current: Some(VersionId(1)),
         metadata: Metadata { description: Some("d".into()), ..Metadata::default() },
+        declared: None,
+        deleted_at: None,
         limits: None,
         created_at: Wall(1),
         updated_at: Wall(2),
+    }
+}
+
+/// What was done to a workflow, as it is before it has its number.
+pub(crate) fn happened(workflow: &str, what: Happened, at: i64) -> HistoryRow {
+    HistoryRow {
+        project: PROJECT,
+        workflow: workflow.into(),
+        number: 0,
+        at: Wall(at),
+        by: actor(),
+        what,
+        version: None,
+        changes: Vec::new(),
     }
 }
 
@@ -223,4 +240,4 @@ macro_rules! into_change {
 
 into_change!(RunRow => Run, TaskRow => Task, AttemptRow => Attempt, EventRow => Event,
     WorkflowRow => Workflow, VersionRow => Version, AnswerRow => Answer, PauseRow => Pause,
-    PoolRow => Pool, CacheRow => Cache);
+    PoolRow => Pool, CacheRow => Cache, HistoryRow => History);

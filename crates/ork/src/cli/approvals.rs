@@ -2,10 +2,12 @@
 
 use clap::Subcommand;
 use ork_api::client::Client;
-use ork_api::types::{Approve, OpenApproval, Part};
+use ork_api::types::{Approve, ApproveEach, OpenApproval, Part};
 use serde_json::Value;
 
+use super::operate::listed;
 use super::runs::instant;
+use super::targets::{Filter, How, Whom, tried};
 use super::{Global, block_on};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Result};
@@ -32,7 +34,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   ork approvals approve last publish
-  ork approvals approve 01932b publish -f amount=3 --comment 'looks right'")]
+  ork approvals approve 01932b publish -f amount=3 --comment 'looks right'
+  ork approvals approve --workflow release --state running publish --dry-run")]
     Approve(DecideArgs),
     /// Says no
     #[command(after_help = "\
@@ -43,16 +46,19 @@ Examples:
 
 #[derive(clap::Args)]
 pub(crate) struct DecideArgs {
-    /// An id, the beginning of one, or `last`
-    run: String,
-    /// The task
-    task: String,
+    /// The run (an id, the beginning of one, or `last`; left out beside a filter) and the task
+    #[arg(value_names = ["RUN", "TASK"], num_args = 1..=2, required = true)]
+    words: Vec<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// A field of its form
     #[arg(short, long = "form", value_name = "NAME=VALUE")]
     form: Vec<String>,
     /// What is said to it
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
+    #[command(flatten)]
+    how: How,
 }
 
 pub(crate) fn run(global: &Global, command: ApprovalsCommand) -> Result {
@@ -62,8 +68,8 @@ pub(crate) fn run(global: &Global, command: ApprovalsCommand) -> Result {
         let client = &session.client;
         let outcome = match command {
             ApprovalsCommand::List { limit } => list(client, limit as usize, format).await,
-            ApprovalsCommand::Approve(args) => decide(client, args, true).await,
-            ApprovalsCommand::Reject(args) => decide(client, args, false).await,
+            ApprovalsCommand::Approve(args) => decide(client, args, true, format).await,
+            ApprovalsCommand::Reject(args) => decide(client, args, false, format).await,
         };
         session.close(true).await;
         outcome
@@ -108,26 +114,49 @@ async fn list(client: &Client, limit: usize, format: Format) -> Result {
     Ok(Exit::Ok)
 }
 
-async fn decide(client: &Client, args: DecideArgs, approved: bool) -> Result {
-    let run = find(client, &args.run).await?;
-    let mut part = Part { limit: Some(500), ..Part::default() };
-    let asked = loop {
-        let page = client.approvals(&part).await?;
-        let mut items = page.items.into_iter();
-        let mine = items.find(|open| open.run == run.id && open.path.as_str() == args.task);
-        part.cursor = page.next_cursor;
-        if mine.is_some() || part.cursor.is_none() {
-            break mine;
+async fn decide(client: &Client, args: DecideArgs, approved: bool, format: Format) -> Result {
+    let DecideArgs { words, filter, form, comment, how: How { dry_run, reason } } = args;
+    let (whom, [task]) = Whom::before(words, filter)?;
+    match whom {
+        Whom::Many(query) => {
+            let form = read_form(client, &form, |open| {
+                open.path.as_str() == task
+                    && query.workflow.as_ref().is_none_or(|name| *name == open.workflow)
+            });
+            let form = form.await?;
+            let wanted = ApproveEach { task, approved, comment, form, reason };
+            let told = client.each("approve", &query, &wanted, dry_run).await?;
+            listed(&told.items, dry_run, format)
         }
-    };
+        Whom::One(run) => {
+            let run = find(client, &run).await?.id;
+            let own = |open: &OpenApproval| open.run == run && open.path.as_str() == task;
+            let form = read_form(client, &form, own).await?;
+            let wanted = Approve { approved, comment, form, reason };
+            if dry_run {
+                let of = ["runs", &run.to_string(), "tasks", &task];
+                return tried(client, &of, ("approve", &wanted), format).await;
+            }
+            client.approve(run, &task, &wanted).await?;
+            let word = if approved { "approved" } else { "rejected" };
+            say(format_args!("{word} {task} of {run}"));
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// What was filled in, read by the form of the approval that is meant.
+async fn read_form(
+    client: &Client,
+    given: &[String],
+    is_meant: impl Fn(&OpenApproval) -> bool,
+) -> Result<Value> {
+    if given.is_empty() {
+        return Ok(Value::Null);
+    }
+    let asked = open(client, usize::MAX).await?.into_iter().find(is_meant);
     let form = asked.map(|open| open.form).unwrap_or_default();
-    let given = read_pairs(&args.form, |name| form.get(name).map(|param| param.ty.clone()))?;
+    let given = read_pairs(given, |name| form.get(name).map(|param| param.ty.clone()))?;
     let given = given.kept(client).await?;
-    let form =
-        if given.is_empty() { Value::Null } else { Value::Object(given.into_iter().collect()) };
-    let wanted = Approve { approved, comment: args.comment, form, reason: None };
-    client.approve(run.id, &args.task, &wanted).await?;
-    let word = if approved { "approved" } else { "rejected" };
-    say(format_args!("{word} {} of {}", args.task, run.id));
-    Ok(Exit::Ok)
+    Ok(Value::Object(given.into_iter().collect()))
 }

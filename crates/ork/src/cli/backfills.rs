@@ -11,6 +11,7 @@ use ork_core::rows::{BackfillState, Order};
 
 use super::runs::instant;
 use super::schedules::{Which, preview_table};
+use super::targets::{How, tried};
 use super::{Global, block_on};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Result};
@@ -52,7 +53,8 @@ Examples:
     /// Makes no new runs, and cancels those that go on
     #[command(after_help = "\
 Examples:
-  ork backfills cancel 0193a1c4-90f2-7d10-a34b-9f62b0d1c001 --reason 'wrong month'")]
+  ork backfills cancel 0193a1c4-90f2-7d10-a34b-9f62b0d1c001 --reason 'wrong month'
+  ork backfills cancel 0193a1c4-90f2-7d10-a34b-9f62b0d1c001 --dry-run")]
     Cancel(Steered),
     /// Does its failed runs again, within its limit
     #[command(after_help = "\
@@ -66,9 +68,8 @@ Examples:
 pub(crate) struct Steered {
     /// Its id
     id: BackfillId,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    how: How,
 }
 
 /// Makes a run for each tick that a schedule has in a range
@@ -194,7 +195,12 @@ async fn go(client: &Client, command: BackfillsCommand, format: Format) -> Resul
         BackfillsCommand::Cancel(steered) => ("cancel", steered),
         BackfillsCommand::Retry(steered) => ("retry", steered),
     };
-    let body = SteerBackfill { reason: steered.reason };
+    let How { dry_run, reason } = steered.how;
+    let body = SteerBackfill { reason };
+    if dry_run {
+        let id = steered.id.to_string();
+        return tried(client, &["backfills", &id], (verb, &body), format).await;
+    }
     let backfill = client.steer_backfill(steered.id, verb, &body).await?;
     output::one(format, &backfill, &backfill.id.to_string(), |_| String::new())?;
     say(format_args!("{} is {}", backfill.id, word(backfill.state)));

@@ -15,6 +15,7 @@ mod run;
 pub(crate) mod runs;
 mod schedules;
 mod schema;
+mod targets;
 mod test;
 mod triggers;
 mod up;

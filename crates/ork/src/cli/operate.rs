@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 
 use ork_api::client::{Client, ClientError};
 use ork_api::types::{
-    Cancel, Mark, MarkState, Pause, Preview, Rerun, Retry, Run, RunQuery, Signal,
+    Cancel, Mark, MarkState, Pause, Preview, Rerun, Retry, Run, Signal, Told, ToldResult,
 };
 use ork_core::ids::RunId;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::run::went_away;
+use super::targets::{Filter, How, Whom};
 use crate::context::Session;
 use crate::exit::{Exit, Failure, Result};
 use crate::output::{self, Format, say};
@@ -19,126 +20,77 @@ use crate::params::ParamFlags;
 use crate::runs::find;
 use crate::watch::Whose;
 
-/// The most runs that one command is given to.
-const MAX_RUNS: usize = 1_000;
-
 /// Which runs a command is for, and whether it is only tried.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Targets {
     /// An id, the beginning of one, or `last`
-    pub(crate) run: Option<String>,
-    /// All runs of this workflow
-    #[arg(short, long, value_name = "NAME", conflicts_with = "run")]
-    workflow: Option<String>,
-    /// All runs in these states, with commas between
-    #[arg(short, long, value_name = "STATES", value_parser = super::runs::states, conflicts_with = "run")]
-    state: Option<String>,
-    /// All runs with this label; may be given several times
-    #[arg(long = "label", value_name = "KEY=VALUE", conflicts_with = "run")]
-    labels: Vec<String>,
-    /// Tell what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
+    run: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    pub(crate) how: How,
 }
 
 impl Targets {
     /// Whether it is one run, not those of a filter.
     pub(crate) fn is_one(&self) -> bool {
-        self.workflow.is_none() && self.state.is_none() && self.labels.is_empty()
+        self.filter.is_empty()
     }
 
-    async fn runs(&self, client: &Client) -> Result<Vec<Run>> {
-        if self.is_one() {
-            let Some(run) = &self.run else {
-                return Err(Failure::usage("name a run, or give --workflow, --state or --label"));
-            };
-            return Ok(vec![find(client, run).await?]);
-        }
-        let labels = self.labels.iter().map(|text| match text.split_once('=') {
-            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-            None => Err(Failure::usage(format!("--label: `{text}` is not KEY=VALUE"))),
-        });
-        let mut query = RunQuery {
-            workflow: self.workflow.clone(),
-            state: self.state.clone(),
-            labels: labels.collect::<Result<_>>()?,
-            limit: Some(500),
-            ..RunQuery::default()
-        };
-        let mut found = Vec::new();
-        loop {
-            let page = client.runs(&query).await?;
-            found.extend(page.items);
-            query.cursor = page.next_cursor;
-            if found.len() > MAX_RUNS {
-                let message = format!("the filter finds more than {MAX_RUNS} runs; narrow it");
-                return Err(Failure::usage(message));
-            }
-            if query.cursor.is_none() {
-                return Ok(found);
-            }
-        }
+    fn whom(&self) -> Result<Whom> {
+        Whom::of(self.run.clone(), self.filter.clone())
     }
 }
 
-/// What a command came to for one run.
-#[derive(Serialize)]
-struct Told {
-    run: RunId,
-    workflow: String,
-    /// `done`, or why not.
-    result: String,
-    /// For a dry run.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    changes: Vec<ork_core::run::Planned>,
-}
-
-/// Gives a command to each of the runs; a refusal of one does not keep it from the others.
+/// Gives a command to one run or to each that a filter finds; a refusal of one of those does not
+/// keep it from the others.
 pub(crate) async fn each<B: Serialize>(
     client: &Client,
-    targets: &Targets,
+    (whom, dry_run): (Whom, bool),
     (verb, body): (&str, &B),
     format: Format,
     command: impl AsyncFn(&Client, RunId) -> std::result::Result<Run, ClientError>,
 ) -> Result {
-    let mut told = Vec::new();
-    for run in targets.runs(client).await? {
-        let outcome = if targets.dry_run {
-            client.preview(run.id, verb, body).await.map(|preview| preview.changes)
-        } else {
-            command(client, run.id).await.map(|_| Vec::new())
-        };
-        match outcome {
-            Ok(changes) => {
-                let result = if targets.dry_run { "would change" } else { "done" }.to_owned();
-                told.push(Told { run: run.id, workflow: run.workflow, result, changes });
+    let items = match whom {
+        Whom::Many(query) => client.each(verb, &query, body, dry_run).await?.items,
+        Whom::One(run) => {
+            let Run { id: run, workflow, .. } = find(client, &run).await?;
+            let result = if dry_run { ToldResult::Tried } else { ToldResult::Done };
+            let (problem, changes, made) = (None, Vec::new(), None);
+            let mut told = Told { run, workflow, result, problem, changes, made };
+            if dry_run {
+                told.changes = client.preview(run, verb, body).await?.changes;
+            } else {
+                command(client, run).await?;
             }
-            Err(error) if targets.is_one() => return Err(error.into()),
-            Err(error) if error.code().is_none() => return Err(error.into()),
-            Err(error) => {
-                let result = error.to_string();
-                told.push(Told {
-                    run: run.id,
-                    workflow: run.workflow,
-                    result,
-                    changes: Vec::new(),
-                });
-            }
+            vec![told]
         }
-    }
-    let refused = told.iter().any(|one| !matches!(&*one.result, "done" | "would change"));
-    output::list(format, &told, |one| one.run.to_string(), table)?;
-    Ok(if refused { Exit::Refused } else { Exit::Ok })
+    };
+    listed(&items, dry_run, format)
 }
 
-fn table(told: &[Told]) -> String {
+/// Shows what a command came to for each run.
+pub(crate) fn listed(items: &[Told], dry_run: bool, format: Format) -> Result {
+    let refused = items.iter().filter(|told| told.problem.is_some()).count();
+    output::list(format, items, |told| told.run.to_string(), |items| table(items, dry_run))?;
+    if items.is_empty() {
+        say("the filter finds no run");
+    }
+    Ok(if refused > 0 { Exit::Refused } else { Exit::Ok })
+}
+
+fn table(items: &[Told], dry_run: bool) -> String {
     let mut text = String::new();
-    for one in told {
-        let _ = writeln!(text, "{} {}: {}", one.run, one.workflow, one.result);
-        text.push_str(&changes(&Preview { changes: one.changes.clone() }));
+    for told in items {
+        let result = match (&told.problem, told.made) {
+            (Some(problem), _) => problem.to_string(),
+            (None, Some(made)) => format!("done by {made}"),
+            (None, None) if dry_run && told.changes.is_empty() => "would not change".to_owned(),
+            (None, None) if dry_run => "would change".to_owned(),
+            (None, None) => "done".to_owned(),
+        };
+        let _ = writeln!(text, "{} {}: {result}", told.run, told.workflow);
+        text.push_str(&changes(&Preview { changes: told.changes.clone() }));
     }
     text
 }
@@ -147,7 +99,11 @@ fn table(told: &[Told]) -> String {
 pub(crate) fn changes(preview: &Preview) -> String {
     let mut text = String::new();
     for planned in &preview.changes {
-        let what = planned.path.as_ref().map_or("the run", |path| path.as_str());
+        let what = match (&planned.path, &planned.what, planned.run) {
+            (Some(path), ..) => path.to_string(),
+            (None, Some(what), _) => what.clone(),
+            (None, None, _) => "the run".to_owned(),
+        };
         let again = if planned.again { ", anew" } else { "" };
         let _ = writeln!(text, "  {what}: {} → {}{again}", planned.from, planned.to);
     }
@@ -176,15 +132,16 @@ pub(crate) struct CancelArgs {
 
 pub(crate) async fn cancel(client: &Client, args: CancelArgs, format: Format) -> Result {
     let CancelArgs { targets, task, force } = args;
-    let wanted = Cancel { task, force, reason: targets.reason.clone() };
-    if !targets.is_one() || targets.dry_run {
-        let command = async |client: &Client, run| client.cancel(run, &wanted).await;
-        return each(client, &targets, ("cancel", &wanted), format, command).await;
-    }
-    let Some(run) = &targets.run else {
-        return Err(Failure::usage("name a run, or give --workflow, --state or --label"));
+    let How { dry_run, reason } = targets.how.clone();
+    let wanted = Cancel { task, force, reason };
+    let run = match targets.whom()? {
+        Whom::One(run) if !dry_run => run,
+        whom => {
+            let command = async |client: &Client, run| client.cancel(run, &wanted).await;
+            return each(client, (whom, dry_run), ("cancel", &wanted), format, command).await;
+        }
     };
-    let run = find(client, run).await?;
+    let run = find(client, &run).await?;
     let what = match &wanted.task {
         Some(task) => format!("{task} of {}", run.id),
         None => run.id.to_string(),
@@ -218,15 +175,17 @@ pub(crate) struct ResumeArgs {
 }
 
 pub(crate) async fn pause(client: &Client, args: PauseArgs, format: Format) -> Result {
-    let wanted = Pause { reason: args.targets.reason.clone() };
+    let How { dry_run, reason } = args.targets.how.clone();
+    let wanted = Pause { reason };
     let command = async |client: &Client, run| client.pause(run, &wanted).await;
-    each(client, &args.targets, ("pause", &wanted), format, command).await
+    each(client, (args.targets.whom()?, dry_run), ("pause", &wanted), format, command).await
 }
 
 pub(crate) async fn resume(client: &Client, args: ResumeArgs, format: Format) -> Result {
-    let wanted = Pause { reason: args.targets.reason.clone() };
+    let How { dry_run, reason } = args.targets.how.clone();
+    let wanted = Pause { reason };
     let command = async |client: &Client, run| client.resume(run, &wanted).await;
-    each(client, &args.targets, ("resume", &wanted), format, command).await
+    each(client, (args.targets.whom()?, dry_run), ("resume", &wanted), format, command).await
 }
 
 /// Does parts of a run again: what failed, or the named tasks with all that follows them
@@ -258,23 +217,24 @@ pub(crate) struct RetryArgs {
 impl RetryArgs {
     /// Whether the run is watched to its end.
     pub(crate) fn watches(&self) -> bool {
-        !self.detach && self.targets.is_one() && !self.targets.dry_run
+        !self.detach && self.targets.is_one() && !self.targets.how.dry_run
     }
 }
 
 pub(crate) async fn retry(session: &mut Session, args: RetryArgs, format: Format) -> Result {
     let watches = args.watches();
     let RetryArgs { targets, tasks, only, cancel_downstream, .. } = args;
-    let reason = targets.reason.clone();
+    let How { dry_run, reason } = targets.how.clone();
     let wanted = Retry { tasks, only, cancel_downstream, reason };
-    if !targets.is_one() || targets.dry_run {
-        let command = async |client: &Client, run| client.retry(run, &wanted).await;
-        return each(&session.client, &targets, ("retry", &wanted), format, command).await;
-    }
-    let Some(run) = &targets.run else {
-        return Err(Failure::usage("name a run, or give --workflow, --state or --label"));
+    let run = match targets.whom()? {
+        Whom::One(run) if !dry_run => run,
+        whom => {
+            let (client, given) = (&session.client, (whom, dry_run));
+            let command = async |client: &Client, run| client.retry(run, &wanted).await;
+            return each(client, given, ("retry", &wanted), format, command).await;
+        }
     };
-    let run = find(&session.client, run).await?;
+    let run = find(&session.client, &run).await?;
     let run = match session.client.retry(run.id, &wanted).await {
         Err(error) if went_away(&error) => {
             session.reopen(error).await?;
@@ -295,32 +255,28 @@ pub(crate) async fn retry(session: &mut Session, args: RetryArgs, format: Format
 Examples:
   ork runs mark last load success --value '{\"rows\": 3}'
   ork runs mark last report skipped --reason 'not today'
-  ork runs mark last load failed --dry-run")]
+  ork runs mark last load failed --dry-run
+  ork runs mark --workflow etl --state running load skipped")]
 pub(crate) struct MarkArgs {
-    /// An id, the beginning of one, or `last`
-    run: String,
-    /// The task
-    task: String,
+    /// The run (an id, the beginning of one, or `last`; left out beside a filter), the task, and
     /// success, failed or skipped
-    #[arg(value_parser = mark_state)]
-    state: MarkState,
+    #[arg(value_names = ["RUN", "TASK", "STATE"], num_args = 2..=3, required = true)]
+    words: Vec<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// For success: its output, as JSON
     #[arg(long, value_name = "JSON")]
     value: Option<String>,
-    /// Tell what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    how: How,
 }
 
-fn mark_state(text: &str) -> std::result::Result<MarkState, String> {
+fn mark_state(text: &str) -> Result<MarkState> {
     match text {
         "success" => Ok(MarkState::Success),
         "failed" => Ok(MarkState::Failed),
         "skipped" => Ok(MarkState::Skipped),
-        _ => Err("one of success, failed, skipped".to_owned()),
+        _ => Err(Failure::usage(format!("`{text}`: say success, failed or skipped"))),
     }
 }
 
@@ -331,12 +287,12 @@ fn read_json(flag: &str, text: Option<&str>) -> Result<Value> {
 }
 
 pub(crate) async fn mark(client: &Client, args: MarkArgs, format: Format) -> Result {
-    let MarkArgs { run, task, state, value, dry_run, reason } = args;
-    let output = read_json("--value", value.as_deref())?;
-    let wanted = Mark { task, state, output, reason: reason.clone() };
-    let targets = Targets { run: Some(run), dry_run, reason, ..Targets::default() };
+    let MarkArgs { words, filter, value, how: How { dry_run, reason } } = args;
+    let (whom, [task, state]) = Whom::before(words, filter)?;
+    let (state, output) = (mark_state(&state)?, read_json("--value", value.as_deref())?);
+    let wanted = Mark { task, state, output, reason };
     let command = async |client: &Client, run| client.mark(run, &wanted).await;
-    each(client, &targets, ("mark", &wanted), format, command).await
+    each(client, (whom, dry_run), ("mark", &wanted), format, command).await
 }
 
 /// Sends a signal to a run; the oldest wait for it takes it
@@ -344,30 +300,29 @@ pub(crate) async fn mark(client: &Client, args: MarkArgs, format: Format) -> Res
 #[command(after_help = "\
 Examples:
   ork runs signal last delivered
-  ork runs signal 01932b delivered --payload '{\"rows\": 3}'")]
+  ork runs signal 01932b delivered --payload '{\"rows\": 3}'
+  ork runs signal --workflow etl --state running delivered")]
 pub(crate) struct SignalArgs {
-    /// An id, the beginning of one, or `last`
-    run: String,
-    /// The signal's name
-    name: String,
+    /// The run (an id, the beginning of one, or `last`; left out beside a filter) and the signal's
+    /// name
+    #[arg(value_names = ["RUN", "NAME"], num_args = 1..=2, required = true)]
+    words: Vec<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// What it says, as JSON
     #[arg(long, value_name = "JSON")]
     payload: Option<String>,
-    /// Tell what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    how: How,
 }
 
 pub(crate) async fn signal(client: &Client, args: SignalArgs, format: Format) -> Result {
-    let SignalArgs { run, name, payload, dry_run, reason } = args;
+    let SignalArgs { words, filter, payload, how: How { dry_run, reason } } = args;
+    let (whom, [name]) = Whom::before(words, filter)?;
     let payload = read_json("--payload", payload.as_deref())?;
-    let wanted = Signal { name, payload, reason: reason.clone() };
-    let targets = Targets { run: Some(run), dry_run, reason, ..Targets::default() };
+    let wanted = Signal { name, payload, reason };
     let command = async |client: &Client, run| client.signal(run, &wanted).await;
-    each(client, &targets, ("signal", &wanted), format, command).await
+    each(client, (whom, dry_run), ("signal", &wanted), format, command).await
 }
 
 /// Makes a new run that does another one again; successes that would be the same are copied
@@ -376,10 +331,11 @@ pub(crate) async fn signal(client: &Client, args: SignalArgs, format: Format) ->
 Examples:
   ork runs rerun last
   ork runs rerun 01932b --latest -p day=2026-11-24
-  ork runs rerun last --version 3 --dry-run")]
+  ork runs rerun last --version 3 --dry-run
+  ork runs rerun --workflow etl --state failed --since 2026-11-24 --latest")]
 pub(crate) struct RerunArgs {
-    /// An id, the beginning of one, or `last`
-    run: String,
+    #[command(flatten)]
+    targets: Targets,
     /// With this version (that of the run)
     #[arg(long, value_name = "N", conflicts_with = "latest")]
     version: Option<i64>,
@@ -388,12 +344,6 @@ pub(crate) struct RerunArgs {
     latest: bool,
     #[command(flatten)]
     params: ParamFlags,
-    /// Tell what would be copied, and make no run
-    #[arg(long)]
-    dry_run: bool,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
     /// Do not wait for the end; needs a server that is running
     #[arg(short, long)]
     detach: bool,
@@ -402,14 +352,22 @@ pub(crate) struct RerunArgs {
 impl RerunArgs {
     /// Whether the new run is watched to its end.
     pub(crate) fn watches(&self) -> bool {
-        !self.detach && !self.dry_run
+        !self.detach && self.targets.is_one() && !self.targets.how.dry_run
     }
 }
 
 pub(crate) async fn rerun(session: &mut Session, args: RerunArgs, format: Format) -> Result {
     let watches = args.watches();
     let client = &session.client;
-    let run = find(client, &args.run).await?;
+    let How { dry_run, reason } = args.targets.how.clone();
+    let run = match args.targets.whom()? {
+        Whom::One(run) => find(client, &run).await?,
+        Whom::Many(query) => {
+            let wanted = rerun_of_many(&args, reason)?;
+            let told = client.each("rerun", &query, &wanted, dry_run).await?;
+            return listed(&told.items, dry_run, format);
+        }
+    };
     let version = match (args.version, args.latest) {
         (Some(version), _) => version,
         (None, true) => client.workflow(&run.workflow).await?.current.unwrap_or(run.version),
@@ -418,9 +376,8 @@ pub(crate) async fn rerun(session: &mut Session, args: RerunArgs, format: Format
     let declared = client.version(&run.workflow, version).await?.params;
     let params = args.params.read(|name| declared.get(name).map(|param| param.ty.clone()))?;
     let params = params.kept(client).await?;
-    let wanted =
-        Rerun { version: Some(version), params, reason: args.reason.clone(), ..Rerun::default() };
-    if args.dry_run {
+    let wanted = Rerun { version: Some(version), params, reason, ..Rerun::default() };
+    if dry_run {
         let preview = client.preview(run.id, "rerun", &wanted).await?;
         output::one(format, &preview, &run.id.to_string(), changes)?;
         return Ok(Exit::Ok);
@@ -431,4 +388,11 @@ pub(crate) async fn rerun(session: &mut Session, args: RerunArgs, format: Format
         return Ok(Exit::Ok);
     }
     super::run::watch_to_end(session, &new, Whose::Own, format).await
+}
+
+/// What is sent for runs of versions that are not known here: the server reads the params.
+fn rerun_of_many(args: &RerunArgs, reason: Option<String>) -> Result<Rerun> {
+    let (params, params_text) = args.params.untyped()?;
+    let (version, latest) = (args.version, args.latest);
+    Ok(Rerun { version, latest, params, params_text, reason })
 }

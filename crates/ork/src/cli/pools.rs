@@ -2,8 +2,9 @@
 
 use clap::Subcommand;
 use ork_api::client::Client;
-use ork_api::types::{Part, Pool, SetPool};
+use ork_api::types::{Part, Pool, Removal, SetPool};
 
+use super::targets::{How, show};
 use super::{Global, block_on};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Result};
@@ -24,15 +25,15 @@ Examples:
     #[command(after_help = "\
 Examples:
   ork pools set db 4
-  ork pools set db 0 --reason 'the database moves'")]
+  ork pools set db 0 --reason 'the database moves'
+  ork pools set db 8 --dry-run")]
     Set {
         /// The pool
         name: String,
         /// How many slots it has
         slots: u32,
-        /// Why, for the history
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
+        #[command(flatten)]
+        how: How,
     },
     /// Forgets how many slots a pool has; tasks that name it say so by `of` then
     #[command(after_help = "\
@@ -41,6 +42,8 @@ Examples:
     Delete {
         /// The pool
         name: String,
+        #[command(flatten)]
+        how: How,
     },
 }
 
@@ -51,10 +54,8 @@ pub(crate) fn run(global: &Global, command: PoolsCommand) -> Result {
         let client = &session.client;
         let outcome = match command {
             PoolsCommand::List => list(client, format).await,
-            PoolsCommand::Set { name, slots, reason } => {
-                set(client, &name, &SetPool { slots, reason }, format).await
-            }
-            PoolsCommand::Delete { name } => delete(client, &name).await,
+            PoolsCommand::Set { name, slots, how } => set(client, &name, slots, how, format).await,
+            PoolsCommand::Delete { name, how } => delete(client, &name, how, format).await,
         };
         session.close(true).await;
         outcome
@@ -84,14 +85,22 @@ fn table(pools: &[Pool]) -> String {
     output::table(&["POOL", "SLOTS", "USED", "WAITING"], rows)
 }
 
-async fn set(client: &Client, name: &str, wanted: &SetPool, format: Format) -> Result {
-    let pool = client.set_pool(name, wanted).await?;
+async fn set(client: &Client, name: &str, slots: u32, how: How, format: Format) -> Result {
+    let wanted = SetPool { slots, reason: how.reason };
+    if how.dry_run {
+        return show(&client.preview_pool(name, &wanted).await?, name, format);
+    }
+    let pool = client.set_pool(name, &wanted).await?;
     output::one(format, &pool, &pool.name, |pool| table(std::slice::from_ref(pool)))?;
     Ok(Exit::Ok)
 }
 
-async fn delete(client: &Client, name: &str) -> Result {
-    client.delete_pool(name).await?;
+async fn delete(client: &Client, name: &str, how: How, format: Format) -> Result {
+    let How { dry_run, reason } = how;
+    let preview = client.delete_pool(name, &Removal { dry_run, reason }).await?;
+    if dry_run {
+        return show(&preview, name, format);
+    }
     say(format_args!("{name} has no size of its own any more"));
     Ok(Exit::Ok)
 }

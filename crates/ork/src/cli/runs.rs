@@ -13,6 +13,7 @@ use ork_core::logs::{Level, Stream};
 use ork_core::rows::{CacheNote, CachePart};
 use ork_core::run::{RunState, TaskState};
 
+use super::targets::Filter;
 use super::{Global, block_on, operate};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
@@ -58,30 +59,8 @@ Examples:
   ork ls --since 2026-11-24 --until 2026-11-25T12:00:00Z
   ork runs list -o name | head -1")]
 pub(crate) struct ListArgs {
-    /// Only of this workflow
-    #[arg(short, long, value_name = "NAME")]
-    workflow: Option<String>,
-    /// Only of workflows with this tag
-    #[arg(long)]
-    tag: Option<String>,
-    /// Only of workflows with this text in their name, description or tags
-    #[arg(short, long, value_name = "TEXT")]
-    q: Option<String>,
-    /// Only in these states, with commas between
-    #[arg(short, long, value_name = "STATES", value_parser = states)]
-    state: Option<String>,
-    /// Only with this label; may be given several times
-    #[arg(long = "label", value_name = "KEY=VALUE")]
-    labels: Vec<String>,
-    /// Only with this trigger, such as manual or schedule:NAME
-    #[arg(long, value_name = "TRIGGER")]
-    trigger: Option<String>,
-    /// Only made at or after this date or time (midnight and UTC where they are left out)
-    #[arg(long, value_name = "TIME")]
-    since: Option<Stamp>,
-    /// Only made before this date or time
-    #[arg(long, value_name = "TIME")]
-    until: Option<Stamp>,
+    #[command(flatten)]
+    filter: Filter,
     /// In which order: oldest first (`created_at`) or newest first (`-created_at`)
     #[arg(long, value_name = "ORDER", default_value = "-created_at", allow_hyphen_values = true)]
     sort: String,
@@ -212,22 +191,7 @@ async fn go(session: &mut Session, command: RunsCommand, format: Format) -> Resu
 }
 
 async fn list(client: &Client, args: ListArgs, format: Format) -> Result {
-    let labels = args.labels.iter().map(|text| match text.split_once('=') {
-        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => Err(Failure::usage(format!("--label: `{text}` is not KEY=VALUE"))),
-    });
-    let mut query = RunQuery {
-        workflow: args.workflow,
-        tag: args.tag,
-        q: args.q,
-        sort: Some(args.sort),
-        state: args.state,
-        trigger: args.trigger,
-        created_after: args.since,
-        created_before: args.until,
-        labels: labels.collect::<Result<_>>()?,
-        ..RunQuery::default()
-    };
+    let mut query = RunQuery { sort: Some(args.sort), ..args.filter.query() };
     let (mut items, limit) = (Vec::new(), args.limit as usize);
     loop {
         query.limit = Some((limit - items.len()).min(500));

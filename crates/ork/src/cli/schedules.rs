@@ -17,6 +17,7 @@ use owo_colors::OwoColorize as _;
 use serde::Serialize;
 
 use super::runs::instant;
+use super::targets::{How, tried};
 use super::{Global, block_on};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
@@ -55,7 +56,8 @@ Examples:
     /// Makes no runs until it is resumed
     #[command(after_help = "\
 Examples:
-  ork schedules pause daily_sales nightly --reason 'the source is down'")]
+  ork schedules pause daily_sales nightly --reason 'the source is down'
+  ork schedules pause daily_sales --dry-run")]
     Pause(Change),
     /// Lets it go on; what it missed follows its `catchup`
     #[command(after_help = "\
@@ -98,9 +100,8 @@ pub(crate) struct Which {
 pub(crate) struct Change {
     #[command(flatten)]
     which: Which,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    how: How,
 }
 
 pub(crate) fn run(global: &Global, command: SchedulesCommand) -> Result {
@@ -134,8 +135,8 @@ async fn go(client: &Client, command: SchedulesCommand, format: Format) -> Resul
             let name = schedule.name.clone();
             output::one(format, &Shown { schedule, ticks }, &name, shown)?;
         }
-        SchedulesCommand::Pause(change) => set_paused(client, change, true, format).await?,
-        SchedulesCommand::Resume(change) => set_paused(client, change, false, format).await?,
+        SchedulesCommand::Pause(change) => return set_paused(client, change, true, format).await,
+        SchedulesCommand::Resume(change) => return set_paused(client, change, false, format).await,
         SchedulesCommand::Preview { what, schedule, count, after } => {
             let found = find(client, &Which { workflow: what, schedule }).await?;
             let wanted = PreviewQuery { count: Some(count as usize), after };
@@ -147,9 +148,13 @@ async fn go(client: &Client, command: SchedulesCommand, format: Format) -> Resul
     Ok(Exit::Ok)
 }
 
-async fn set_paused(client: &Client, change: Change, paused: bool, format: Format) -> Result<()> {
+async fn set_paused(client: &Client, change: Change, paused: bool, format: Format) -> Result {
     let Schedule { workflow, name, .. } = find(client, &change.which).await?;
-    let body = PauseSchedule { reason: change.reason };
+    let body = PauseSchedule { reason: change.how.reason };
+    if change.how.dry_run {
+        let verb = if paused { "pause" } else { "resume" };
+        return tried(client, &["schedules", &workflow, &name], (verb, &body), format).await;
+    }
     let schedule = if paused {
         client.pause_schedule(&workflow, &name, &body).await?
     } else {
@@ -159,7 +164,7 @@ async fn set_paused(client: &Client, change: Change, paused: bool, format: Forma
     let next = schedule.next.as_ref().map(|next| format!("; the next tick is {next}"));
     let word = if paused { "paused" } else { "goes on" };
     say(format_args!("{name} of {workflow} {word}{}", next.unwrap_or_default()));
-    Ok(())
+    Ok(Exit::Ok)
 }
 
 /// Up to `limit` schedules, of one workflow or of all.

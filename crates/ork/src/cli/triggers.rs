@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::runs::instant;
 use super::schedules::pick;
+use super::targets::{How, tried};
 use super::{Global, block_on};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Result};
@@ -56,9 +57,8 @@ Examples:
     Rotate {
         #[command(flatten)]
         which: Which,
-        /// Why, for the history
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
+        #[command(flatten)]
+        how: How,
     },
 }
 
@@ -95,9 +95,13 @@ async fn go(client: &Client, command: TriggersCommand, format: Format) -> Result
             let name = trigger.name.clone();
             output::one(format, &Shown { trigger, firings }, &name, shown)?;
         }
-        TriggersCommand::Rotate { which, reason } => {
+        TriggersCommand::Rotate { which, how: How { dry_run, reason } } => {
             let Trigger { workflow, name, .. } = find(client, &which).await?;
             let rotate = RotateTrigger { reason };
+            if dry_run {
+                let of = ["triggers", &workflow, &name];
+                return tried(client, &of, ("rotate", &rotate), format).await;
+            }
             let rotated = client.rotate_trigger(&workflow, &name, &rotate).await?;
             output::one(format, &rotated, &rotated.secret, |it| it.secret.clone() + "\n")?;
             if format == Format::Table {

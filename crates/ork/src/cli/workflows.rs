@@ -4,14 +4,20 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::Subcommand;
+use indexmap::IndexMap;
 use ork_api::client::Client;
 use ork_api::problem::Code;
-use ork_api::types::{Diff, DiffQuery, Part, Pause, Validate, Version, VersionItem, Workflow};
+use ork_api::types::{
+    DescribeWorkflow, Diff, DiffQuery, HistoryItem, Part, Pause, Removal, Validate, Version,
+    VersionItem, Workflow,
+};
 use ork_core::difference::Difference;
+use ork_core::rows::Happened;
 use owo_colors::OwoColorize as _;
 use serde_json::Value;
 
 use super::deploy::Deployer;
+use super::targets::{How, show};
 use super::{Global, block_on};
 use crate::context::{Need, Session};
 use crate::exit::{Exit, Failure, Result};
@@ -77,6 +83,41 @@ Examples:
   ork workflows resume etl
   ork workflows resume --all     what the pause of the project holds")]
     Resume(PauseArgs),
+    /// Changes what people read of a workflow, and whether it is paused, without a version
+    ///
+    /// A later deploy changes only those parts back that its file says anew.
+    #[command(after_help = "\
+Examples:
+  ork workflows set etl --description 'Loads the day' --owner data-team
+  ork workflows set etl --tag nightly --untag draft --label tier=gold --unlabel old
+  ork workflows set etl --no-owner --reason 'the team is gone'
+  ork workflows set etl --tag nightly --dry-run")]
+    Set(SetArgs),
+    /// What was done to a workflow, the latest first: who, when, what and why
+    #[command(after_help = "\
+Examples:
+  ork workflows history etl
+  ork workflows history etl -o json")]
+    History {
+        /// The workflow
+        name: String,
+        #[command(flatten)]
+        listed: Listed,
+    },
+    /// Deletes a workflow of which no run is active
+    ///
+    /// Its schedules and triggers stop. Its runs, versions and history stay, and a deploy brings it
+    /// back.
+    #[command(after_help = "\
+Examples:
+  ork workflows delete etl --dry-run
+  ork workflows delete etl --reason 'replaced by etl2'")]
+    Delete {
+        /// The workflow
+        name: String,
+        #[command(flatten)]
+        how: How,
+    },
     Backfill(super::backfills::BackfillArgs),
     /// A workflow's versions, newest first
     #[command(after_help = "\
@@ -99,25 +140,152 @@ pub(crate) struct PauseArgs {
     /// The whole project
     #[arg(long, conflicts_with = "name")]
     all: bool,
-    /// Tell what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Why, for the history
+    #[command(flatten)]
+    how: How,
+}
+
+/// What people are to read of a workflow.
+#[derive(clap::Args)]
+#[group(id = "what", required = true, multiple = true)]
+pub(crate) struct Described {
+    /// Free text
     #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    description: Option<String>,
+    /// No description
+    #[arg(long, conflicts_with = "description")]
+    no_description: bool,
+    /// A tag more; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Without this tag; may be given several times
+    #[arg(long = "untag", value_name = "TAG")]
+    untags: Vec<String>,
+    /// A label; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = super::targets::label)]
+    labels: Vec<(String, String)>,
+    /// Without this label; may be given several times
+    #[arg(long = "unlabel", value_name = "KEY")]
+    unlabels: Vec<String>,
+    /// Who answers for it
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+    /// Nobody answers for it
+    #[arg(long, conflicts_with = "owner")]
+    no_owner: bool,
+}
+
+/// What is changed of which workflow.
+#[derive(clap::Args)]
+pub(crate) struct SetArgs {
+    /// The workflow
+    name: String,
+    #[command(flatten)]
+    what: Described,
+    #[command(flatten)]
+    how: How,
+}
+
+impl Described {
+    /// What is sent: tags are sent whole, as they are to be.
+    fn patch(self, now: &Workflow, reason: Option<String>) -> DescribeWorkflow {
+        let labels = self.labels.into_iter().map(|(key, value)| (key, Some(value)));
+        let labels: IndexMap<_, _> =
+            labels.chain(self.unlabels.into_iter().map(|key| (key, None))).collect();
+        let mut tags = now.tags.clone();
+        tags.retain(|tag| !self.untags.contains(tag));
+        tags.extend(self.tags);
+        let mut seen = std::collections::HashSet::new();
+        tags.retain(|tag| seen.insert(tag.clone()));
+        DescribeWorkflow {
+            description: self.description.map(Some).or(self.no_description.then_some(None)),
+            tags: (tags != now.tags).then_some(Some(tags)),
+            labels: (!labels.is_empty()).then_some(Some(labels)),
+            owner: self.owner.map(Some).or(self.no_owner.then_some(None)),
+            paused: None,
+            reason,
+        }
+    }
+}
+
+async fn set(client: &Client, args: SetArgs, format: Format) -> Result {
+    let SetArgs { name, what, how: How { dry_run, reason } } = args;
+    let now = find(client, &name).await?;
+    let patch = what.patch(&now, reason);
+    if dry_run {
+        return show(&client.preview_describe(&name, &patch).await?, &name, format);
+    }
+    let then = client.describe_workflow(&name, &patch, Some(&now.revision)).await?;
+    output::one(format, &then, &name, |_| String::new())?;
+    let word = if then.revision == now.revision { "is so already" } else { "is changed" };
+    output::say(format_args!("{name} {word}"));
+    Ok(Exit::Ok)
+}
+
+async fn delete(client: &Client, name: &str, how: How, format: Format) -> Result {
+    let How { dry_run, reason } = how;
+    find(client, name).await?;
+    let preview = client.delete_workflow(name, &Removal { dry_run, reason }).await?;
+    if dry_run {
+        return show(&preview, name, format);
+    }
+    output::one(format, &preview, name, |_| String::new())?;
+    output::say(format_args!("{name} is deleted; a deploy brings it back"));
+    Ok(Exit::Ok)
+}
+
+/// Up to `limit` of what was done to a workflow.
+async fn history(client: &Client, name: &str, limit: usize) -> Result<Vec<HistoryItem>> {
+    let (mut items, mut part) = (Vec::new(), Part::default());
+    loop {
+        part.limit = Some((limit - items.len()).min(500));
+        let page = client.workflow_history(name, &part).await?;
+        items.extend(page.items);
+        part.cursor = page.next_cursor;
+        if part.cursor.is_none() || items.len() >= limit {
+            return Ok(items);
+        }
+    }
+}
+
+fn happened(what: Happened) -> &'static str {
+    match what {
+        Happened::Deployed => "deployed",
+        Happened::Described => "changed",
+        Happened::Paused => "paused",
+        Happened::Resumed => "resumed",
+        Happened::Deleted => "deleted",
+    }
+}
+
+fn history_text(items: &[HistoryItem]) -> String {
+    let mut text = String::new();
+    for item in items {
+        let version = item.version.map(|version| format!(" version {version}")).unwrap_or_default();
+        let what = happened(item.what);
+        let why = item.by.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let (at, by) = (super::runs::instant(item.at), &item.by.name);
+        let _ = writeln!(text, "{at}  {what}{version} by {by}{why}");
+        for change in &item.changes {
+            let _ = writeln!(text, "  {}", changed(change));
+        }
+    }
+    text
 }
 
 async fn pause(client: &Client, args: PauseArgs, on: bool, format: Format) -> Result<()> {
-    let wanted = Pause { reason: args.reason };
+    let How { dry_run, reason } = args.how;
+    let wanted = Pause { reason };
     let name = args.name.as_deref();
+    let verb = if on { "pause" } else { "resume" };
     let preview = match name {
-        _ if args.dry_run => client.preview_pause(name, on, &wanted).await?,
+        Some(name) if dry_run => client.preview_of(&["workflows", name], verb, &wanted).await?,
+        None if dry_run => client.preview_of(&[], verb, &wanted).await?,
         Some(name) => client.pause_workflow(name, on, &wanted).await?,
         None => client.pause_project(on, &wanted).await?,
     };
     let name = name.unwrap_or("the project");
     output::one(format, &preview, name, super::operate::changes)?;
-    let word = match (args.dry_run, on) {
+    let word = match (dry_run, on) {
         (true, true) => "would pause",
         (true, false) => "would resume",
         (false, true) => "paused",
@@ -155,6 +323,13 @@ async fn go(session: &Session, global: &Global, command: WorkflowsCommand) -> Re
         WorkflowsCommand::Resume(args) => pause(client, args, false, format).await?,
         WorkflowsCommand::Backfill(args) => {
             return super::backfills::create(client, args, format).await;
+        }
+        WorkflowsCommand::Set(args) => return set(client, args, format).await,
+        WorkflowsCommand::Delete { name, how } => return delete(client, &name, how, format).await,
+        WorkflowsCommand::History { name, listed } => {
+            find(client, &name).await?;
+            let items = history(client, &name, listed.limit as usize).await?;
+            output::list(format, &items, |item| item.number.to_string(), history_text)?;
         }
         WorkflowsCommand::Versions { name, listed } => {
             find(client, &name).await?;
@@ -212,13 +387,8 @@ const SHOWN: usize = 60;
 fn differing(diff: &Diff) -> String {
     let to = diff.to.map_or_else(|| "the file".to_owned(), |to| format!("version {to}"));
     let mut text = format!("{}: from version {} to {to}\n", diff.workflow, diff.from);
-    for Difference { path, before, after } in &diff.changes {
-        let line = match (before.as_ref().map(brief), after.as_ref().map(brief)) {
-            (Some(old), Some(new)) => format!("~ {path}  {old} → {new}").yellow().to_string(),
-            (Some(old), None) => format!("- {path}  {old}").red().to_string(),
-            (None, new) => format!("+ {path}  {}", new.unwrap_or_default()).green().to_string(),
-        };
-        let _ = writeln!(text, "{line}");
+    for change in &diff.changes {
+        let _ = writeln!(text, "{}", changed(change));
     }
     if diff.code {
         text.push_str("~ the packed files differ\n");
@@ -227,6 +397,15 @@ fn differing(diff: &Diff) -> String {
         text.push_str("nothing differs\n");
     }
     text
+}
+
+/// What differs, in a line.
+fn changed(Difference { path, before, after }: &Difference) -> String {
+    match (before.as_ref().map(brief), after.as_ref().map(brief)) {
+        (Some(old), Some(new)) => format!("~ {path}  {old} → {new}").yellow().to_string(),
+        (Some(old), None) => format!("- {path}  {old}").red().to_string(),
+        (None, new) => format!("+ {path}  {}", new.unwrap_or_default()).green().to_string(),
+    }
 }
 
 /// A value in a few words.
@@ -315,6 +494,20 @@ fn shown(workflow: &Workflow, version: &Version) -> String {
     let mut text = format!("{} version {}\n", workflow.name, version.item.version);
     if let Some(about) = &workflow.description {
         let _ = writeln!(text, "{about}");
+    }
+    if let Some(owner) = &workflow.owner {
+        let _ = writeln!(text, "owner   {owner}");
+    }
+    if !workflow.tags.is_empty() {
+        let _ = writeln!(text, "tags    {}", workflow.tags.join(", "));
+    }
+    let labels: Vec<_> =
+        workflow.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if !labels.is_empty() {
+        let _ = writeln!(text, "labels  {}", labels.join(", "));
+    }
+    if let Some(at) = workflow.deleted_at {
+        let _ = writeln!(text, "deleted {}; a deploy brings it back", super::runs::instant(at));
     }
     let params = version.params.iter().map(|(name, param)| {
         let default = match (&param.default, param.required) {

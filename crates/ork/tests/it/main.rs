@@ -12,6 +12,7 @@ mod schedules;
 mod settings;
 mod terminal;
 mod triggers;
+mod workflows;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

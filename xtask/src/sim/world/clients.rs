@@ -254,7 +254,7 @@ impl World {
             }
             What::PauseSchedule { .. } | What::Backfill { .. } | What::Steer { .. } => {
                 let ask = self.of_schedules(what, by)?;
-                return Some(Request { project: ProjectId::DEFAULT, ask, key: None });
+                return Some(Request::new(ProjectId::DEFAULT, ask));
             }
         };
         Some(Request::run(ProjectId::DEFAULT, command))
@@ -456,6 +456,7 @@ impl World {
                 }
             }
             Answer::Rotated { .. } => self.problem("a client was told of a secret".into()),
+            Answer::Preview(_) => self.problem("a client was told of a try".into()),
             Answer::Beat { .. } => self.problem("a client was told of a beat".into()),
             Answer::Backfill { id } => {
                 if !self.store.backfills.contains_key(id) {

@@ -21,7 +21,7 @@ impl World {
     pub(super) fn tend(&mut self) {
         let asks = self.schedule_asks();
         for ask in asks {
-            self.push(Request { project: ProjectId::DEFAULT, ask, key: None });
+            self.push(Request::new(ProjectId::DEFAULT, ask));
         }
         for (run, path, blocker) in self.what_waits() {
             if let Some(command) = self.cure(run, path, blocker) {

@@ -171,6 +171,7 @@ impl World {
                 Change::Pool(row) => {
                     self.pools.insert((row.project, row.name.clone()), *row);
                 }
+                Change::History(_) => {}
                 other => panic!("the machine does not make {other:?}"),
             }
         }
