@@ -5,8 +5,8 @@ use ork_api::problem::Code;
 use ork_api::schedules::PauseSchedule;
 use ork_api::triggers::RotateTrigger;
 use ork_api::types::{
-    ApproveEach, Cancel, Deploy, Each, Mark, MarkState, Preview, Removal, Rerun, Retry, RunQuery,
-    SetPool, Signal, TaskQuery,
+    ApproveEach, Cancel, Deploy, Each, Mark, MarkState, Part, Preview, Removal, Rerun, Retry,
+    RunQuery, SetPool, Signal, TaskQuery,
 };
 use ork_core::ids::RunId;
 use ork_core::rows::{BackfillState, Order};
@@ -161,7 +161,7 @@ async fn tries_tell_what_would_change_and_change_nothing() {
         let four = SetPool { slots: 4, reason: None };
         let preview = client.preview_pool("db", &four).await.unwrap();
         assert_eq!(told(&preview), one("pool db", "no size", "4 slots"));
-        assert!(client.pools(&Default::default()).await.unwrap().items.is_empty());
+        assert!(client.pools(&Part::default()).await.unwrap().items.is_empty());
         client.set_pool("db", &four).await.unwrap();
         let six = SetPool { slots: 6, reason: None };
         let preview = client.preview_pool("db", &six).await.unwrap();
@@ -169,9 +169,9 @@ async fn tries_tell_what_would_change_and_change_nothing() {
         let how = Removal { dry_run: true, reason: None };
         let preview = client.delete_pool("db", &how).await.unwrap();
         assert_eq!(told(&preview), one("pool db", "4 slots", "no size"));
-        assert_eq!(client.pools(&Default::default()).await.unwrap().items[0].slots, Some(4));
+        assert_eq!(client.pools(&Part::default()).await.unwrap().items[0].slots, Some(4));
         client.delete_pool("db", &Removal::default()).await.unwrap();
-        assert!(client.pools(&Default::default()).await.unwrap().items.is_empty());
+        assert!(client.pools(&Part::default()).await.unwrap().items.is_empty());
     }
 }
 
