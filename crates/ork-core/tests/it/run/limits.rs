@@ -534,7 +534,7 @@ impl Play {
             if self.made.iter().all(|run| self.world.runs[run].state.is_terminal()) {
                 return Ok(());
             }
-            for back in 0..4 {
+            for back in 0..self.world.attempts.len() {
                 self.report(back, 9);
             }
             self.act(Act::Pass(2));
