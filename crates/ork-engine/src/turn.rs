@@ -453,20 +453,8 @@ impl<S> Core<S> {
 
     fn quarantine(&mut self, project: ProjectId, run: RunId, reason: String) {
         self.aside.insert(run, reason.clone());
-        if self.is_asked_to_set_aside(run) {
-            return;
-        }
         let command = Command::Quarantine { run, reason };
         self.incoming.push_front(Waiting::new(Request::run(project, command), None));
-    }
-
-    /// Whether a request to set the run aside waits, perhaps since before a reload.
-    fn is_asked_to_set_aside(&self, run: RunId) -> bool {
-        let behind = self.behind.values().flatten();
-        let mut waiting = self.incoming.iter().chain(self.reading.values()).chain(behind);
-        waiting.any(|waiting| {
-            matches!(waiting.request.ask, Ask::Run(Command::Quarantine { run: of, .. }) if of == run)
-        })
     }
 
     /// Hears what came of a commit.
