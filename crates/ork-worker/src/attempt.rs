@@ -65,7 +65,11 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    fn of(inner: &Inner, assignment: &Assignment, scratch: PathBuf) -> Self {
+    fn of(
+        inner: &Inner,
+        assignment: &Assignment,
+        (scratch, artifacts): (PathBuf, PathBuf),
+    ) -> Self {
         let attempt = &assignment.attempt;
         let file = |end: &str| inner.config.dirs.scratch.join(format!("{}.{end}", attempt.token));
         let has_input = !assignment.inputs.is_empty();
@@ -74,30 +78,24 @@ impl Places {
             input: if has_input { file("input.json") } else { empty() }.into(),
             output: file("output.json").into(),
             heartbeat: file("heartbeat").into(),
-            artifacts: inner.config.dirs.artifacts.join(attempt.token.to_string()).into(),
+            artifacts: artifacts.into(),
             scratch: scratch.into(),
             has_input,
         }
     }
 
-    /// Makes the folder for artifacts.
-    fn make_artifacts(&self) -> std::io::Result<()> {
-        match fs::create_dir(&self.artifacts) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                fs::create_dir_all(&self.artifacts)
-            }
-            made => made,
-        }
-    }
-
-    /// Whether there are artifacts. An empty folder is removed.
+    /// Whether there may be artifacts.
     fn has_artifacts(&self) -> bool {
-        fs::remove_dir(&self.artifacts).is_err() && Path::new(&self.artifacts).is_dir()
+        let folder = Path::new(&self.artifacts);
+        fs::read_dir(folder).map_or_else(|_| folder.is_dir(), |mut all| all.next().is_some())
     }
 
     async fn clear(&self, inner: &Inner) {
-        if let Err(error) = inner.rooms.give_back(PathBuf::from(&self.scratch)).await {
-            tracing::warn!(folder = ?self.scratch, %error, "an attempt's files are left");
+        let rooms = [(&inner.rooms, &self.scratch), (&inner.artifact_rooms, &self.artifacts)];
+        for (rooms, folder) in rooms {
+            if let Err(error) = rooms.give_back(PathBuf::from(folder)).await {
+                tracing::warn!(?folder, %error, "an attempt's files are left");
+            }
         }
         if self.has_input {
             let _ = fs::remove_file(&self.input);
@@ -213,15 +211,15 @@ async fn gather(inner: &Inner, assignment: &mut Assignment) -> Result<Gathered, 
         let folder = inner.config.dirs.temporary.display();
         End::not_begun(format!("a folder in {folder} cannot be made: {error}"), &error)
     })?;
-    let places = Places::of(inner, assignment, scratch);
+    let artifacts = inner.artifact_rooms.take().map_err(|error| {
+        End::not_begun(format!("the folder for artifacts cannot be made: {error}"), &error)
+    })?;
+    let places = Places::of(inner, assignment, (scratch, artifacts));
     if places.has_input {
         inner.write_scratch(Path::new(&places.input), &input).map_err(|error| {
             End::not_begun(format!("the inputs cannot be written: {error}"), &error)
         })?;
     }
-    places.make_artifacts().map_err(|error| {
-        End::not_begun(format!("the folder for artifacts cannot be made: {error}"), &error)
-    })?;
     Ok((root, input, local, places))
 }
 
@@ -423,7 +421,6 @@ impl Attempt {
         for what in &lost {
             logs.say(Level::Warn, what);
         }
-        let _ = crate::bundle::remove(Path::new(&places.artifacts));
         if files.is_empty() {
             return None;
         }

@@ -67,6 +67,8 @@ pub(crate) struct Inner {
     scratch: OnceLock<()>,
     /// A folder for each attempt's own files.
     pub(crate) rooms: Rooms,
+    /// Folders for artifacts.
+    pub(crate) artifact_rooms: Rooms,
     /// Files that attempts are given.
     pub(crate) copies: Copies,
     table: Mutex<Table>,
@@ -141,6 +143,7 @@ impl Worker {
         let inherited = environment::inherited(&config.pass_env);
         let bundles = Bundles::new(&config.dirs.cache);
         let rooms = Rooms::new(&config.dirs.temporary);
+        let artifact_rooms = Rooms::new(&config.dirs.artifacts);
         let copies = Copies::new(config.dirs.temporary.join("files"));
         let inner = Inner {
             config,
@@ -151,6 +154,7 @@ impl Worker {
             executors: executors::all(),
             scratch: OnceLock::new(),
             rooms,
+            artifact_rooms,
             copies,
             table: Mutex::default(),
             ended: Notify::new(),

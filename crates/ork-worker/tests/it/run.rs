@@ -191,16 +191,27 @@ async fn output_that_passes_through_a_helper_is_not_lost() {
     assert_eq!(lines, [(Stream::Stdout, "through the pipe")]);
 }
 
+/// One that stays empty goes to the next attempt; one in which something was goes away.
 #[tokio::test]
-async fn the_folder_for_artifacts_is_there_and_goes_when_it_is_empty() {
+async fn the_folder_for_artifacts_is_there_and_empty() {
     let bed = Bed::new();
-    bed.file("look.sh", "test -d $ORK_ARTIFACTS && echo $ORK_ARTIFACTS");
-    let spec = json!({"argv": ["sh", "look.sh"], "output": "none"});
-    let attempt = bed.assign(bed.assignment("run", spec));
-    let finished = bed.finished(&attempt).await;
-    assert!(matches!(finished.outcome, Outcome::Success { .. }), "{finished:?}");
-    let folder = bed.server.lines_of(&attempt)[0].text.clone();
-    assert!(!std::path::Path::new(&folder).exists());
+    let script =
+        "test -d $ORK_ARTIFACTS && ls -A $ORK_ARTIFACTS && echo $ORK_ARTIFACTS; eval \"$1\"";
+    bed.file("look.sh", script);
+    let mut folders = Vec::new();
+    for leaves in ["true", "echo x > $ORK_ARTIFACTS/x", "true"] {
+        let spec = json!({"argv": ["sh", "look.sh", leaves], "output": "none"});
+        let attempt = bed.assign(bed.assignment("run", spec));
+        let finished = bed.finished(&attempt).await;
+        assert!(matches!(finished.outcome, Outcome::Success { .. }), "{finished:?}");
+        let lines = bed.server.lines_of(&attempt);
+        assert_eq!(lines.len(), 1, "there was something in it: {lines:?}");
+        let folder = std::path::PathBuf::from(&lines[0].text);
+        assert_eq!(folder.is_dir(), leaves == "true");
+        folders.push(folder);
+    }
+    assert_eq!(folders[0], folders[1]);
+    assert_ne!(folders[1], folders[2]);
 }
 
 #[tokio::test]
