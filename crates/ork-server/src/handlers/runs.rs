@@ -115,6 +115,13 @@ pub(crate) async fn chosen_runs(
                        `created_after` or `created_before`";
         return Err(Refused::malformed(message));
     }
+    let said = [&query.workflow, &query.state, &query.tag, &query.q, &query.trigger];
+    let empty = |text: &str| text.split(',').all(|word| word.trim().is_empty());
+    if said.into_iter().flatten().any(|text| empty(text)) {
+        return Err(Refused::malformed(
+            "a part of the filter says nothing: leave it out to mean all",
+        ));
+    }
     Ok((Chosen(run_filter(app, project, query, labels).await?), tried))
 }
 

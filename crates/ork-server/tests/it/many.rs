@@ -33,6 +33,25 @@ async fn state(ork: &Ork, run: RunId, task: &str) -> TaskState {
     ork.client.task(run, task).await.unwrap().state
 }
 
+/// An unset variable of a script must not mean all runs.
+#[tokio::test]
+async fn a_filter_that_says_nothing_is_refused() {
+    let ork = Ork::start(STORAGES[0]).await;
+    let empty = || Some(String::new());
+    let filters = [
+        RunQuery::default(),
+        RunQuery { state: empty(), ..RunQuery::default() },
+        RunQuery { state: Some(",".into()), ..of("w") },
+        RunQuery { workflow: empty(), ..RunQuery::default() },
+        RunQuery { q: Some(" ".into()), ..RunQuery::default() },
+    ];
+    for filter in filters {
+        let refused = ork.client.each("cancel", &filter, &Cancel::default(), false).await;
+        let told = refused.expect_err("all runs are meant").to_string();
+        assert!(told.contains("filter") || told.contains("say which runs"), "{filter:?}: {told}");
+    }
+}
+
 #[tokio::test]
 async fn a_command_is_given_to_all_runs_that_a_filter_finds() {
     for storage in STORAGES {

@@ -139,7 +139,7 @@ fn stream(text: &str) -> std::result::Result<Stream, String> {
 /// Run states with commas between, as the server takes them.
 pub(super) fn states(text: &str) -> std::result::Result<String, String> {
     let words = "pending, running, success, failed, cancelled, skipped";
-    for state in text.split(',').filter(|state| !state.is_empty()) {
+    for state in text.split(',') {
         word::<RunState>(state, words).map_err(|words| format!("`{state}` is not {words}"))?;
     }
     Ok(text.to_owned())
